@@ -1,0 +1,51 @@
+# The five words of the project: demo, test, check, fix, bench.
+VENV ?= .venv
+PYTHON ?= python3
+BIN := $(VENV)/bin
+TORCH := torch==2.13.0
+JOBS ?= 2
+export HF_HUB_DISABLE_TELEMETRY = 1
+
+.PHONY: demo test check fix bench zoo install install-dev clean
+
+demo: install                       ## environment, then the whole story on really trained weights
+	$(BIN)/reg demo
+
+test: install-dev                   ## every test
+	$(BIN)/python -m pytest -n $(JOBS) -q
+
+check: install-dev                  ## lint, format, types, contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+fix: install-dev                    ## mend what ruff can mend
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: install-dev                  ## ratios against plain reads and writes
+	$(BIN)/python tests/bench/run.py
+
+zoo: install-dev                    ## train the family of data/zoo again, from nothing
+	$(BIN)/python tests/zoo/train.py --out data/zoo
+
+install: $(VENV)/.installed
+install-dev: $(VENV)/.installed-dev
+
+$(VENV)/.torch:
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --upgrade pip
+	$(BIN)/pip install --quiet --disable-pip-version-check $(TORCH)
+	touch $@
+
+$(VENV)/.installed: $(VENV)/.torch pyproject.toml
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt -e '.[score]'
+	touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed pyproject.toml
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt -e '.[dev,real]'
+	touch $@
+
+clean:                              ## remove the environment and all caches
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,223 @@
+"""What a merge method is.
+
+A method is one plain function in one file of `engine/methods/`, named as the file. `@merge_method` reads its
+signature and never rewrites it: tests call the function directly, the recipe validates against what was read.
+
+The first argument receives the models, in the recipe's order:
+    ``weights`` (space "weight"): each model's tensor;
+    ``deltas``  (space "delta"):  each model's task vector, θ_i - θ_base.
+Keyword-only arguments named in `CONTEXT` are filled in by the engine; all others are the user's parameters,
+annotated with one of the aliases below, which carry range and grain (one per model, or one for the merge).
+"""
+
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+
+import torch
+
+from registry.errors import BadParameter
+
+Space = Literal["weight", "delta"]
+Scope = Literal["element", "tensor"]
+
+Tensors = Sequence[torch.Tensor]
+"""n tensors of one shape, float32, in the recipe's order."""
+
+CONTEXT = ("base", "tensor", "draws")
+"""Keyword-only arguments the engine fills in: the base's tensor (float32, the shape of each model's), the
+tensor's name (str), and the random numbers of this slice (`engine.draws.Draws`)."""
+
+
+@dataclass(frozen=True)
+class Range:
+    """A closed interval of floats, open at the low end if ``open_low``."""
+
+    low: float
+    high: float
+    open_low: bool = False
+
+    def __contains__(self, value: float) -> bool:
+        """Tell whether ``value`` lies inside; NaN never does."""
+        return (self.low < value if self.open_low else self.low <= value) and value <= self.high
+
+    def __str__(self) -> str:
+        return f"{'(' if self.open_low else '['}{self.low:g}, {self.high:g}]"
+
+
+PER_MODEL = "per model"
+"""Marks a parameter of which each model has its own value."""
+
+PerModel = float | Sequence[float]
+"""One value for all models, or one per model in the recipe's order."""
+
+_LARGE = 1e6
+
+Weight = Annotated[PerModel, Range(-_LARGE, _LARGE), PER_MODEL]
+"""Coefficient of each model, w_i."""
+
+Density = Annotated[PerModel, Range(0.0, 1.0, open_low=True), PER_MODEL]
+"""Fraction of a task vector's entries that is kept, in (0, 1]."""
+
+Lambda = Annotated[float, Range(-_LARGE, _LARGE)]
+"""Scale of the merged task vector, λ."""
+
+Interpolation = Annotated[float, Range(0.0, 1.0)]
+"""Position between two models, t in [0, 1]: 0 is the first, 1 the second."""
+
+Scale = Annotated[float, Range(-_LARGE, _LARGE)]
+"""Factor on a weight or a score."""
+
+Positive = Annotated[float, Range(0.0, _LARGE)]
+"""A number of at least 0."""
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One parameter of a method, as read from its signature.
+
+    Attributes:
+        name: as in recipes (a trailing underscore of the Python name is dropped: ``lambda_`` is ``lambda``).
+        default: None when the user must give it.
+        kind: "number", "flag" or "choice".
+        range: of numbers; None otherwise.
+        choices: of choices; empty otherwise.
+        per_model: each model may have its own value.
+    """
+
+    name: str
+    default: float | bool | str | None
+    kind: Literal["number", "flag", "choice"]
+    range: Range | None
+    choices: tuple[str, ...]
+    per_model: bool
+
+    @property
+    def keyword(self) -> str:
+        """The Python keyword of this parameter."""
+        return "lambda_" if self.name == "lambda" else self.name
+
+    @property
+    def allowed(self) -> str:
+        """The right values, in words."""
+        if self.kind == "number":
+            return f"a number in {self.range}"
+        return "true or false" if self.kind == "flag" else "one of " + ", ".join(self.choices)
+
+    def check(self, value: object) -> float | bool | str:
+        """Return ``value`` as this parameter's type.
+
+        Raises:
+            BadParameter: naming the value and what is allowed.
+        """
+        if self.kind == "flag" and isinstance(value, bool):
+            return value
+        if self.kind == "choice" and isinstance(value, str) and value in self.choices:
+            return value
+        if (
+            isinstance(value, int | float)
+            and not isinstance(value, bool)
+            and self.range
+            and value in self.range
+        ):
+            return float(value)
+        message = f"parameter {self.name} is {value!r}; it must be {self.allowed}"
+        raise BadParameter(message, hint="reg methods NAME lists the parameters of a method")
+
+
+@dataclass(frozen=True)
+class Method:
+    """A merge method: its arithmetic and what the engine must know to feed it.
+
+    Attributes:
+        name: the function's and the file's.
+        space: "delta": receives task vectors and returns one, the engine adds the base; "weight": receives and
+            returns weights.
+        scope: "element": any slice of the flat tensor gives that slice of the result; "tensor": needs it whole.
+        paper: arXiv id or another short reference.
+        n_models: least and most number of models, without the base.
+        parameters: the user's, in the order of the signature.
+        context: the names of `CONTEXT` that the function asks for.
+        summary: first sentence of its docstring.
+    """
+
+    name: str
+    space: Space
+    scope: Scope
+    paper: str
+    n_models: tuple[int, int]
+    parameters: tuple[Parameter, ...]
+    context: tuple[str, ...]
+    summary: str
+    function: Callable[..., torch.Tensor]
+
+    def parameter(self, name: str) -> Parameter | None:
+        """The parameter of this name, if there is one."""
+        return next((p for p in self.parameters if p.name == name), None)
+
+
+MANY = 1000
+"""The most models one merge takes."""
+
+F = TypeVar("F", bound=Callable[..., torch.Tensor])
+
+
+def merge_method(
+    *, space: Space, scope: Scope, paper: str, n_models: tuple[int, int] = (1, MANY)
+) -> Callable[[F], F]:
+    """Declare a merge method; the function stays the plain function it is."""
+
+    def declare(function: F) -> F:
+        function.declared = Method(  # type: ignore[attr-defined]
+            name=function.__name__,
+            space=space,
+            scope=scope,
+            paper=paper,
+            n_models=n_models,
+            parameters=tuple(_parameters(function)),
+            context=tuple(n for n in inspect.signature(function).parameters if n in CONTEXT),
+            summary=inspect.getdoc(function).split("\n", 1)[0],  # type: ignore[union-attr]
+            function=function,
+        )
+        return function
+
+    return declare
+
+
+def per_model(value: PerModel, n: int) -> list[float]:
+    """One float per model: a scalar is repeated, a sequence must have length ``n``.
+
+    Raises:
+        BadParameter: for a sequence of another length.
+    """
+    if isinstance(value, int | float):
+        return [float(value)] * n
+    if len(value) != n:
+        message = f"{len(value)} values for {n} models"
+        raise BadParameter(message, hint="give one value, or one per model in the recipe's order")
+    return [float(v) for v in value]
+
+
+def _parameters(function: Callable[..., Any]) -> list[Parameter]:
+    """Read the user's parameters from a signature."""
+    hints = get_type_hints(function, include_extras=True)
+    found = []
+    for name, argument in inspect.signature(function).parameters.items():
+        if argument.kind is not argument.KEYWORD_ONLY or name in CONTEXT:
+            continue
+        hint = hints[name]
+        default = None if argument.default is argument.empty else argument.default
+        marks = get_args(hint)[1:] if get_origin(hint) is Annotated else ()
+        choices = get_args(hint) if get_origin(hint) is Literal else ()
+        found.append(
+            Parameter(
+                name=name.rstrip("_"),
+                default=default,
+                kind="choice" if choices else "flag" if hint is bool else "number",
+                range=next((m for m in marks if isinstance(m, Range)), None),
+                choices=choices,
+                per_model=PER_MODEL in marks,
+            )
+        )
+    return found

@@ -1,0 +1,59 @@
+"""DARE with TIES: drop and rescale at random, then elect signs and average what agrees.
+
+Yu et al., arXiv:2311.03099, who prune with DARE in front of TIES-Merging, Yadav et al., arXiv:2306.01708.
+"""
+
+from typing import Literal
+
+import torch
+
+from engine.draws import Draws
+from engine.method import Density, Lambda, Tensors, Weight, merge_method, per_model
+from engine.ops import Sign, agreeing_mean, blocks, drop, elect_signs, settle_ties
+
+
+@merge_method(space="delta", scope="element", paper="2311.03099")
+def dare_ties(
+    deltas: Tensors,
+    *,
+    draws: Draws,
+    weight: Weight = 1.0,
+    density: Density = 0.5,
+    lambda_: Lambda = 1.0,
+    normalize: bool = True,
+    sign: Sign = "sum",
+    tie: Literal["positive", "drop"] = "positive",
+) -> torch.Tensor:
+    """Drop random entries of each task vector, rescale, elect a sign for every entry, average those that agree.
+
+    DARE takes the place of TIES's trimming. Weights multiply before the election. Laws: λ = 0 gives the base; at
+    density 1 it is TIES without trimming.
+
+    Args:
+        deltas: task vectors, (n, *shape) float32, in the recipe's order.
+        draws: random numbers of this slice.
+        weight: coefficient of each task vector, w_i.
+        density: probability that an entry stays; those that do are divided by it.
+        lambda_: scale of the merged task vector, λ.
+        normalize: divide by the weights of the models that agree; without it, the agreeing entries are summed.
+        sign: elected by the sum of values, or by the count of signs.
+        tie: where neither sign wins, take the positive entries, as mergekit does, or none. (The majority sign of
+            TIES-Merging needs the whole tensor.)
+
+    Returns:
+        The merged task vector, (*shape) float32.
+    """
+    n = len(deltas)
+    weights, densities = per_model(weight, n), per_model(density, n)
+    flat = [delta.reshape(-1) for delta in deltas]
+    merged = torch.empty_like(flat[0])
+    for block in blocks(len(merged)):
+        here = draws.at(draws.start + block.start)
+        parts = [
+            drop(flat[i][block], i, densities[i], here).mul_(weights[i] / densities[i])
+            for i in range(n)
+        ]
+        signs = settle_ties(elect_signs(parts, sign), 1 if tie == "positive" else 0)
+        mean = agreeing_mean(parts, signs, weights, normalize=normalize)
+        torch.mul(mean, lambda_, out=merged[block])
+    return merged.reshape(deltas[0].shape)

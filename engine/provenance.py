@@ -1,0 +1,152 @@
+"""How a merge was made, written where it cannot get lost: in every shard, in a sidecar, in a card.
+
+The three agree with the catalog, or `engine.verify` says where they do not. None holds a time, a path or a
+machine: the same recipe gives the same bytes.
+"""
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from engine.plan import Parent, Plan, effective_config
+from engine.recipe import as_yaml
+from engine.run import Change
+from registry.card import MergeCard, ParentLine, write_card
+from registry.catalog import ID_DIGITS
+from registry.claims import METADATA_KEY, SIDECAR_FORMAT
+from registry.file_ref import resolve_inside
+from registry.documents import read_json
+
+SIDECAR = "homolog.json"
+"""Name of the file beside the weights that says how they were made."""
+
+_CARRIED = (".json", ".txt", ".jinja", ".model", ".spm")
+_CARRIED_BYTES = 100_000_000
+_MADE_HERE = (
+    "config",
+    "index",
+    "card",
+    "sidecar",
+    "recipe",
+    "adapter_config",
+    "eval",
+    "safetensors",
+)
+
+
+def parents_of(plan: Plan) -> list[dict[str, Any]]:
+    """Every parent with name, digest, role and coefficient, the base first."""
+    base = [] if plan.base is None else [(plan.base, "base", None)]
+    models = zip(plan.models, plan.recipe.coefficients, strict=True)
+    rows = base + [(model, "model", coefficient) for model, coefficient in models]
+    return [
+        {"name": public_name(parent), "digest": parent.id, "role": role, "coefficient": coefficient}
+        for parent, role, coefficient in rows
+    ]
+
+
+def public_name(parent: Parent) -> str:
+    """A parent's name without any folder of this machine: org/name of the Hub, or the folder's own name."""
+    parts = parent.name.replace("\\", "/").split("/")
+    return parent.name if len(parts) <= 2 and all(parts) else parts[-1]  # noqa: PLR2004 - org and name
+
+
+def metadata(plan: Plan, version: str) -> dict[str, str]:
+    """``__metadata__`` of every shard: the recipe, its digest, the parents, who wrote it."""
+    made = {
+        "recipe": plan.recipe.canonical(),
+        "recipe_digest": plan.recipe.digest,
+        "parents": parents_of(plan),
+        "engine_version": version,
+    }
+    return {"format": "pt", METADATA_KEY: json.dumps(made, sort_keys=True, separators=(",", ":"))}
+
+
+def write_companions(plan: Plan, folder: Path) -> None:
+    """Write the config and copy tokenizer, generation config and other small files of the reference."""
+    checkpoint = plan.reference.checkpoint
+    if checkpoint.layout == "file":
+        return
+    for file in checkpoint.files:
+        small = file.size_bytes <= _CARRIED_BYTES and file.path.endswith(_CARRIED)
+        if small and file.format not in _MADE_HERE and "/" not in file.path and not file.dangling:
+            shutil.copyfile(resolve_inside(checkpoint.root, file.path), folder / file.path)
+    for config in sorted(checkpoint.root.glob("*_*/config.json")):
+        if not config.is_symlink():
+            (folder / config.parent.name).mkdir(exist_ok=True)
+            shutil.copyfile(config, folder / config.parent.name / "config.json")
+    if checkpoint.config:
+        text = json.dumps(effective_config(plan), indent=2) + "\n"
+        (folder / "config.json").write_text(text, encoding="utf-8")
+
+
+def read_sidecar(folder: Path) -> dict[str, Any] | None:
+    """The sidecar of a folder; None where there is none of ours.
+
+    Raises:
+        BadDocument: it is there and malformed.
+    """
+    path = folder / SIDECAR
+    if not path.is_file():
+        return None
+    document = read_json(path)
+    ours = isinstance(document, dict) and document.get("format") == SIDECAR_FORMAT
+    return document if ours else None
+
+
+def write_sidecar(
+    plan: Plan, folder: Path, *, model: str, digests: Mapping[str, str], version: str
+) -> None:
+    """Write the sidecar: what made the weights and the digest of each tensor."""
+    document = {
+        "format": SIDECAR_FORMAT,
+        "model": model,
+        "recipe": plan.recipe.canonical(),
+        "recipe_digest": plan.recipe.digest,
+        "parents": parents_of(plan),
+        "engine_version": version,
+        "tensors": dict(sorted(digests.items())),
+    }
+    (folder / SIDECAR).write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+
+
+def write_readme(
+    plan: Plan, folder: Path, *, model: str, change: Change, licenses: Mapping[str, str | None],
+    measured: tuple[tuple[str, str], ...], version: str,
+) -> None:  # fmt: skip
+    """Write the model card.
+
+    Args:
+        plan: what was carried out.
+        folder: of the output.
+        model: its digest.
+        change: measured against the reference while it was written.
+        licenses: parent id → licence; the card states one only when all parents have the same.
+        measured: further (what, value) lines, such as the parents' delta statistics and scores.
+        version: of Homolog.
+    """
+    names = {parent.id: public_name(parent) for parent in plan.parents}
+    stated = {licenses.get(parent.id) for parent in plan.parents}
+    own = (
+        (f"relative L2 distance to {names[plan.reference.id]}", f"{change.relative_l2:.6f}"),
+        (f"largest change against {names[plan.reference.id]}", f"{change.max_abs:.6g}"),
+        ("share of parameters changed", f"{change.n_changed / max(1, change.n):.4f}"),
+    )
+    card = MergeCard(
+        title=" + ".join(dict.fromkeys(names[m.id] for m in plan.models))
+        + f" ({plan.recipe.method.name})",
+        parents=tuple(
+            ParentLine(p["name"], p["digest"][:ID_DIGITS], p["role"], p["coefficient"])
+            for p in parents_of(plan)
+        ),
+        method=plan.recipe.method.name,
+        recipe_yaml=as_yaml(plan.recipe, names),
+        license=stated.pop() if len(stated) == 1 else None,
+        measured=own + measured,
+        version=version,
+        model_digest=model,
+        recipe_digest=plan.recipe.digest,
+    )
+    (folder / "README.md").write_text(write_card(card), encoding="utf-8")

@@ -1,0 +1,108 @@
+"""From files to tensors: positioned reads of slices, any thread, no mapping.
+
+A mapping of a file that is cut short kills the process; a positioned read says so. Handles are opened on first
+use and closed together.
+"""
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from threading import Lock
+from types import TracebackType
+
+import torch
+
+from registry.errors import FileChanged, RunFailed, UnsupportedDtype
+from registry.header import TensorRef
+
+DTYPES = {
+    "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,
+    "I64": torch.int64, "I32": torch.int32, "I16": torch.int16, "I8": torch.int8,
+    "U64": torch.uint64, "U32": torch.uint32, "U16": torch.uint16, "U8": torch.uint8,
+    "BOOL": torch.bool, "F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2,
+}  # fmt: skip
+"""safetensors dtype → torch dtype, for those the engine can hold."""
+
+FLOATS = ("F64", "F32", "F16", "BF16")
+"""Dtypes whose values are the weights themselves; 8-bit floats are codes that need scales."""
+
+
+class Reader:
+    """Reads slices of tensors; a context manager that closes every file it opened."""
+
+    def __init__(self) -> None:
+        self._handles: dict[Path, int] = {}
+        self._lock = Lock()
+
+    def __enter__(self) -> "Reader":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for handle in self._handles.values():
+            os.close(handle)
+        self._handles.clear()
+
+    def bytes(self, ref: TensorRef, start: int, stop: int) -> bytearray:
+        """The bytes [start, stop) of a tensor.
+
+        Raises:
+            FileChanged: the file ends before the tensor does.
+            RunFailed: the operating system refuses.
+        """
+        buffer = bytearray(stop - start)
+        view = memoryview(buffer)
+        done = 0
+        try:
+            handle = self._handle(ref.file)
+            while done < len(buffer):
+                n = os.preadv(handle, [view[done:]], ref.start + start + done)
+                if not n:
+                    message = (
+                        f"{ref.file} ends inside tensor {ref.name}: it changed while it was read"
+                    )
+                    raise FileChanged(message, hint=f"reg scan {ref.file.parent}")
+                done += n
+        except OSError as error:
+            message = f"cannot read tensor {ref.name} of {ref.file}: {error.strerror}"
+            raise RunFailed(message) from error
+        return buffer
+
+    def flat(self, ref: TensorRef, start: int, stop: int) -> torch.Tensor:
+        """Elements [start, stop) of the flat tensor in its stored dtype: (stop − start,).
+
+        Raises:
+            UnsupportedDtype: the engine has no such dtype.
+        """
+        dtype = DTYPES.get(ref.dtype)
+        if dtype is None:
+            message = (
+                f"tensor {ref.name} of {ref.file} has dtype {ref.dtype}; the engine computes with "
+                + (", ".join(FLOATS))
+            )
+            raise UnsupportedDtype(message)
+        if start == stop:
+            return torch.empty(0, dtype=dtype)
+        return torch.frombuffer(
+            self.bytes(ref, start * dtype.itemsize, stop * dtype.itemsize), dtype=dtype
+        )
+
+    def whole(self, ref: TensorRef) -> torch.Tensor:
+        """The tensor in its stored dtype and shape."""
+        return self.flat(ref, 0, ref.n_params).reshape(ref.shape)
+
+    def _handle(self, file: Path) -> int:
+        """An open descriptor of ``file``."""
+        with self._lock:
+            if file not in self._handles:
+                self._handles[file] = os.open(file, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+            return self._handles[file]
+
+
+def n_elements(refs: Iterable[TensorRef]) -> int:
+    """How many elements some tensors have together."""
+    return sum(ref.n_params for ref in refs)

@@ -1,0 +1,1 @@
+"""What exists and how it is related: checkpoints, models, claims, edges, scores. Never imports torch."""

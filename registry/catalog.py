@@ -1,0 +1,178 @@
+"""The catalog: what is known of models, as nouns in and rows out.
+
+Who writes: `scan`, `resolve`, `stats`, `merge`, `score`, each in short transactions. Who reads: everybody.
+Ids are hex digests; wherever a model is asked for, an id, the beginning of one, a name or a path will do.
+"""
+
+import os
+import sys
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from difflib import get_close_matches
+from pathlib import Path
+from typing import ClassVar, Literal, Protocol
+
+from registry.checkpoint import Checkpoint, read_checkpoint
+from registry.database import WAIT_SECONDS, Database, Row, Transaction
+from registry.errors import AmbiguousModel, BadAddress, FileChanged, UnknownModel
+from registry.file_ref import list_files
+
+ID_DIGITS = 12
+"""How many digits of an id people are shown."""
+
+_SHORTEST_PREFIX = 4
+
+
+class Record(Protocol):
+    """A typed row: an instance of a class of `registry.records`."""
+
+    __tablename__: ClassVar[str]
+    model_fields: ClassVar[Mapping[str, object]]
+
+
+def default_path() -> Path:
+    """Where the catalog is: $REG_CATALOG, else `.reg/` of the nearest parent folder that has one, else the user's."""
+    named = os.environ.get("REG_CATALOG")
+    if named:
+        return Path(named).expanduser().absolute()
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        if (folder / ".reg").is_dir():
+            return folder / ".reg" / "catalog.duckdb"
+    if sys.platform == "darwin":
+        data = Path.home() / "Library" / "Application Support"
+    elif sys.platform == "win32":
+        data = Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local"))
+    else:
+        data = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
+    return data / "homolog" / "catalog.duckdb"
+
+
+def now() -> datetime:
+    """The time, in UTC."""
+    return datetime.now(UTC)
+
+
+class Catalog:
+    """One catalog file.
+
+    Attributes:
+        path: of the file; it is made by the first write.
+    """
+
+    def __init__(self, path: Path | None = None, *, wait_seconds: float = WAIT_SECONDS) -> None:
+        self.path = path or default_path()
+        self.database = Database(self.path, wait_seconds=wait_seconds)
+
+    def rows(self, sql: str, parameters: Sequence[object] = ()) -> list[Row]:
+        """The rows of one of our own read-only queries."""
+        return self.database.rows(sql, parameters)
+
+    @contextmanager
+    def write(self) -> Iterator[Transaction]:
+        """One short write transaction."""
+        with self.database.write() as transaction:
+            yield transaction
+
+    def find(self, text: str) -> str:
+        """The id of the model that ``text`` names: an address, a name, an id or the beginning of one.
+
+        Raises:
+            UnknownModel: with the nearest names.
+            AmbiguousModel: with every model it could be.
+        """
+        path = str(Path(text).expanduser().absolute())
+        name = text.rsplit("/", 1)[-1]
+        found = self.rows(
+            "select 1 as rank, model_id as id from store.address where uri in (?, ?) or root = ? "
+            "union all select 2, id from store.model where id = ? "
+            "union all select 3, model_id from store.address where lower(name) = lower(?) "
+            "union all select 4, id from store.model where starts_with(id, ?) and length(?) >= ? "
+            "union all select 5, model_id from store.address where ends_with(root, '/' || ?) "
+            "and lower(name) = lower(?)",
+            [text, path, path, text, text, text.lower(), text, _SHORTEST_PREFIX, text, name],
+        )
+        if not found:
+            self._unknown(text)
+        best = min(row["rank"] for row in found)
+        ids = sorted({row["id"] for row in found if row["rank"] == best})
+        if len(ids) > 1:
+            places = self.rows(
+                "select model_id, min(uri) as uri from store.address "
+                "where model_id in (select store.each(?)) group by 1 order by 2 limit 8",
+                [ids],
+            )
+            listed = "; ".join(f"{p['model_id'][:ID_DIGITS]} at {p['uri']}" for p in places)
+            message = f"{text!r} names {len(ids)} models: {listed}"
+            raise AmbiguousModel(message, hint="give the path or the beginning of the id")
+        return str(ids[0])
+
+    def _unknown(self, text: str) -> None:
+        """Say that ``text`` names nothing, with the nearest name."""
+        names = [str(r["name"]) for r in self.rows("select distinct name from store.address")]
+        near = get_close_matches(text, names, n=1)
+        message = f"no model in catalog {self.path} is called {text!r}"
+        if near:
+            raise UnknownModel(message, hint=f"did you mean {near[0]}?")
+        hint = f"reg scan {text}" if Path(text).expanduser().exists() else "reg ls lists the models"
+        raise UnknownModel(message, hint=hint)
+
+    def name(self, model_id: str) -> str:
+        """The name people know a model by; the beginning of its id where it has none."""
+        rows = self.rows("select name from models where id = ?", [model_id])
+        return str(rows[0]["name"]) if rows else model_id[:ID_DIGITS]
+
+    def checkpoint(self, model_id: str) -> Checkpoint:
+        """The files of a model, from the first of its addresses that is as it was when scanned.
+
+        Raises:
+            BadAddress: none of its addresses exists.
+            FileChanged: the files are not those that were scanned.
+        """
+        rows = self.rows(
+            "select a.uri, a.root, f.path, f.size_bytes, f.mtime_ns from store.address a "
+            "join store.file f using (uri) where a.model_id = ? order by a.uri, f.path",
+            [model_id],
+        )
+        recorded: dict[str, dict[str, tuple[int, int]]] = defaultdict(dict)
+        for row in rows:
+            recorded[row["root"]][row["path"]] = (row["size_bytes"], row["mtime_ns"])
+        changed = ""
+        for root, expected in recorded.items():
+            folder = Path(root)
+            if folder.exists():
+                files = list_files(folder)
+                if {f.path: (f.size_bytes, f.mtime_ns) for f in files} == expected:
+                    return read_checkpoint(folder, files)
+                changed = root
+        name = self.name(model_id)
+        if changed:
+            message = f"the files of {name} at {changed} changed since they were scanned"
+            raise FileChanged(message, hint=f"reg scan {changed}")
+        places = ", ".join(recorded) or "no place at all"
+        message = f"the files of {name} are gone; the catalog knows of {places}"
+        raise BadAddress(message, hint="reg scan the folder where they are now")
+
+
+class Columns:
+    """Collects typed rows of many tables and inserts each table's rows in one go."""
+
+    def __init__(self) -> None:
+        self._rows: dict[str, list[Row]] = defaultdict(list)
+
+    def add(self, records: Iterable[Record]) -> None:
+        """Collect rows; their class says which table they belong to."""
+        for record in records:
+            row = {name: getattr(record, name) for name in type(record).model_fields}
+            self._rows[record.__tablename__].append(row)
+
+    def insert(
+        self, transaction: Transaction, conflict: Literal["nothing", "replace", "error"]
+    ) -> None:
+        """Insert all that was collected, tables in the order in which they were first met."""
+        for table, rows in self._rows.items():
+            columns = {name: [row[name] for row in rows] for name in rows[0]}
+            transaction.insert(table, columns, conflict)
+        self._rows.clear()

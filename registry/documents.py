@@ -1,0 +1,242 @@
+"""JSON and YAML from disk, read as hostile: bounded in size and depth, without duplicate keys or aliases.
+
+The only door to yaml. Values are those of JSON (YAML dates stay text), so that whatever was read can be stored
+as JSON. Infinity and NaN are allowed, because real configs hold them.
+"""
+
+import json
+import os
+import re
+import stat
+from collections import Counter
+from collections.abc import Hashable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from registry.errors import BadDocument, Unreadable
+
+MAX_JSON_BYTES = 100_000_000
+"""Larger than any index or tokenizer in use (the largest tokenizers have about 35 MB)."""
+
+MAX_YAML_BYTES = 4_000_000
+"""Larger than any recipe or model card in use."""
+
+MAX_DEPTH = 100
+"""Nesting of objects and lists; leaves room for everything that walks through them."""
+
+_OLD_WORDS = {"bool", "timestamp", "value"}
+_PLAIN_TAGS = {
+    f"tag:yaml.org,2002:{kind}" for kind in ("str", "int", "float", "bool", "null", "map", "seq")
+}
+
+
+@contextmanager
+def open_file(path: Path) -> Iterator[tuple[int, os.stat_result]]:
+    """Open a regular file for reading, giving its descriptor and its status; links are followed.
+
+    Never waits: a pipe or a device in the place of a file is refused.
+
+    Raises:
+        Unreadable: when the file is missing, is not a regular file, or may not be read.
+    """
+    descriptor = -1
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            message = f"{path}: is not a regular file"
+            raise Unreadable(message)
+        yield descriptor, status
+    except OSError as error:
+        message = f"{path}: cannot be read: {error.strerror}"
+        raise Unreadable(message) from error
+    finally:
+        if descriptor >= 0:
+            os.close(descriptor)
+
+
+def read_json(path: Path, *, max_bytes: int = MAX_JSON_BYTES) -> Any:
+    """Read a JSON file of at most ``max_bytes`` bytes.
+
+    Raises:
+        BadDocument: when it is missing, unreadable, too large, or not JSON as `parse_json` wants it.
+    """
+    return parse_json(_read_text(path, max_bytes), where=str(path))
+
+
+def parse_json(text: str, *, where: str = "text") -> Any:
+    """Parse JSON; ``where`` names the source in messages.
+
+    Raises:
+        BadDocument: when malformed or nested too deeply, when an object has one key twice, or when a string is
+            not Unicode (half of a surrogate pair).
+    """
+    try:
+        value = json.loads(text, object_pairs_hook=_unique)
+        if "\\u" in text:
+            json.dumps(value, ensure_ascii=False).encode()
+        _check_depth(value)
+    except UnicodeEncodeError as error:
+        message = f"{where}: a string is not Unicode: {error}"
+        raise BadDocument(message) from error
+    except ValueError as error:
+        message = f"{where}: is not valid JSON: {error}"
+        raise BadDocument(message) from error
+    except RecursionError as error:
+        message = f"{where}: is nested too deeply"
+        raise BadDocument(message) from error
+    return value
+
+
+def read_yaml(path: Path, *, max_bytes: int = MAX_YAML_BYTES) -> Any:
+    """Read a YAML file of at most ``max_bytes`` bytes.
+
+    Raises:
+        BadDocument: when it is missing, unreadable, too large, or not YAML as `parse_yaml` wants it.
+    """
+    return parse_yaml(_read_text(path, max_bytes), where=str(path))
+
+
+def parse_yaml(text: str, *, where: str = "text") -> Any:
+    """Parse one YAML document of plain values; ``where`` names the source in messages.
+
+    Law: ``parse_yaml(dump_yaml(value)) == value`` for every JSON value.
+
+    Raises:
+        BadDocument: when malformed, longer than `MAX_YAML_BYTES` characters or nested deeper than `MAX_DEPTH`,
+            and for aliases, tags of other than plain values, and duplicate keys.
+    """
+    if len(text) > MAX_YAML_BYTES:
+        message = f"{where}: has {len(text)} characters; at most {MAX_YAML_BYTES} are read"
+        raise BadDocument(message)
+    try:
+        _check_events(text)
+        return yaml.load(text, Loader=_Loader)  # noqa: S506 (a subclass of the safe loader)
+    except yaml.YAMLError as error:
+        message = f"{where}: is not valid YAML: {_one_line(error)}"
+        raise BadDocument(message) from error
+    except (ValueError, RecursionError) as error:  # numbers that Python cannot hold
+        message = f"{where}: holds a value that cannot be read: {error}"
+        raise BadDocument(message) from error
+
+
+def dump_yaml(value: Any) -> str:
+    """Write a JSON value as YAML in block style, keys in their own order, without aliases."""
+    return yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
+
+
+def _read_text(path: Path, max_bytes: int) -> str:
+    """Read a whole file as UTF-8, with or without a byte order mark."""
+    try:
+        with open_file(path) as (descriptor, status):
+            if status.st_size > max_bytes:
+                message = f"{path}: has {status.st_size} bytes; at most {max_bytes} are read"
+                raise BadDocument(message)
+            return _read_all(descriptor, max_bytes).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        message = f"{path}: is not UTF-8: {error.reason} at byte {error.start}"
+        raise BadDocument(message) from error
+    except Unreadable as error:
+        raise BadDocument(str(error)) from error
+
+
+def _read_all(descriptor: int, max_bytes: int) -> bytes:
+    """Read to the end of the file, or to ``max_bytes`` should it grow meanwhile."""
+    blocks = []
+    while max_bytes > 0 and (block := os.read(descriptor, min(max_bytes, 1 << 20))):
+        blocks.append(block)
+        max_bytes -= len(block)
+    return b"".join(blocks)
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Build an object, refusing a key that comes twice."""
+    built = dict(pairs)
+    if len(built) == len(pairs):
+        return built
+    twice = Counter(key for key, _ in pairs).most_common(1)[0][0]
+    message = f"the key {twice!r} comes twice in one object"
+    raise ValueError(message)
+
+
+def _check_depth(value: Any) -> None:
+    """Refuse what is nested deeper than `MAX_DEPTH`, looking at one level after the other."""
+    level = [value]
+    for _ in range(MAX_DEPTH + 1):
+        level = [
+            child
+            for item in level
+            if isinstance(item, dict | list)
+            for child in (item.values() if isinstance(item, dict) else item)
+        ]
+    if level:
+        raise RecursionError
+
+
+def _check_events(text: str) -> None:
+    """Refuse, before anything is built, what could grow: aliases, deep nesting, tags that make objects."""
+    depth = 0
+    for event in yaml.parse(text, Loader=_Loader):
+        tag = getattr(event, "tag", None)
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+        if isinstance(event, yaml.AliasEvent):
+            problem = f"aliases (*{event.anchor}) are not read"
+        elif tag not in (None, "!") and tag not in _PLAIN_TAGS:
+            problem = f"the tag {tag!r} is not read"
+        elif depth > MAX_DEPTH:
+            problem = f"nested deeper than {MAX_DEPTH}"
+        else:
+            continue
+        message = f"{problem} {event.start_mark}"
+        raise yaml.YAMLError(message)
+
+
+def _one_line(error: yaml.YAMLError) -> str:
+    """What is wrong and where, on one line."""
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
+        return f"line {error.problem_mark.line + 1}: {error.problem}"
+    return " ".join(str(error).split())
+
+
+class _Loader(yaml.CSafeLoader):
+    """The safe loader with the words of YAML 1.2: dates and `no` are text, `true` and `false` are not."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:  # noqa: FBT001, FBT002 (the parent's signature)
+        seen = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, str | int | float | None) or key in seen:
+                problem = (
+                    f"the key {key!r} comes twice"
+                    if isinstance(key, str)
+                    else "a key is not plain text"
+                )
+                raise yaml.constructor.ConstructorError(None, None, problem, key_node.start_mark)
+            seen.add(key)
+        built: dict[Hashable, Any] = super().construct_mapping(node, deep=deep)
+        return built
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [
+        (tag, pattern) for tag, pattern in resolvers if tag.rpartition(":")[2] not in _OLD_WORDS
+    ]
+    for first, resolvers in yaml.CSafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:bool", re.compile("^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
+)
+
+
+class _Dumper(yaml.CSafeDumper):
+    """The safe dumper, which repeats a shared value instead of referring to it."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        del data
+        return True

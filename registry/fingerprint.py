@@ -1,0 +1,260 @@
+"""Content digests: identities of tensors, models, tokenizers and texts. The only door to BLAKE3.
+
+Every digest is the 64 hex digits of a BLAKE3 hash that begins with the name of its recipe, so that digests made in
+different ways never meet. Identity is always of all bytes; samples are similarity and live elsewhere.
+"""
+
+import json
+import os
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from blake3 import blake3
+
+from registry.documents import MAX_JSON_BYTES, open_file, read_json
+from registry.errors import BadDocument, TruncatedFile
+from registry.file_ref import resolve_inside
+from registry.header import TensorRef
+
+TENSOR_DIGEST = "blake3-tensor-1"
+"""Over dtype, shape and the raw bytes as stored."""
+
+MODEL_DIGEST = "blake3-tensors-1"
+"""Over the sorted (canonical name, tensor digest), without the copy of a tied head."""
+
+ARCHITECTURE_DIGEST = "blake3-shapes-1"
+"""Over the sorted (canonical name, shape), with the size of the vocabulary left open."""
+
+TOKENIZER_DIGEST = "blake3-tokenizer-1"
+"""Over what decides which text becomes which ids."""
+
+TEXT_DIGEST = "blake3-text-1"
+"""Over the UTF-8 bytes of a text."""
+
+BLOCK_BYTES = 4 << 20
+"""Read and hashed at a time; one buffer of this size per thread."""
+
+_EMBEDDINGS = ("embed_tokens.weight", "wte.weight", "word_embeddings.weight")
+_HEADS = ("lm_head.weight",)
+_VOCABULARY = (*_EMBEDDINGS, *_HEADS, "tok_embeddings.weight", "embed_in.weight", "embed_out.weight",
+               "shared.weight", "lm_head.bias")  # fmt: skip
+
+_buffers = threading.local()
+
+
+def ignore(n_bytes: int) -> None:
+    """A progress callback that shows nothing."""
+    del n_bytes
+
+
+def canonical_name(name: str) -> str:
+    """The name under which a tensor counts for identity: the stored name, as it is.
+
+    Renaming is a change of the model until a table of architectures says otherwise; then this function alone grows,
+    together with the name `MODEL_DIGEST`.
+    """
+    return name
+
+
+def digest_tensor(ref: TensorRef) -> str:
+    """Digest (`TENSOR_DIGEST`) of one tensor, read in blocks of `BLOCK_BYTES`.
+
+    Law: equal for equal dtype, shape and bytes, whatever the name, the file and the offset.
+
+    Raises:
+        TruncatedFile: when the file ends before the tensor does.
+        Unreadable: when the file cannot be read.
+    """
+    return _digest_run([ref])[0]
+
+
+def digest_tensors(
+    refs: Iterable[TensorRef], *, jobs: int | None = None, progress: Callable[[int], None] = ignore
+) -> dict[str, str]:
+    """Digest many tensors with ``jobs`` threads (default: one per core, at most 4).
+
+    Args:
+        refs: tensors of different names.
+        jobs: threads; the result does not depend on it.
+        progress: called in this thread with the bytes done since the last call.
+
+    Returns:
+        The digest of each tensor by its name, in the order of ``refs``.
+
+    Raises:
+        TruncatedFile, Unreadable: as `digest_tensor`; what is not yet read is given up.
+    """
+    refs = list(refs)
+    runs = _runs(refs)
+    found: dict[str, str] = {}
+    pool = ThreadPoolExecutor(jobs or min(4, os.cpu_count() or 1))
+    try:
+        for run, digests in zip(runs, pool.map(_digest_run, runs), strict=True):
+            found.update((ref.name, digest) for ref, digest in zip(run, digests, strict=True))
+            progress(sum(ref.n_bytes for ref in run))
+    finally:
+        pool.shutdown(cancel_futures=True)
+    return {ref.name: found[ref.name] for ref in refs}
+
+
+def digest_model(digests: Mapping[str, str], *, tied: bool = True) -> str:
+    """Digest (`MODEL_DIGEST`) of a model from the digests of its tensors by name: the model's identity.
+
+    An output head that is a copy of the input embedding counts as not stored, unless ``tied`` is false.
+
+    Laws: the order of ``digests``, the shards and the headers change nothing; a tied model saved with and without
+    its head has one digest; one changed bit changes it.
+    """
+    embeddings = {digest for name, digest in digests.items() if name.endswith(_EMBEDDINGS)}
+    hasher = blake3(f"{MODEL_DIGEST}\0".encode())
+    for name in sorted(digests, key=canonical_name):
+        if not (tied and name.endswith(_HEADS) and digests[name] in embeddings):
+            hasher.update(f"{canonical_name(name)}\0{digests[name]}\n".encode())
+    return hasher.hexdigest()
+
+
+def architecture_fingerprint(tensors: Iterable[TensorRef]) -> str:
+    """Digest (`ARCHITECTURE_DIGEST`) of the names and shapes of a model, whatever its dtypes.
+
+    The vocabulary axis of embeddings and heads is left open, so that an extended vocabulary stays in the family, and
+    a head of the embedding's shape counts as not stored, since tied models are saved with or without it.
+    """
+    shapes = {canonical_name(tensor.name): tensor.shape for tensor in tensors}
+    embeddings = {shape for name, shape in shapes.items() if name.endswith(_EMBEDDINGS)}
+    hasher = blake3(f"{ARCHITECTURE_DIGEST}\0".encode())
+    for name in sorted(shapes):
+        shape: Sequence[object] = shapes[name]
+        if name.endswith(_HEADS) and shape in embeddings:
+            continue
+        if name.endswith(_VOCABULARY):
+            shape = ("*", *shape[1:])
+        hasher.update(f"{name}\0{','.join(map(str, shape))}\n".encode())
+    return hasher.hexdigest()
+
+
+def digest_text(text: str) -> str:
+    """Digest (`TEXT_DIGEST`) of a text."""
+    return blake3(f"{TEXT_DIGEST}\0{text}".encode()).hexdigest()
+
+
+def tokenizer_fingerprint(folder: Path) -> str | None:
+    """Digest (`TOKENIZER_DIGEST`) of what decides which text becomes which ids; None without a tokenizer.
+
+    From `tokenizer.json`: vocabulary, merges, added tokens, normalizer and pre-tokenizer; else from `vocab.json` and
+    `merges.txt`; else from `vocab.txt`; else from `tokenizer.model`. Fingerprints of different sources differ.
+
+    Law: neither the layout of the JSON nor the order of its keys matters.
+
+    Raises:
+        BadDocument: for a malformed file.
+        PathEscapes: for a file that is a link out of the folder.
+    """
+    if not folder.is_dir():
+        return None
+    for source, read in _TOKENIZERS.items():
+        if (folder / source).is_file():
+            content = read(resolve_inside(folder, source))
+            canonical = json.dumps([source, content], sort_keys=True, separators=(",", ":"))
+            return blake3(f"{TOKENIZER_DIGEST}\0{canonical}".encode()).hexdigest()
+    return None
+
+
+def _runs(refs: list[TensorRef]) -> list[list[TensorRef]]:
+    """Tensors of one file in the order of their bytes, in runs of about one block; disks like one direction."""
+    runs: list[list[TensorRef]] = []
+    n_bytes = 0
+    for ref in sorted(refs, key=lambda ref: (str(ref.file), ref.start)):
+        if not runs or n_bytes >= BLOCK_BYTES or ref.file != runs[-1][-1].file:
+            runs.append([])
+            n_bytes = 0
+        runs[-1].append(ref)
+        n_bytes += ref.n_bytes
+    return runs
+
+
+def _digest_run(refs: list[TensorRef]) -> list[str]:
+    """The digests of tensors of one file, opened once."""
+    with open_file(refs[0].file) as (descriptor, _):
+        return [_digest(descriptor, ref) for ref in refs]
+
+
+def _digest(descriptor: int, ref: TensorRef) -> str:
+    """The digest of one tensor of an open file."""
+    shape = ",".join(map(str, ref.shape))
+    hasher = blake3(f"{TENSOR_DIGEST}\0{ref.dtype}\0{shape}\0".encode())
+    buffer = _buffer()
+    place, end = ref.start, ref.start + ref.n_bytes
+    while place < end:
+        n_read = os.preadv(descriptor, [buffer[: end - place]], place)
+        if n_read == 0:
+            message = f"{ref.file}: ends at byte {place}; tensor {ref.name} needs {end}"
+            raise TruncatedFile(
+                message, hint="the file has changed since it was scanned; scan again"
+            )
+        hasher.update(buffer[:n_read])
+        place += n_read
+    return hasher.hexdigest()
+
+
+def _tokenizer_json(file: Path) -> list[Any]:
+    """What counts of a `tokenizer.json`, whatever version wrote it."""
+    document = read_json(file)
+    model = document.get("model") if isinstance(document, dict) else None
+    vocabulary = model.get("vocab") if isinstance(model, dict) else None
+    if not isinstance(model, dict) or not isinstance(vocabulary, dict | list):
+        message = f"{file}: has no model with a vocab"
+        raise BadDocument(message)
+    merges, added = model.get("merges") or [], document.get("added_tokens") or []
+    if not isinstance(merges, list) or not isinstance(added, list):
+        message = f"{file}: merges and added_tokens must be lists"
+        raise BadDocument(message)
+    return [
+        model.get("type"),
+        vocabulary,
+        [
+            pair.split(" ") if isinstance(pair, str) else pair for pair in merges
+        ],  # both ways are written
+        sorted(json.dumps(token, sort_keys=True) for token in added),
+        document.get("normalizer"),
+        document.get("pre_tokenizer"),
+    ]
+
+
+def _vocab_json(file: Path) -> list[Any]:
+    """A byte-level BPE in two files; the merges file begins with a version that does not count."""
+    merges = resolve_inside(file.parent, "merges.txt")
+    lines = _bytes(merges).splitlines() if merges.is_file() else []
+    return [read_json(file), [line.hex() for line in lines if not line.startswith(b"#version")]]
+
+
+def _bytes(file: Path) -> bytes:
+    """All of a small file.
+
+    Raises:
+        BadDocument: when it is larger than a document may be.
+    """
+    with open_file(file) as (descriptor, status):
+        if status.st_size > MAX_JSON_BYTES:
+            message = f"{file}: has {status.st_size} bytes; at most {MAX_JSON_BYTES} are read"
+            raise BadDocument(message)
+        return os.pread(descriptor, status.st_size, 0)
+
+
+def _buffer() -> memoryview:
+    """This thread's own buffer, kept for its life."""
+    if not hasattr(_buffers, "view"):
+        _buffers.view = memoryview(bytearray(BLOCK_BYTES))
+    view: memoryview = _buffers.view
+    return view
+
+
+_TOKENIZERS: dict[str, Callable[[Path], Any]] = {
+    "tokenizer.json": _tokenizer_json,
+    "vocab.json": _vocab_json,
+    "vocab.txt": lambda file: _bytes(file).hex(),
+    "tokenizer.model": lambda file: _bytes(file).hex(),
+}
+"""What makes a fingerprint, by the file it is read from; the first that is there counts."""

@@ -1,0 +1,310 @@
+"""The rows of the catalog as typed classes: one class per table of `schema/`.
+
+`schema/*.sql` says what each column means and in which unit; a test holds both equal, column by column. The same
+classes are what a catalog on PostgreSQL would be made from, with the foreign keys declared here.
+"""
+
+from datetime import datetime
+from typing import ClassVar
+
+from sqlmodel import Field, SQLModel
+
+_STORE = {"schema": "store"}
+_MODEL = "store.model.id"
+
+
+class Model(SQLModel, table=True):
+    """A node of the lineage graph."""
+
+    __tablename__: ClassVar[str] = "model"
+    __table_args__ = _STORE
+    id: str = Field(primary_key=True)
+    kind: str
+    status: str
+    digest_name: str
+    signature: str | None
+    dtype: str | None
+    n_params: int | None
+    n_bytes: int | None
+    n_tensors: int | None
+    created_at: datetime
+
+
+class Address(SQLModel, table=True):
+    """A place where a model was found."""
+
+    __tablename__: ClassVar[str] = "address"
+    __table_args__ = _STORE
+    uri: str = Field(primary_key=True)
+    root: str
+    model_id: str = Field(foreign_key=_MODEL)
+    source: str
+    layout: str
+    name: str
+    architecture: str | None
+    family: str | None
+    tokenizer: str | None
+    license: str | None
+    config: str
+    seen_at: datetime
+
+
+class File(SQLModel, table=True):
+    """A file of an address, as it was when it was read."""
+
+    __tablename__: ClassVar[str] = "file"
+    __table_args__ = _STORE
+    uri: str = Field(primary_key=True)
+    path: str = Field(primary_key=True)
+    size_bytes: int
+    mtime_ns: int
+    inode: int
+    format: str
+
+
+class Tensor(SQLModel, table=True):
+    """A tensor of a model."""
+
+    __tablename__: ClassVar[str] = "tensor"
+    __table_args__ = _STORE
+    model_id: str = Field(primary_key=True, foreign_key=_MODEL)
+    name: str = Field(primary_key=True)
+    dtype: str
+    shape: str
+    n_params: int
+    n_bytes: int
+    layer: int | None
+    module: str
+    digest: str | None
+
+
+class Claim(SQLModel, table=True):
+    """What somebody says about a model."""
+
+    __tablename__: ClassVar[str] = "claim"
+    __table_args__ = _STORE
+    id: str = Field(primary_key=True)
+    uri: str
+    model_id: str = Field(foreign_key=_MODEL)
+    predicate: str
+    object: str
+    relation: str | None
+    coefficient: float | None
+    source: str
+    raw: str
+    resolved_id: str | None
+
+
+class Edge(SQLModel, table=True):
+    """An edge of the lineage graph."""
+
+    __tablename__: ClassVar[str] = "edge"
+    __table_args__ = _STORE
+    child: str = Field(primary_key=True, foreign_key=_MODEL)
+    parent: str = Field(primary_key=True, foreign_key=_MODEL)
+    relation: str = Field(primary_key=True)
+    role: str = Field(primary_key=True)
+    status: str = Field(primary_key=True)
+    coefficient: float | None
+    confidence: float
+    run_id: str | None
+    created_at: datetime
+
+
+class Evidence(SQLModel, table=True):
+    """A reason for an edge."""
+
+    __tablename__: ClassVar[str] = "evidence"
+    __table_args__ = _STORE
+    id: str = Field(primary_key=True)
+    child: str = Field(foreign_key=_MODEL)
+    parent: str = Field(foreign_key=_MODEL)
+    relation: str
+    status: str
+    method: str
+    version: str
+    statistic: str
+    value: float | None
+    scope: str
+    detail: str
+
+
+class Score(SQLModel, table=True):
+    """A benchmark result."""
+
+    __tablename__: ClassVar[str] = "score"
+    __table_args__ = _STORE
+    id: str = Field(primary_key=True)
+    model_id: str = Field(foreign_key=_MODEL)
+    task: str
+    metric: str
+    value: float
+    stderr: float | None
+    n: int | None
+    harness: str | None
+    harness_version: str | None
+    shots: int | None
+    origin: str
+    source: str
+    scored_at: str | None
+    raw: str
+
+
+class Recipe(SQLModel, table=True):
+    """What was asked of a merge."""
+
+    __tablename__: ClassVar[str] = "recipe"
+    __table_args__ = _STORE
+    digest: str = Field(primary_key=True)
+    canonical: str
+    created_at: datetime
+
+
+class Run(SQLModel, table=True):
+    """One execution of a recipe."""
+
+    __tablename__: ClassVar[str] = "run"
+    __table_args__ = _STORE
+    id: str = Field(primary_key=True)
+    recipe: str = Field(foreign_key="store.recipe.digest")
+    status: str
+    output: str
+    model_id: str | None = Field(foreign_key=_MODEL)
+    engine_version: str
+    process: int
+    started_at: datetime
+    ended_at: datetime | None
+    seconds: float | None
+    read_bytes: int | None
+    write_bytes: int | None
+    error: str | None
+
+
+class Problem(SQLModel, table=True):
+    """A file that could not be used."""
+
+    __tablename__: ClassVar[str] = "problem"
+    __table_args__ = _STORE
+    uri: str = Field(primary_key=True)
+    file: str = Field(primary_key=True)
+    error: str = Field(primary_key=True)
+    detail: str
+    seen_at: datetime
+
+
+class Pair(SQLModel, table=True):
+    """A pair of models whose delta was measured."""
+
+    __tablename__: ClassVar[str] = "pair"
+    __table_args__ = _STORE
+    child: str = Field(primary_key=True, foreign_key=_MODEL)
+    base: str = Field(primary_key=True, foreign_key=_MODEL)
+    version: str
+    scope: str
+    n_aligned: int
+    n_cropped: int
+    n_only_child: int
+    n_only_base: int
+    n_mismatched: int
+    n_uncounted: int
+    read_bytes: int
+    seconds: float
+    measured_at: datetime
+    abs_p01: float | None
+    abs_p10: float | None
+    abs_p25: float | None
+    abs_p50: float | None
+    abs_p75: float | None
+    abs_p90: float | None
+    abs_p99: float | None
+    top1_mass_l2: float | None
+    top20_mass_l2: float | None
+    top1_mass_l1: float | None
+    top20_mass_l1: float | None
+
+
+class Delta(SQLModel, table=True):
+    """Accumulators of one tensor of one pair."""
+
+    __tablename__: ClassVar[str] = "delta"
+    __table_args__ = _STORE
+    child: str = Field(primary_key=True, foreign_key=_MODEL)
+    base: str = Field(primary_key=True, foreign_key=_MODEL)
+    tensor: str = Field(primary_key=True)
+    status: str
+    layer: int | None
+    module: str
+    child_dtype: str | None
+    base_dtype: str | None
+    child_shape: str | None
+    base_shape: str | None
+    n: int | None
+    n_zero: int | None
+    n_positive: int | None
+    n_negative: int | None
+    n_nonfinite: int | None
+    sum_delta: float | None
+    sum_sq: float | None
+    sum_cube: float | None
+    sum_fourth: float | None
+    sum_abs: float | None
+    max_abs: float | None
+    min_delta: float | None
+    max_delta: float | None
+    base_sum_sq: float | None
+    base_dot: float | None
+    base_sum_abs: float | None
+    base_max_abs: float | None
+    n_within_0002: int | None
+    n_within_0005: int | None
+    n_within_001: int | None
+    n_within_002: int | None
+    n_within_005: int | None
+    n_within_01: int | None
+    n_within_03: int | None
+    abs_p01: float | None
+    abs_p10: float | None
+    abs_p25: float | None
+    abs_p50: float | None
+    abs_p75: float | None
+    abs_p90: float | None
+    abs_p99: float | None
+    top1_mass_l2: float | None
+    top20_mass_l2: float | None
+    top1_mass_l1: float | None
+    top20_mass_l1: float | None
+
+
+class Histogram(SQLModel, table=True):
+    """One bin of the histogram of one tensor's delta."""
+
+    __tablename__: ClassVar[str] = "histogram"
+    __table_args__ = _STORE
+    child: str = Field(primary_key=True, foreign_key=_MODEL)
+    base: str = Field(primary_key=True, foreign_key=_MODEL)
+    tensor: str = Field(primary_key=True)
+    bin: int = Field(primary_key=True)
+    n: int
+    sum_abs: float
+    sum_sq: float
+
+
+class Spectrum(SQLModel, table=True):
+    """Singular values of the delta of one matrix."""
+
+    __tablename__: ClassVar[str] = "spectrum"
+    __table_args__ = _STORE
+    child: str = Field(primary_key=True, foreign_key=_MODEL)
+    base: str = Field(primary_key=True, foreign_key=_MODEL)
+    tensor: str = Field(primary_key=True)
+    sigma_max: float
+    frobenius: float
+    stable_rank: float
+    effective_rank: float | None
+    participation_ratio: float
+    energy_rank: int | None
+    numerical_rank: int | None
+    top4_energy: float
+    intruder_count: int | None
+    method: str
+    n_components: int

@@ -1,0 +1,49 @@
+"""What a tensor's name says: the layer it belongs to and the part it plays.
+
+Covers the names that transformers writes for decoders, encoders and their older relatives; a name that fits
+nothing has no layer and is called "other". Lineage never depends on these two words, only reports do.
+"""
+
+import re
+
+_LAYER = re.compile(r"(?:^|\.)(?:layers?|h|blocks?|encoder|decoder)\.(\d+)(?:\.|$)")
+
+_MODULES = (
+    ("norm", r"norm|layer_?norm|(?:^|\.)ln_[f\d]"),
+    ("lm_head", r"(?:^|\.)(?:lm_head|embed_out|score|classifier)\."),
+    ("embedding", r"embed|(?:^|\.)wte\.|(?:^|\.)wpe\."),
+    ("attention_qkv", r"qkv|c_attn|query_key_value"),
+    ("attention_q", r"(?:q_proj|query|\.wq)(?:\.|$)"),
+    ("attention_k", r"(?:k_proj|key|\.wk)(?:\.|$)"),
+    ("attention_v", r"(?:v_proj|value|\.wv)(?:\.|$)"),
+    ("attention_o", r"(?:o_proj|out_proj|\.wo)(?:\.|$)|attention\.output\.dense|attn\.c_proj"),
+    ("mlp_gate", r"gate_proj|\.w1(?:\.|$)|block_sparse_moe\.gate"),
+    ("mlp_up", r"up_proj|\.w3(?:\.|$)|intermediate\.dense|mlp\.c_fc|fc1"),
+    ("mlp_down", r"down_proj|\.w2(?:\.|$)|output\.dense|mlp\.c_proj|fc2"),
+    ("pooler", r"pooler"),
+)
+_PATTERNS = tuple((module, re.compile(pattern, re.IGNORECASE)) for module, pattern in _MODULES)
+
+EMBEDDING = re.compile(
+    r"(?:^|\.)(?:embed_tokens|word_embeddings|wte|tok_embeddings)(?:\.weight)?$"
+)
+"""Names of input embeddings: matrices of shape (vocabulary, hidden)."""
+
+HEAD = re.compile(r"(?:^|\.)(?:lm_head|embed_out)(?:\.weight)?$")
+"""Names of output heads: matrices of shape (vocabulary, hidden)."""
+
+
+def layer_of(name: str) -> int | None:
+    """The number of the layer (0-based) that tensor ``name`` belongs to; None outside of layers."""
+    found = _LAYER.search(name)
+    return int(found[1]) if found else None
+
+
+def module_of(name: str) -> str:
+    """The part tensor ``name`` plays: embedding, attention_q, mlp_down, norm, …, or other."""
+    return next((module for module, pattern in _PATTERNS if pattern.search(name)), "other")
+
+
+def has_vocabulary(name: str) -> bool:
+    """Tell whether dim 0 of tensor ``name`` counts tokens."""
+    return bool(EMBEDDING.search(name) or HEAD.search(name))

@@ -1,0 +1,105 @@
+-- The public face of the catalog: what `reg sql` is for. Names and columns are stable; every column has a comment
+-- with its unit. Made anew whenever this file differs from the one the catalog was last written with.
+
+-- Models: what there is and where.
+
+-- The values of a JSON list of text: how a list of ids is given to a query.
+create or replace macro store.each(ids) as unnest(cast(cast(ids as json) as varchar[]));
+
+create or replace view store.named as
+select m.id,
+       coalesce(min_by(a.name, a.uri), min(c.object), substr(m.id, 1, 12)) as name
+from store.model m
+left join store.address a on a.model_id = m.id
+left join store.claim c on m.status = 'latent' and c.resolved_id = m.id
+group by m.id;
+
+create or replace view models as
+with place as (
+    select model_id,
+           list_sort(list(distinct name)) as names,
+           list_sort(list(uri)) as addresses,
+           min_by(family, uri) as family,
+           min_by(architecture, uri) as architecture,
+           min_by(tokenizer, uri) as tokenizer,
+           min_by(license, uri) as license
+    from store.address group by model_id
+), descent as (
+    select e.child,
+           min_by(e.relation, case e.status when 'recorded' then 0 when 'measured' then 1 when 'inferred' then 2 else 3 end) as relation,
+           list_sort(list(distinct p.name)) as parents,
+           coalesce(min(p.name) filter (where e.role = 'base'),
+                    case when count(distinct e.parent) = 1 then min(p.name) end) as base
+    from store.edge e join store.named p on p.id = e.parent group by e.child
+), scored as (
+    select model_id, count(*) as n_scores,
+           string_agg(task || ' ' || printf('%.3g', value), ', ' order by task, metric)
+               filter (where origin = 'measured') as scores
+    from store.score group by model_id
+)
+select m.id, n.name, coalesce(l.names, [n.name]) as names, l.family, l.architecture, m.kind, m.status, m.dtype,
+       m.n_params, m.n_bytes, m.n_tensors, m.signature, l.tokenizer, l.license, d.relation,
+       coalesce(d.parents, []) as parents, d.base, coalesce(l.addresses, []) as addresses,
+       coalesce(s.n_scores, 0) as n_scores, s.scores, m.created_at
+from store.model m
+join store.named n on n.id = m.id
+left join place l on l.model_id = m.id
+left join descent d on d.child = m.id
+left join scored s on s.model_id = m.id;
+comment on view models is 'One row per model: distinct weights, wherever they lie';
+comment on column models.id is 'Hex digest that identifies the model';
+comment on column models.name is 'Name people use; the first where there are several';
+comment on column models.names is 'All its names';
+comment on column models.family is 'config model_type, for example llama';
+comment on column models.architecture is 'First of config architectures';
+comment on column models.kind is 'model or adapter';
+comment on column models.status is 'full, header or latent (named by somebody, shown by nobody)';
+comment on column models.dtype is 'Dtype of most of the bytes, as safetensors spells it';
+comment on column models.n_params is 'Number of stored parameters';
+comment on column models.n_bytes is 'Size of the tensors, bytes';
+comment on column models.n_tensors is 'Number of stored tensors';
+comment on column models.signature is 'Hex digest of tensor names and shapes, vocabulary size and dtype left out';
+comment on column models.tokenizer is 'Hex digest of the tokenizer';
+comment on column models.license is 'Licence as its card says it; null where it says nothing';
+comment on column models.relation is 'How it descends from its parents, by the strongest edge';
+comment on column models.parents is 'Names of its parents';
+comment on column models.base is 'Name of its base: of a merge, or the only parent';
+comment on column models.addresses is 'Where it was found';
+comment on column models.n_scores is 'Number of scores, claimed and measured';
+comment on column models.scores is 'Measured scores in words';
+comment on column models.created_at is 'When this catalog first saw it';
+
+create or replace view tensors as
+select t.model_id, n.name as model, t.name, t.dtype, t.shape, t.n_params, t.n_bytes, t.layer, t.module, t.digest
+from store.tensor t join store.named n on n.id = t.model_id;
+comment on view tensors is 'One row per tensor of every model';
+comment on column tensors.model_id is 'Model it belongs to';
+comment on column tensors.model is 'Name of that model';
+comment on column tensors.name is 'Name as stored';
+comment on column tensors.dtype is 'Dtype as safetensors spells it';
+comment on column tensors.shape is 'Shape as a JSON list';
+comment on column tensors.n_params is 'Number of elements';
+comment on column tensors.n_bytes is 'Size, bytes';
+comment on column tensors.layer is 'Number of the layer, from 0; null outside of layers';
+comment on column tensors.module is 'Part it plays: embedding, attention_q, mlp_down, norm, lm_head, …';
+comment on column tensors.digest is 'Hex digest of dtype, shape and bytes; null when only headers were read';
+
+create or replace view files as
+select f.uri, a.model_id, f.path, f.format, f.size_bytes, make_timestamp_ns(f.mtime_ns) as modified_at
+from store.file f left join store.address a using (uri);
+comment on view files is 'One row per file of every address, good or bad';
+comment on column files.uri is 'Address it belongs to';
+comment on column files.model_id is 'Model found there; null where none could be read';
+comment on column files.path is 'Path below the address';
+comment on column files.format is 'safetensors, index, config, tokenizer, card, pickle, gguf, …';
+comment on column files.size_bytes is 'Size, bytes';
+comment on column files.modified_at is 'Time of the last change, UTC';
+
+create or replace view problems as
+select uri, file, error, detail, seen_at from store.problem;
+comment on view problems is 'One row per file that could not be used';
+comment on column problems.uri is 'Address it was found at';
+comment on column problems.file is 'File below the address; empty for the whole';
+comment on column problems.error is 'Name of the error';
+comment on column problems.detail is 'What is wrong, in words';
+comment on column problems.seen_at is 'When it was found';

@@ -1,0 +1,116 @@
+-- Lineage: who descends from whom, who says so, and what contradicts it.
+
+create or replace view edges as
+select e.child, e.parent, c.name as child_name, p.name as parent_name, e.relation, e.role, e.status, e.coefficient,
+       e.confidence, e.run_id, e.created_at
+from store.edge e
+join store.named c on c.id = e.child
+join store.named p on p.id = e.parent;
+comment on view edges is 'One row per edge of the lineage graph and status';
+comment on column edges.child is 'Model that descends';
+comment on column edges.parent is 'Model it descends from';
+comment on column edges.child_name is 'Name of the child';
+comment on column edges.parent_name is 'Name of the parent';
+comment on column edges.relation is 'finetune, continued_pretrain, adapter, merge, quantized, cast, …';
+comment on column edges.role is 'parent, or in a merge: base or model';
+comment on column edges.status is 'declared (somebody says so), measured (the bytes prove it), inferred (the weights suggest it), recorded (our run did it)';
+comment on column edges.coefficient is 'Weight in a merge; null where it has none';
+comment on column edges.confidence is 'Probability that the edge is right, 0 to 1';
+comment on column edges.run_id is 'Run that made the child; null unless recorded';
+comment on column edges.created_at is 'When the edge was written';
+
+create or replace view evidence as
+select v.id, v.child, v.parent, c.name as child_name, p.name as parent_name, v.relation, v.status, v.method,
+       v.version, v.statistic, v.value, v.scope, v.detail
+from store.evidence v
+join store.named c on c.id = v.child
+join store.named p on p.id = v.parent;
+comment on view evidence is 'One row per reason for an edge';
+comment on column evidence.id is 'Hex digest of the reason';
+comment on column evidence.child is 'Child of the edge';
+comment on column evidence.parent is 'Parent of the edge';
+comment on column evidence.child_name is 'Name of the child';
+comment on column evidence.parent_name is 'Name of the parent';
+comment on column evidence.relation is 'Relation of the edge';
+comment on column evidence.status is 'Status of the edge';
+comment on column evidence.method is 'How it was found: claim, cast, run, …';
+comment on column evidence.version is 'Version of that method';
+comment on column evidence.statistic is 'Name of the statistic';
+comment on column evidence.value is 'Its value, unit as the statistic says';
+comment on column evidence.scope is 'What was read: header, sampled or full';
+comment on column evidence.detail is 'The reason in words';
+
+create or replace view claims as
+select c.model_id, n.name as model, c.predicate, c.object, c.relation, c.coefficient, c.source, c.resolved_id,
+       r.name as resolved, c.uri, c.raw
+from store.claim c
+join store.named n on n.id = c.model_id
+left join store.named r on r.id = c.resolved_id;
+comment on view claims is 'One row per thing somebody says about a model';
+comment on column claims.model_id is 'Model it is said of';
+comment on column claims.model is 'Name of that model';
+comment on column claims.predicate is 'base_model, merge_parent, relation or license';
+comment on column claims.object is 'What is claimed, raw text';
+comment on column claims.relation is 'Kind of descent claimed';
+comment on column claims.coefficient is 'Weight of a merge parent where the source gives one';
+comment on column claims.source is 'card, adapter_config, config, mergekit_config, metadata or sidecar';
+comment on column claims.resolved_id is 'Model the object names; null where it names none';
+comment on column claims.resolved is 'Name of that model';
+comment on column claims.uri is 'Address where it is said';
+comment on column claims.raw is 'The snippet it was read from, cut to 2,000 characters';
+
+create or replace view conflicts as
+with said as (
+    select distinct model_id, resolved_id, source from store.claim
+    where predicate = 'base_model' and resolved_id is not null and coalesce(relation, '') <> 'merge'
+), several as (
+    select model_id from said group by model_id
+    having count(distinct source) > 1 and count(distinct resolved_id) > 1
+)
+select 'claims_disagree' as kind, s.model_id as child_id, c.name as child, s.resolved_id as parent_id, p.name as parent,
+       s.source || ' names ' || p.name || ' as the base, another source another' as detail
+from said s semi join several v on v.model_id = s.model_id
+join store.named c on c.id = s.model_id
+join store.named p on p.id = s.resolved_id
+where not exists (select 1 from store.edge e where e.child = s.model_id and e.relation = 'merge')
+union all
+select 'claim_refuted', e.child, c.name, e.parent, p.name,
+       'declared a ' || e.relation || ', but cosine ' || printf('%.3f', d.cosine) || ' and relative L2 '
+           || printf('%.3f', d.relative_l2) || ': the weights have nothing in common'
+from store.edge e
+join delta_summary d on d.child_id = e.child and d.base_id = e.parent
+join store.named c on c.id = e.child
+join store.named p on p.id = e.parent
+where e.status = 'declared' and d.cosine < 0.5
+union all
+select 'shapes_differ', e.child, c.name, e.parent, p.name,
+       'declared a ' || e.relation || ', but tensor names or shapes are not the parent''s'
+from store.edge e
+join store.model m on m.id = e.child and m.kind = 'model'
+join store.model q on q.id = e.parent and q.kind = 'model'
+join store.named c on c.id = e.child
+join store.named p on p.id = e.parent
+where e.status = 'declared' and e.relation in ('finetune', 'continued_pretrain', 'merge') and m.signature <> q.signature
+union all
+select 'parents_of_each_other', e.child, c.name, e.parent, p.name, 'each is declared a descendant of the other'
+from store.edge e
+join store.edge f on f.child = e.parent and f.parent = e.child
+join store.named c on c.id = e.child
+join store.named p on p.id = e.parent
+where e.child < e.parent
+union all
+select 'license_dropped', e.child, c.name, e.parent, p.name,
+       'the parent is under ' || q.license || ', the child says ' || coalesce(m.license, 'nothing')
+from store.edge e
+join models m on m.id = e.child
+join models q on q.id = e.parent
+join store.named c on c.id = e.child
+join store.named p on p.id = e.parent
+where q.license is not null and m.status <> 'latent' and m.license is distinct from q.license;
+comment on view conflicts is 'One row per contradiction: between claims, or between a claim and the bytes';
+comment on column conflicts.kind is 'claims_disagree, claim_refuted, shapes_differ, parents_of_each_other or license_dropped';
+comment on column conflicts.child_id is 'Model the claim is about';
+comment on column conflicts.child is 'Name of that model';
+comment on column conflicts.parent_id is 'Parent it names';
+comment on column conflicts.parent is 'Name of that parent';
+comment on column conflicts.detail is 'What contradicts what';
