@@ -5,7 +5,6 @@ use and closed together.
 """
 
 import os
-from collections.abc import Iterable
 from pathlib import Path
 from threading import Lock
 from types import TracebackType
@@ -24,7 +23,7 @@ DTYPES = {
 """safetensors dtype → torch dtype, for those the engine can hold."""
 
 FLOATS = ("F64", "F32", "F16", "BF16")
-"""Dtypes whose values are the weights themselves; 8-bit floats are codes that need scales."""
+"""Dtypes whose values are the weights themselves, finest first; 8-bit floats are codes that need scales."""
 
 
 class Reader:
@@ -47,23 +46,23 @@ class Reader:
             os.close(handle)
         self._handles.clear()
 
-    def bytes(self, ref: TensorRef, start: int, stop: int) -> bytearray:
-        """The bytes [start, stop) of a tensor.
+    def bytes(self, ref: TensorRef, start: int, stop: int) -> torch.Tensor:
+        """The bytes [start, stop) of a tensor: (stop - start,) uint8.
 
         Raises:
             FileChanged: the file ends before the tensor does.
             RunFailed: the operating system refuses.
         """
-        buffer = bytearray(stop - start)
-        view = memoryview(buffer)
+        buffer = torch.empty(stop - start, dtype=torch.uint8)
+        view = memoryview(buffer.numpy())
         done = 0
         try:
             handle = self._handle(ref.file)
-            while done < len(buffer):
+            while done < len(view):
                 n = os.preadv(handle, [view[done:]], ref.start + start + done)
                 if not n:
                     message = (
-                        f"{ref.file} ends inside tensor {ref.name}: it changed while it was read"
+                        f"{ref.file} ends inside tensor {ref.name}: it changed since it was scanned"
                     )
                     raise FileChanged(message, hint=f"reg scan {ref.file.parent}")
                 done += n
@@ -73,36 +72,29 @@ class Reader:
         return buffer
 
     def flat(self, ref: TensorRef, start: int, stop: int) -> torch.Tensor:
-        """Elements [start, stop) of the flat tensor in its stored dtype: (stop − start,).
+        """Elements [start, stop) of the flat tensor in its stored dtype: (stop - start,).
 
         Raises:
             UnsupportedDtype: the engine has no such dtype.
+            FileChanged, RunFailed: as `bytes`.
         """
         dtype = DTYPES.get(ref.dtype)
         if dtype is None:
             message = (
-                f"tensor {ref.name} of {ref.file} has dtype {ref.dtype}; the engine computes with "
-                + (", ".join(FLOATS))
+                f"tensor {ref.name} of {ref.file} has dtype {ref.dtype}; the engine reads "
+                + ", ".join(DTYPES)
             )
             raise UnsupportedDtype(message)
-        if start == stop:
-            return torch.empty(0, dtype=dtype)
-        return torch.frombuffer(
-            self.bytes(ref, start * dtype.itemsize, stop * dtype.itemsize), dtype=dtype
-        )
+        return self.bytes(ref, start * dtype.itemsize, stop * dtype.itemsize).view(dtype)
 
     def whole(self, ref: TensorRef) -> torch.Tensor:
-        """The tensor in its stored dtype and shape."""
+        """The tensor in its stored dtype and shape; errors as `flat`."""
         return self.flat(ref, 0, ref.n_params).reshape(ref.shape)
 
     def _handle(self, file: Path) -> int:
         """An open descriptor of ``file``."""
         with self._lock:
             if file not in self._handles:
-                self._handles[file] = os.open(file, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+                flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC  # never waits for a pipe
+                self._handles[file] = os.open(file, flags)
             return self._handles[file]
-
-
-def n_elements(refs: Iterable[TensorRef]) -> int:
-    """How many elements some tensors have together."""
-    return sum(ref.n_params for ref in refs)

@@ -1,8 +1,8 @@
 """From tensors to files: every offset is known before the first byte.
 
 The header of each shard is written first, the file is given its full length at once (so a full disk is found
-before any work is done), and any thread writes any slice where it belongs. Nothing appears under its final name
-before `finish`.
+before any work is done), and any thread writes any slice where it belongs. A writer that ends with an error takes
+its files away again.
 """
 
 import errno
@@ -13,23 +13,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
+from registry.dtypes import DTYPES
 from registry.errors import NotEnoughDisk, RunFailed
 from registry.tensor_name import layer_of
 
 SHARD_BYTES = 5_000_000_000
 """Largest shard by default, bytes of tensors; the Hub's own habit."""
 
-_ALIGNMENT = {
-    "F64": 8,
-    "I64": 8,
-    "U64": 8,
-    "F32": 4,
-    "I32": 4,
-    "U32": 4,
-    "F16": 2,
-    "BF16": 2,
-    "I16": 2,
-    "U16": 2,
+INDEX = "model.safetensors.index.json"
+"""Name of the file that says which shard holds which tensor."""
+
+_TOO_LARGE = {
+    errno.ENOSPC: "no space is left",
+    errno.EDQUOT: "the quota is used up",
+    errno.EFBIG: "a file this long is not allowed",
 }
 
 
@@ -56,6 +53,11 @@ class Shard:
 
     file: str
     tensors: tuple[OutputTensor, ...]
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes of its tensors."""
+        return sum(t.n_bytes for t in self.tensors)
 
     def header(self, metadata: Mapping[str, str]) -> bytes:
         """Length and JSON, padded with spaces to a multiple of 8 bytes."""
@@ -88,7 +90,7 @@ def shards_of(tensors: Sequence[OutputTensor], shard_bytes: int = SHARD_BYTES) -
     return tuple(
         Shard(
             "model.safetensors" if n == 1 else f"model-{i:05d}-of-{n:05d}.safetensors",
-            tuple(sorted(group, key=lambda t: (-_ALIGNMENT.get(t.dtype, 1), t.name))),
+            tuple(sorted(group, key=lambda t: (-DTYPES[t.dtype].bits, t.name))),
         )
         for i, group in enumerate(groups, 1)
     )
@@ -99,8 +101,8 @@ class Writer:
 
     def __init__(self, folder: Path, shards: Sequence[Shard], metadata: Mapping[str, str]) -> None:
         self._folder = folder
-        self._handles: dict[str, int] = {}
-        self._places: dict[str, tuple[int, int]] = {}
+        self._handles: dict[Path, int] = {}
+        self._places: dict[str, tuple[Path, int]] = {}
         self._shards = tuple(shards)
         self._metadata = metadata
 
@@ -108,25 +110,15 @@ class Writer:
         """Create every shard with its header and its full length.
 
         Raises:
-            NotEnoughDisk: the output does not fit.
+            NotEnoughDisk: the output does not fit; nothing of it is left.
+            RunFailed: the operating system refuses.
         """
-        for shard in self._shards:
-            header = shard.header(self._metadata)
-            total = len(header) + sum(t.n_bytes for t in shard.tensors)
-            path = self._folder / shard.file
-            handle = os.open(
-                path, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o644
-            )
-            self._handles[shard.file] = handle
-            try:
-                _reserve(handle, total)
-                os.pwrite(handle, header, 0)
-            except OSError as error:
-                raise _translated(error, path, total) from error
-            offset = len(header)
-            for tensor in shard.tensors:
-                self._places[tensor.name] = (handle, offset)
-                offset += tensor.n_bytes
+        try:
+            for shard in self._shards:
+                self._create(shard)
+        except BaseException:
+            self._give_up()
+            raise
         return self
 
     def __exit__(
@@ -135,6 +127,8 @@ class Writer:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        if kind is not None:
+            self._give_up()
         for handle in self._handles.values():
             os.close(handle)
         self._handles.clear()
@@ -146,27 +140,60 @@ class Writer:
             NotEnoughDisk: the disk is full.
             RunFailed: the operating system refuses.
         """
-        handle, offset = self._places[name]
-        done = 0
-        try:
-            while done < len(data):
-                done += os.pwrite(handle, data[done:], offset + start + done)
-        except OSError as error:
-            raise _translated(error, self._folder / name, len(data)) from error
+        path, offset = self._places[name]
+        _write(self._handles[path], path, data, offset + start)
 
     def finish(self) -> None:
-        """Put every byte on the disk and write the index, where there is more than one shard."""
+        """Put every byte on the disk and write the index, where there is more than one shard.
+
+        Raises:
+            NotEnoughDisk, RunFailed: as `write`.
+        """
+        path = self._folder / INDEX
         try:
-            for handle in self._handles.values():
+            for path, handle in self._handles.items():  # noqa: B007 - the one that failed is told
                 os.fsync(handle)
+            if len(self._shards) > 1:
+                weights = {t.name: s.file for s in self._shards for t in s.tensors}
+                size = {"total_size": sum(s.n_bytes for s in self._shards)}
+                index = {"metadata": size, "weight_map": dict(sorted(weights.items()))}
+                path = self._folder / INDEX
+                path.write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
         except OSError as error:
-            raise _translated(error, self._folder, 0) from error
-        if len(self._shards) > 1:
-            total = sum(t.n_bytes for s in self._shards for t in s.tensors)
-            weights = {t.name: s.file for s in self._shards for t in s.tensors}
-            index = {"metadata": {"total_size": total}, "weight_map": dict(sorted(weights.items()))}
-            text = json.dumps(index, indent=2) + "\n"
-            (self._folder / "model.safetensors.index.json").write_text(text, encoding="utf-8")
+            raise _translated(error, path) from error
+
+    def _create(self, shard: Shard) -> None:
+        """Create one shard with its header and its full length."""
+        header = shard.header(self._metadata)
+        path = self._folder / shard.file
+        try:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+            self._handles[path] = handle = os.open(path, flags, 0o644)
+            _reserve(handle, len(header) + shard.n_bytes)
+        except OSError as error:
+            raise _translated(error, path) from error
+        _write(handle, path, memoryview(header), 0)
+        offset = len(header)
+        for tensor in shard.tensors:
+            self._places[tensor.name] = (path, offset)
+            offset += tensor.n_bytes
+
+    def _give_up(self) -> None:
+        """Close and remove the files that were created."""
+        for path, handle in self._handles.items():
+            os.close(handle)
+            path.unlink(missing_ok=True)
+        self._handles.clear()
+
+
+def _write(handle: int, path: Path, data: memoryview, offset: int) -> None:
+    """Write all of ``data`` at an offset of a file."""
+    done = 0
+    try:
+        while done < len(data):
+            done += os.pwrite(handle, data[done:], offset + done)
+    except OSError as error:
+        raise _translated(error, path) from error
 
 
 def _reserve(handle: int, n_bytes: int) -> None:
@@ -182,9 +209,12 @@ def _reserve(handle: int, n_bytes: int) -> None:
     os.ftruncate(handle, n_bytes)
 
 
-def _translated(error: OSError, path: Path, n_bytes: int) -> NotEnoughDisk | RunFailed:
+def _translated(error: OSError, path: Path) -> NotEnoughDisk | RunFailed:
     """The error of ours that says what the system said."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        message = f"no space left while writing {n_bytes:,} bytes to {path}"
-        return NotEnoughDisk(message, hint="free some space, or choose another -o")
-    return RunFailed(f"cannot write {path}: {error.strerror}")
+    why = _TOO_LARGE.get(error.errno or 0)
+    if why is None:
+        return RunFailed(f"cannot write {path}: {error.strerror}")
+    hint = "free some space, or choose another -o"
+    if error.errno == errno.EFBIG:
+        hint = "write smaller files with --shard-size, or choose another -o"
+    return NotEnoughDisk(f"cannot write {path}: {why}", hint=hint)

@@ -106,7 +106,10 @@ def read_header(file: Path) -> Header:
         limit = min(MAX_HEADER_BYTES, status.st_size - _LENGTH_BYTES)
         if n_bytes > limit:
             message = f"{file}: the header claims {n_bytes} bytes; at most {limit} are possible"
-            raise HeaderTooLarge(message, hint="it is no safetensors file, or only its beginning")
+            raise HeaderTooLarge(
+                message,
+                hint="it is no safetensors file; if it is a pointer of Git LFS: git lfs pull",
+            )
         raw = os.pread(descriptor, n_bytes, _LENGTH_BYTES)
     return parse_header(raw, file, status.st_size)
 

@@ -139,7 +139,7 @@ def widen(models, *, base, tensor, above_average_value_ratio=1.0, score_calibrat
     averages = [(n_columns - 1) / 2 / max(1, n_columns)] * len(models)
     by_magnitude = widen_scores([ranks(m) for m, _ in moved], averages, t, s)
     by_direction = widen_scores([ranks(d) for _, d in moved], averages, t, s)
-    scores = (by_magnitude + by_direction) / 2
+    scores = [(m + d) / 2 for m, d in zip(by_magnitude, by_direction, strict=True)]
     merged = sum(m * score for m, score in zip(models, scores, strict=True))
     return (merged.T if transposed else merged).reshape(shape)
 

@@ -110,6 +110,15 @@ def test_largest_keeps_exactly_so_many_of_a_long_tensor(density, n_values):
     assert torch.equal(kept, expected_choice(tensor, density))
 
 
+@pytest.mark.parametrize("density", [0.05, 0.1, 0.5])
+def test_largest_of_a_tensor_of_mostly_zeros_keeps_none_of_them(density):
+    tensor = random(LONG) * (random(LONG, seed=1) > 1.2816)  # a tenth is not zero
+    kept = chosen(tensor, density)
+    n_changed = int(torch.count_nonzero(tensor))
+    assert int(torch.count_nonzero(kept)) == min(n_changed, int(density * LONG))
+    assert torch.equal(kept, expected_choice(tensor, density))
+
+
 def test_keeping_a_slice_is_a_slice_of_what_is_kept():
     tensor = torch.ones(100)
     found = ops.largest(tensor, 0.55, torch.empty(100))

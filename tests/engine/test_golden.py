@@ -1,0 +1,52 @@
+"""Every method against numbers that are written down, from other tools where there are some."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from engine.draws import Draws
+from engine.methods import all_methods
+
+GOLDEN = Path(__file__).parents[2] / "data" / "golden"
+METHODS = all_methods()
+
+CASES = [
+    pytest.param(path.stem, case, id=f"{path.stem}-{i}")
+    for path in sorted(GOLDEN.glob("*.json"))
+    for i, case in enumerate(json.loads(path.read_text(encoding="utf-8"))["cases"])
+]
+
+
+def tensor(values):
+    return torch.tensor(values, dtype=torch.float32)
+
+
+def test_golden_vectors_are_those_of_the_methods_there_are():
+    assert [path.stem for path in sorted(GOLDEN.glob("*.json"))] == list(METHODS)
+
+
+@pytest.mark.parametrize(("name", "case"), CASES)
+def test_method_gives_the_expected_numbers(name, case):
+    method = METHODS[name]
+    keywords = {}
+    for parameter, value in case["parameters"].items():
+        declared = method.parameter(parameter)
+        for one in value if isinstance(value, list) else [value]:
+            assert declared.check(one) == one
+        keywords[declared.keyword] = value
+    if "base" in method.context:
+        keywords["base"] = tensor(case["base"])
+    if "tensor" in method.context:
+        keywords["tensor"] = case["tensor"]
+    if "draws" in method.context:
+        keywords["draws"] = Draws(**(case["draws"] | {"models": tuple(case["draws"]["models"])}))
+    result = method.function([tensor(model) for model in case["models"]], **keywords)
+    torch.testing.assert_close(result, tensor(case["expected"]), rtol=1e-6, atol=2e-6)
+
+
+@pytest.mark.parametrize(("name", "case"), CASES)
+def test_every_expectation_says_where_it_comes_from(name, case):
+    assert case["source"].startswith("reference") or "executed" in case["source"]
+    assert METHODS[name].n_models[0] <= len(case["models"]) <= METHODS[name].n_models[1]
