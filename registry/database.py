@@ -5,18 +5,21 @@ that finds the file held waits with growing, jittered pauses and says who holds 
 (reading headers, hashing, statistics, merging) never happens while a connection is open.
 """
 
+import contextlib
 import json
+import os
 import random
 import re
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
 import duckdb
 import numpy as np
 
+from registry.column import Column, as_array, unicode
 from registry.errors import (
     CatalogDamaged,
     CatalogLocked,
@@ -24,34 +27,43 @@ from registry.errors import (
     CatalogTooNew,
     NotEnoughDisk,
     RegError,
+    RunFailed,
 )
+from registry.fingerprint import digest_text
 from registry.resources import migrations, schema_folder
 
 Row = dict[str, Any]
 """One row: column name → value, columns in the order of the query."""
 
-Column = Sequence[Any]
-"""The values of one column; None is NULL."""
-
 WAIT_SECONDS = 30.0
 """How long we wait for another process to let the catalog go."""
 
-_NUMPY_TYPES = {"BIGINT": "int64", "INTEGER": "int32", "SMALLINT": "int16", "DOUBLE": "float64"}
+_HELD = ("Could not set lock", "different configuration")
+_DISK = ("No space left", "Could not write", "quota")
+
+_writing = threading.Lock()
+"""One writer at a time also among the threads of this process, where DuckDB's lock does not tell them apart."""
 
 
-class Transaction:
-    """One open write transaction; made by `Database.write`."""
+class Reader:
+    """One open connection for our own queries: all of them see the same moment."""
 
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
-        self._connection = connection
+        self.connection = connection
 
     def rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[Row]:
-        """The rows of a query, as this transaction sees them."""
-        return fetch(self._connection, sql, parameters)
+        """The rows of a query; a list among the parameters is for ``store.each(?)``."""
+        cursor = self.connection.execute(sql, _bound(parameters))
+        names = [str(column[0]) for column in cursor.description or ()]
+        return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+
+class Transaction(Reader):
+    """One open write transaction; made by `Database.write`."""
 
     def execute(self, sql: str, parameters: Sequence[Any] = ()) -> int:
         """Run one statement and return how many rows it changed."""
-        result = self._connection.execute(sql, _bound(parameters)).fetchone()
+        result = self.connection.execute(sql, _bound(parameters)).fetchone()
         return int(result[0]) if result else 0
 
     def insert(
@@ -69,20 +81,14 @@ class Transaction:
         """
         if not columns or not len(next(iter(columns.values()))):
             return 0
-        types = {
-            str(name): str(kind)
-            for name, kind in self._connection.execute(
-                "select column_name, data_type from duckdb_columns() "
-                "where schema_name = 'store' and table_name = ?",
-                [table],
-            ).fetchall()
-        }
-        names = ", ".join(columns)
+        names = ", ".join(f'"{name}"' for name in columns)
+        none = self.connection.execute(f"select {names} from store.{table} limit 0")
+        types = [str(column[1]) for column in none.description or ()]
         how = {"nothing": "or ignore ", "replace": "or replace ", "error": ""}[conflict]
         return _insert_arrays(
-            self._connection,
+            self.connection,
             f"insert {how}into store.{table} ({names})",
-            {name: (types[name], values) for name, values in columns.items()},
+            list(zip(types, columns.values(), strict=True)),
         )
 
 
@@ -99,45 +105,59 @@ class Database:
         self._is_current = False
 
     def rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[Row]:
-        """The rows of one of our own read-only queries.
+        """The rows of one of our own read-only queries; as `read`."""
+        with self.read() as reader:
+            return reader.rows(sql, parameters)
+
+    @contextlib.contextmanager
+    def read(self, config: Mapping[str, str | bool | int] | None = None) -> Iterator[Reader]:
+        """A short read-only connection to a catalog of today's version.
 
         Raises:
             CatalogMissing: there is no catalog yet.
             CatalogLocked: a writer held it for longer than we wait.
+            CatalogTooNew: the catalog was written by a newer Homolog.
+            CatalogDamaged: the file cannot be opened or read.
         """
-        with self.read() as connection:
-            return fetch(connection, sql, parameters)
-
-    @contextmanager
-    def read(
-        self, config: Mapping[str, str | bool | int] | None = None
-    ) -> Iterator[duckdb.DuckDBPyConnection]:
-        """A short read-only connection to a catalog of today's version."""
-        if not self.path.exists():
+        if not _has_bytes(self.path):
             message = f"there is no catalog at {self.path}"
             raise CatalogMissing(message, hint="reg scan PATH makes one")
+        if not self._is_current:
+            self._bring_up_to_date()
         connection = self._connect(read_only=True, config=config or {})
-        if not self._is_current and not _is_current(connection):
-            connection.close()
-            with self.write():
-                pass
-            connection = self._connect(read_only=True, config=config or {})
-        self._is_current = True
         try:
-            yield connection
+            yield Reader(connection)
+        except (duckdb.IOException, duckdb.FatalException) as error:
+            raise _translated(error, self.path) from error
         finally:
             connection.close()
 
-    @contextmanager
+    @contextlib.contextmanager
     def write(self) -> Iterator[Transaction]:
         """One short write transaction; commits at the end of the block, rolls back on any error.
 
         Raises:
             CatalogLocked: another process held the file for longer than we wait.
             CatalogTooNew: the catalog was written by a newer Homolog.
+            CatalogDamaged: the file cannot be opened or made.
             NotEnoughDisk: the transaction does not fit on the disk; nothing of it was kept.
         """
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        if not _writing.acquire(timeout=self._wait_seconds):
+            raise _held_here(self.path)
+        try:
+            with self._transaction() as transaction:
+                yield transaction
+        finally:
+            _writing.release()
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[Transaction]:
+        """As `write`, once no other thread of ours writes."""
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            message = f"catalog {self.path} cannot be made: {error.strerror}"
+            raise CatalogDamaged(message, hint="name another place in REG_CATALOG") from error
         connection = self._connect(read_only=False, config={})
         try:
             _migrate(connection, self.path)
@@ -145,37 +165,43 @@ class Database:
             try:
                 yield Transaction(connection)
                 connection.commit()
-            except duckdb.FatalException as error:
-                raise _translated(error, self.path) from error
             except BaseException:
-                connection.rollback()
+                with contextlib.suppress(duckdb.Error):  # a commit that failed has ended it already
+                    connection.rollback()
                 raise
+        except (duckdb.IOException, duckdb.FatalException) as error:
+            raise _translated(error, self.path) from error
         finally:
             connection.close()
+
+    def _bring_up_to_date(self) -> None:
+        """Migrate an old catalog before it is read."""
+        connection = self._connect(read_only=True, config={})
+        try:
+            self._is_current = _is_current(connection)
+        except duckdb.Error as error:
+            raise _translated(error, self.path) from error
+        finally:
+            connection.close()
+        if not self._is_current:
+            with self.write():
+                self._is_current = True
 
     def _connect(
         self, *, read_only: bool, config: Mapping[str, str | bool | int]
     ) -> duckdb.DuckDBPyConnection:
-        """Open the file, waiting while another process holds it."""
+        """Open the file, waiting while somebody else holds it."""
         deadline = time.monotonic() + self._wait_seconds
         pause = 0.002
         while True:
             try:
                 return duckdb.connect(str(self.path), read_only=read_only, config=dict(config))
             except duckdb.Error as error:
-                if "lock" not in str(error) or time.monotonic() > deadline:
+                is_held = any(words in str(error) for words in _HELD)
+                if not is_held or time.monotonic() > deadline:
                     raise _translated(error, self.path) from error
             time.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - a pause, not a secret
             pause = min(pause * 1.5, 0.1)
-
-
-def fetch(
-    connection: duckdb.DuckDBPyConnection, sql: str, parameters: Sequence[Any] = ()
-) -> list[Row]:
-    """Run a query and return its rows as dicts; a list among the parameters is for ``store.each(?)``."""
-    cursor = connection.execute(sql, _bound(parameters))
-    names = [str(column[0]) for column in cursor.description or ()]
-    return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
 
 def write_parquet(
@@ -193,36 +219,35 @@ def write_parquet(
         definition = ", ".join(f'"{name.replace(chr(34), chr(34) * 2)}" {t}' for name, t in columns)
         connection.execute(f"create table result ({definition})")
         if rows:
-            values = zip(*rows, strict=True)
-            typed = {str(i): (t, v) for i, ((_, t), v) in enumerate(zip(columns, values, strict=True))}
-            _insert_arrays(connection, "insert into result", typed)
+            types = [kind for _, kind in columns]
+            values = list(zip(types, zip(*rows, strict=True), strict=True))
+            _insert_arrays(connection, "insert into result", values)
         connection.table("result").write_parquet(str(file))
+    except duckdb.Error as error:
+        message = f"{file} cannot be written: {_first_line(error)}"
+        raise RunFailed(message, hint="choose another file") from error
     finally:
         connection.close()
 
 
 def _bound(parameters: Sequence[Any]) -> list[Any]:
     """Parameters as DuckDB takes them fast: a list as JSON text, for its own binding costs 0.2 ms a value."""
-    return [json.dumps(p) if isinstance(p, list | tuple) else p for p in parameters]
+    as_text = (json.dumps(p) if isinstance(p, list | tuple) else p for p in parameters)
+    return [unicode(p) if isinstance(p, str) else p for p in as_text]
 
 
 def _insert_arrays(
-    connection: duckdb.DuckDBPyConnection, head: str, columns: Mapping[str, tuple[str, Column]]
+    connection: duckdb.DuckDBPyConnection, head: str, columns: Sequence[tuple[str, Column]]
 ) -> int:
-    """Insert columns through numpy arrays, each with an array that says where it is NULL."""
+    """Insert columns of (type, values) through numpy arrays, with an array that says where one is NULL."""
     arrays: dict[str, np.ndarray[Any, Any]] = {}
     parts = []
-    for i, (kind, values) in enumerate(columns.values()):
-        known = np.fromiter((v is not None for v in values), dtype=bool, count=len(values))
-        numpy_type = _NUMPY_TYPES.get(kind)
-        if numpy_type:
-            filled: Any = [0 if v is None else v for v in values]
-            arrays[f"v{i}"] = np.asarray(filled, dtype=numpy_type)
-        else:
-            filled = ["" if v is None else str(v) for v in values]
-            arrays[f"v{i}"] = np.asarray(filled, dtype=object)
-        arrays[f"k{i}"] = known
-        parts.append(f"case when k{i} then cast(v{i} as {kind}) end")
+    for i, (kind, values) in enumerate(columns):
+        arrays[f"v{i}"], part = as_array(kind, values, f"v{i}")
+        if None in values:
+            arrays[f"k{i}"] = np.asarray([value is not None for value in values])
+            part = f"case when k{i} then {part} end"
+        parts.append(part)
     # Without this DuckDB looks at every object for its type, 20 times as slow; all of ours are text.
     connection.execute("set pandas_analyze_sample = 0")
     connection.register("incoming", arrays)
@@ -232,6 +257,14 @@ def _insert_arrays(
     finally:
         connection.unregister("incoming")
     return int(result[0]) if result else 0
+
+
+def _has_bytes(path: Path) -> bool:
+    """Tell whether there is more than the empty file a killed process may leave."""
+    try:
+        return os.stat(path).st_size > 0  # noqa: PTH116 - says nothing of links that lead nowhere
+    except OSError:
+        return False
 
 
 def _version(connection: duckdb.DuckDBPyConnection) -> int:
@@ -247,19 +280,18 @@ def _version(connection: duckdb.DuckDBPyConnection) -> int:
 
 def _is_current(connection: duckdb.DuckDBPyConnection) -> bool:
     """Tell whether the file has today's tables and views."""
-    return _version(connection) == migrations()[-1][0] and _views_digest(connection) == _views()
+    is_newest = _version(connection) == migrations()[-1][0]
+    return is_newest and _views_digest(connection) == digest_text(_views())
 
 
 def _views() -> str:
-    """The text of today's views, which is also their identity."""
+    """The text of today's views."""
     files = sorted((schema_folder() / "views").glob("*.sql"))
     return "\n".join(file.read_text(encoding="utf-8") for file in files)
 
 
 def _views_digest(connection: duckdb.DuckDBPyConnection) -> str:
-    """The text of the views the file holds; empty for a file without any."""
-    if not _version(connection):
-        return ""
+    """The digest of the text of the views in the file; empty for a file without any."""
     found = connection.execute("select value from store.setting where key = 'views'").fetchone()
     return str(found[0]) if found else ""
 
@@ -273,6 +305,9 @@ def _migrate(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
             f"catalog {path} has schema version {found}; this Homolog knows up to {steps[-1][0]}"
         )
         raise CatalogTooNew(message, hint="pip install --upgrade homolog")
+    if not found and connection.execute("select 1 from duckdb_tables()").fetchone():
+        message = f"{path} is a DuckDB database, but no catalog; nothing is written to it"
+        raise CatalogDamaged(message, hint="name another file in REG_CATALOG")
     for version, file in steps:
         if version > found:
             connection.begin()
@@ -281,22 +316,40 @@ def _migrate(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
                 "insert into store.migration values (?, ?, now())", [version, file.stem]
             )
             connection.commit()
-    if _views_digest(connection) != _views():
+    views = _views()
+    if _views_digest(connection) != digest_text(views):
         connection.begin()
-        connection.execute(_views())
-        connection.execute("insert or replace into store.setting values ('views', ?)", [_views()])
+        connection.execute(views)
+        connection.execute(
+            "insert or replace into store.setting values ('views', ?)", [digest_text(views)]
+        )
         connection.commit()
 
 
 def _translated(error: duckdb.Error, path: Path) -> RegError:
     """The error of ours that says what DuckDB said."""
     text = str(error)
-    holder = re.search(r"held in (\S+) \(PID (\d+)\)", text)
+    holder = re.search(r"held in (.+?) \(PID (\d+)\)", text)
     if holder:
         message = f"catalog {path} is held by process {holder[2]} ({holder[1]})"
         return CatalogLocked(message, hint=f"wait for process {holder[2]} to end, or stop it")
-    if "No space left" in text:
-        message = f"the disk of catalog {path} is full; the transaction was not kept"
+    if any(words in text for words in _HELD):
+        return _held_here(path)
+    if any(words in text for words in _DISK):
+        message = (
+            f"catalog {path} cannot be written ({_first_line(error)}); the transaction was not kept"
+        )
         return NotEnoughDisk(message, hint="free some space and run the command again")
-    message = f"catalog {path} cannot be opened: {text.splitlines()[0]}"
+    message = f"catalog {path} cannot be opened: {_first_line(error)}"
     return CatalogDamaged(message, hint="restore a copy, or move the file away and scan again")
+
+
+def _held_here(path: Path) -> CatalogLocked:
+    """The error for a catalog that another thread of ours holds."""
+    message = f"catalog {path} is held by process {os.getpid()}, which is this one"
+    return CatalogLocked(message, hint="end the open transaction first")
+
+
+def _first_line(error: duckdb.Error) -> str:
+    """The first line of what DuckDB said."""
+    return str(error).strip().splitlines()[0]

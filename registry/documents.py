@@ -208,6 +208,7 @@ class _Loader(yaml.CSafeLoader):
     """The safe loader with the words of YAML 1.2: dates and `no` are text, `true` and `false` are not."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:  # noqa: FBT001, FBT002 (the parent's signature)
+        """Build a mapping, refusing a key that comes twice or is not plain text."""
         seen = set()
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
@@ -238,5 +239,6 @@ class _Dumper(yaml.CSafeDumper):
     """The safe dumper, which repeats a shared value instead of referring to it."""
 
     def ignore_aliases(self, data: Any) -> bool:
+        """Write every value in full."""
         del data
         return True

@@ -2,9 +2,11 @@
 
 A claim names its parent as people do: a hub name, a path, a folder. Each is looked up among the known models;
 what is found becomes a declared edge with the claim as its evidence. A name that nobody has shown becomes a
-latent model, so that siblings who claim the same missing base are still found to be siblings.
+latent model, so that siblings who claim the same missing base are still found to be siblings. A name that was
+understood once stays so when its files are gone. A model that names itself says nothing.
 """
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -13,6 +15,7 @@ from pathlib import PurePosixPath
 from registry.catalog import Columns, now
 from registry.database import Row, Transaction
 from registry.fingerprint import digest_text
+from registry.hub_cache import repository_name
 from registry.records import Claim, Edge, Evidence, Model
 
 _TRUST = {
@@ -25,10 +28,30 @@ _TRUST = {
 }
 """How far each kind of claim is believed, best first: its order also decides whose relation an edge takes."""
 
+_RANK = {source: i for i, source in enumerate(_TRUST)}
+
+_RELATIONS = ("finetune", "continued_pretrain", "adapter", "merge", "quantized", "cast", "copy", "distill")
+"""Words that an edge may take from a claim; others stay in the claim."""
+
 _BY_LAST_WORD = 0.9
 """Factor on the trust of a claim that only the last part of a name could resolve."""
 
+_NAMES_ROLES = ("sidecar", "mergekit_config")
+"""Sources that keep the base apart from the models that were merged into it."""
+
+_UNRESOLVED = "claims"
+"""Key of `store.setting` that is there while claims wait to be resolved."""
+
 _VERSION = "1"
+
+
+@dataclass(frozen=True)
+class _Reason:
+    """One claim behind an edge: how far it is believed, and how its words were understood."""
+
+    claim: Row
+    trust: float
+    how: str
 
 
 @dataclass
@@ -37,33 +60,46 @@ class _Names:
 
     exact: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     last: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+    kind: dict[str, str] = field(default_factory=dict)
     signature: dict[str, str | None] = field(default_factory=dict)
-    ids: set[str] = field(default_factory=set)
 
     def resolve(self, claim: Row) -> tuple[str | None, float, str]:
-        """(model id or None, factor on the trust, how it was found)."""
-        text = str(claim["object"]).rstrip("/")
-        if text.startswith("digest:"):
-            digest = text.removeprefix("digest:")
-            return (digest, 1.0, "by digest") if digest in self.ids else (None, 1.0, "")
-        name = text.removeprefix("hf://").split("@", 1)[0].lower()
-        for known in (self.exact.get(text), self.exact.get(name)):
-            if known and len(known - {claim["model_id"]}) == 1:
-                return next(iter(known - {claim["model_id"]})), 1.0, "by name"
-        candidates = self.last.get(PurePosixPath(name).name, set()) - {claim["model_id"]}
-        fitting = sorted(m for m in candidates if self._fits(claim, m))
+        """(id of the model that is meant or None, factor on the trust, how it was found)."""
+        me, name = claim["model_id"], _plain(claim["object"])
+        if name.startswith("digest:"):
+            digest = name.removeprefix("digest:")
+            return (digest, 1.0, "by digest") if digest in self.kind else (None, 1.0, "")
+        for key in (claim["object"].rstrip("/"), name):
+            known = self.exact.get(key, set())
+            if len(known) == 1 or len(known - {me}) == 1:
+                return min(known - {me}, default=me), 1.0, "by name"
+        last = PurePosixPath(name).name
+        fitting = [m for m in self.last.get(last, set()) - {me} if self._fits(claim, m)]
         if len(fitting) == 1:
             return fitting[0], _BY_LAST_WORD, "by the last part of its name"
+        if not fitting and claim["resolved_id"] in self.kind:
+            return claim["resolved_id"], 1.0, "where it was when it was last seen"
         return None, 1.0, ""
 
     def _fits(self, claim: Row, candidate: str) -> bool:
-        """An adapter fits any model; other models fit those of their own signature."""
+        """An adapter fits any model; a model fits those of its own signature."""
         mine = self.signature.get(claim["model_id"])
-        return claim["kind"] == "adapter" or mine == self.signature.get(candidate)
+        same = claim["kind"] == "adapter" or mine == self.signature.get(candidate)
+        return same and self.kind[candidate] == "model"
+
+
+def mark_unresolved(transaction: Transaction) -> None:
+    """Note that addresses or claims changed, so that `resolve_claims` is due even if this process is killed."""
+    transaction.insert("setting", {"key": [_UNRESOLVED], "value": ["unresolved"]}, "nothing")
+
+
+def is_unresolved(settings: Iterable[Row]) -> bool:
+    """Tell from the rows of `store.setting` whether `resolve_claims` is due."""
+    return any(row["key"] == _UNRESOLVED for row in settings)
 
 
 def resolve_claims(transaction: Transaction) -> None:
-    """Make the declared edges anew from all claims.
+    """Bring the declared edges in line with all claims; rows that are right already are not written.
 
     Recorded, measured and inferred edges are not touched. Latent models that no claim names any more disappear.
     """
@@ -72,104 +108,82 @@ def resolve_claims(transaction: Transaction) -> None:
         "where predicate in ('base_model', 'merge_parent') order by c.id"
     )
     names = _known_names(transaction)
-    latent: dict[str, Model] = {}
-    meant: dict[tuple[str, str], list[tuple[Row, float, str]]] = defaultdict(list)
+    latent: set[str] = set()
+    meant: dict[tuple[str, str], list[_Reason]] = defaultdict(list)
     changed = []
     for claim in claims:
         parent, factor, how = names.resolve(claim)
         if parent is None:
-            parent, how = digest_text(f"latent\0{claim['object']}"), "nobody has shown it"
-            latent[parent] = _latent(parent)
-        if parent != claim["resolved_id"]:
-            changed.append({**claim, "resolved_id": parent})
-        meant[claim["model_id"], parent].append((claim, _TRUST[claim["source"]] * factor, how))
+            parent, how = digest_text(f"latent\0{_plain(claim['object'])}"), "nobody has shown it"
+            latent.add(parent)
+        target = None if parent == claim["model_id"] else parent
+        if target != claim["resolved_id"]:
+            changed.append({**claim, "resolved_id": target})
+        if target:
+            reason = _Reason(claim, _TRUST[claim["source"]] * factor, how)
+            meant[claim["model_id"], target].append(reason)
     _write(transaction, latent, meant, changed)
+    transaction.execute("delete from store.setting where key = ?", [_UNRESOLVED])
+
+
+def _plain(name: str) -> str:
+    """What stays of a name when case, revision, scheme and the place of a cache are left out."""
+    name = name.strip().removeprefix("hf://").split("@", 1)[0].replace("\\", "/").rstrip("/").lower()
+    repositories = [repository_name(part) for part in name.split("/")]
+    return next((repository for repository in repositories if repository), name)
 
 
 def _known_names(transaction: Transaction) -> _Names:
     """Everything that every shown model is called."""
     names = _Names()
-    for row in transaction.rows("select id, signature from store.model where status <> 'latent'"):
-        names.ids.add(row["id"])
+    models = "select id, kind, signature from store.model where status <> 'latent'"
+    for row in transaction.rows(models):
+        names.kind[row["id"]] = row["kind"]
         names.signature[row["id"]] = row["signature"]
-    for row in transaction.rows("select uri, root, name, model_id from store.address"):
-        model = row["model_id"]
-        for key in (row["uri"], row["root"], str(row["name"]).lower()):
+    for row in transaction.rows("select uri, root, name, source, model_id from store.address"):
+        model, name = row["model_id"], row["name"].lower()
+        for key in (row["uri"], row["root"], name):
             names.exact[key].add(model)
-        if row["source"] == "local" if "source" in row else not row["uri"].startswith("hf-cache:"):
-            parts = PurePosixPath(row["root"]).parts
-            names.exact["/".join(parts[-2:]).lower()].add(model)
-        names.last[PurePosixPath(str(row["name"]).lower()).name].add(model)
+        if row["source"] == "local":
+            names.exact["/".join(PurePosixPath(row["root"]).parts[-2:]).lower()].add(model)
+        names.last[PurePosixPath(name).name].add(model)
     return names
-
-
-def _latent(model_id: str) -> Model:
-    """A model that is only known by what others call it."""
-    return Model(
-        id=model_id, kind="model", status="latent", digest_name="blake3-name-1", signature=None,
-        dtype=None, n_params=None, n_bytes=None, n_tensors=None, created_at=now(),
-    )  # fmt: skip
 
 
 def _write(
     transaction: Transaction,
-    latent: dict[str, Model],
-    meant: dict[tuple[str, str], list[tuple[Row, float, str]]],
+    latent: set[str],
+    meant: dict[tuple[str, str], list[_Reason]],
     changed: list[Row],
 ) -> None:
-    """Replace all declared edges and their evidence."""
-    transaction.execute("delete from store.edge where status = 'declared'")
-    transaction.execute("delete from store.evidence where method = 'claim'")
-    transaction.execute("delete from store.model where status = 'latent'")
-    columns = Columns()
-    columns.add(latent.values())
-    columns.add(Claim(**{k: v for k, v in row.items() if k != "kind"}) for row in changed)
-    bases: dict[str, set[str]] = defaultdict(set)
-    for child, parent in meant:
-        bases[child].add(parent)
+    """Write what differs from the declared edges, evidence and latent models that are there."""
+    lists: dict[tuple[str, str, str], set[str]] = defaultdict(set)
     for (child, parent), reasons in meant.items():
-        edge = _edge(child, parent, reasons, several=len(bases[child]) > 1)
-        columns.add([edge])
-        columns.add(_evidence(edge, reasons))
+        for reason in reasons:
+            lists[child, reason.claim["uri"], reason.claim["source"]].add(parent)
+    merges = {child for (child, _, _), parents in lists.items() if len(parents) > 1}
+    edges = [_edge(pair, reasons, pair[0] in merges) for pair, reasons in meant.items()]
+    evidence = [row for edge in edges for row in _evidence(edge, meant[edge["child"], edge["parent"]])]
+    models = [_latent(model) for model in sorted(latent)]
+    columns = Columns()
+    columns.add_rows(Claim, ({k: v for k, v in row.items() if k != "kind"} for row in changed))
+    for table, where, rows in (
+        (Model, "status = 'latent'", models),
+        (Edge, "status = 'declared'", edges),
+        (Evidence, "method = 'claim'", evidence),
+    ):
+        columns.add_rows(table, _replace(transaction, table.__tablename__, where, rows))
     columns.insert(transaction, "replace")
 
 
-def _edge(
-    child: str, parent: str, reasons: list[tuple[Row, float, str]], *, several: bool
-) -> Edge:
-    """One declared edge from all claims that say it; the most trusted claim decides the relation."""
-    order = list(_TRUST)
-    best = min((claim for claim, _, _ in reasons), key=lambda c: order.index(c["source"]))
-    stated = [c["relation"] for c, _, _ in reasons if c["relation"]]
-    relation = best["relation"] or (stated[0] if stated else None)
-    if relation is None:
-        relation = "adapter" if best["kind"] == "adapter" else "merge" if several else "finetune"
-    role = "parent"
-    if relation == "merge":
-        role = "base" if best["predicate"] == "base_model" and _names_roles(best) else "model"
-    doubt = 1.0
-    for _, trust, _ in reasons:
-        doubt *= 1.0 - trust
-    return Edge(
-        child=child, parent=parent, relation=relation, role=role, status="declared",
-        coefficient=next((c["coefficient"] for c, _, _ in reasons if c["coefficient"] is not None), None),
-        confidence=round(1.0 - doubt, 4), run_id=None, created_at=now(),
-    )  # fmt: skip
+def _replace(transaction: Transaction, table: str, where: str, rows: list[Row]) -> list[Row]:
+    """Delete the stored rows that are not among ``rows``; return those of ``rows`` that are not stored.
 
+    Rows that differ only in when they were made are the same.
+    """
 
-def _names_roles(claim: Row) -> bool:
-    """Tell whether this source keeps the base apart from the merged models."""
-    return claim["source"] in ("sidecar", "mergekit_config")
+    def identity(row: Row) -> tuple[object, ...]:
+        return tuple(value for name, value in row.items() if name != "created_at")
 
-
-def _evidence(edge: Edge, reasons: Iterable[tuple[Row, float, str]]) -> list[Evidence]:
-    """One row per claim behind an edge."""
-    return [
-        Evidence(
-            id=digest_text(f"claim\0{claim['id']}\0{edge.parent}"),
-            child=edge.child, parent=edge.parent, relation=edge.relation, status=edge.status,
-            method="claim", version=_VERSION, statistic="trust", value=trust, scope="header",
-            detail=f"{claim['source']} says {claim['object']}, found {how}",
-        )
-        for claim, trust, how in reasons
-    ]  # fmt: skip
+    stored = {identity(row): row["rowid"] ...}
+    raise NotImplementedError
