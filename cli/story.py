@@ -42,10 +42,12 @@ STORY = (
             "order by relative_l2 desc",
         ),
     ),
-    Step("May these be merged? Yes, with reasons and methods that suit.", ("mergeable", *EXPERTS[:2])),
     Step(
-        "And these? The same shapes, but no common base: merging them would give noise.",
-        ("mergeable", EXPERTS[0], "stranger"),
+        "May these be merged? Yes, with reasons and methods that suit.", ("mergeable", *EXPERTS[:2])
+    ),
+    Step(
+        "And these? The same shapes, but the weights have nothing in common: merging them gives noise.",
+        ("mergeable", EXPERTS[0], "stranger", "--measure"),
         exit_code=3,
     ),
     Step(
@@ -65,7 +67,7 @@ STORY = (
         _merge("linear", EXPERTS[0], "prose", "-o", "merged/far-average"),
     ),
     Step(
-        "WIDEN, made for that case.",
+        "WIDEN, made for such pairs.",
         _merge("widen", EXPERTS[0], "prose", "-o", "merged/far-widen"),
     ),
     Step(
@@ -78,5 +80,8 @@ STORY = (
     ),
     Step("The lineage now, merges as second parents.", ("lineage", "merged/ties", "--ancestors")),
     Step("Bytes, sidecar, metadata and catalog agree.", ("verify", "merged/ties")),
-    Step("The recorded recipe, run again: the same bytes.", ("reproduce", "merged/ties", "-o", "again")),
+    Step(
+        "The recorded recipe, run again: the same bytes.",
+        ("reproduce", "merged/ties", "-o", "again"),
+    ),
 )

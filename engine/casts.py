@@ -2,7 +2,7 @@
 
 Copies need no search, they have one digest. A cast does: every tensor of the finer model, rounded to the coarser
 dtype, must give the coarser model's bytes. Only models of one signature and different dtypes are compared: first
-by a digest of the beginnings of their tensors, then whole.
+by a digest of the beginnings, middles and ends of their tensors, then whole.
 """
 
 from collections import defaultdict
@@ -14,7 +14,7 @@ import torch
 from engine.reader import DTYPES, FLOATS, Reader
 from registry.catalog import Catalog, Columns, now
 from registry.checkpoint import Checkpoint
-from registry.errors import BadAddress, FileChanged
+from registry.errors import BadAddress, CorruptCheckpoint, RunError, Unreadable
 from registry.fingerprint import digest_text
 from registry.records import Edge, Evidence
 
@@ -25,7 +25,7 @@ _VERSION = "1"
 
 @dataclass(frozen=True)
 class _Model:
-    """A model whose files are at hand; ``probes``: dtype → digest of the beginnings of its tensors in it."""
+    """A model whose files are at hand; ``probes``: dtype → digest of a sample of its tensors in it."""
 
     id: str
     dtype: str
@@ -46,7 +46,11 @@ def record_casts(catalog: Catalog, models: Sequence[str]) -> int:
     columns = Columns()
     n_found = 0
     for finer, coarser in _candidates(catalog, set(models)):
-        if not is_cast(finer.checkpoint, coarser.checkpoint):
+        try:
+            found = is_cast(finer.checkpoint, coarser.checkpoint)
+        except RunError:  # a file that changed or cannot be read: nothing is known of this pair
+            found = False
+        if not found:
             continue
         n_found += 1
         columns.add([
@@ -88,7 +92,7 @@ def is_cast(finer: Checkpoint, coarser: Checkpoint) -> bool:
 
 
 def _candidates(catalog: Catalog, models: set[str]) -> Iterator[tuple[_Model, _Model]]:
-    """(finer, coarser) pairs whose tensors begin alike, each with one of ``models``."""
+    """(finer, coarser) pairs whose samples are alike, each with one of ``models``."""
     rows = catalog.rows(
         "select id, signature, dtype from store.model where status = 'full' and kind = 'model' "
         "and signature in (select signature from store.model where id in (select store.each(?)) "
@@ -108,34 +112,40 @@ def _candidates(catalog: Catalog, models: set[str]) -> Iterator[tuple[_Model, _M
         if len(dtypes) == 1:
             continue
         shown = [model for id_, dtype in group for model in _read(catalog, id_, dtype, dtypes)]
-        begins: dict[str, list[_Model]] = defaultdict(list)
+        alike: dict[str, list[_Model]] = defaultdict(list)
         for model in shown:
-            begins[model.probes[model.dtype]].append(model)
+            alike[model.probes[model.dtype]].append(model)
         for finer in shown:
             for dtype, probe in sorted(finer.probes.items()):
-                for coarser in begins[probe] if dtype != finer.dtype else ():
+                for coarser in alike[probe] if dtype != finer.dtype else ():
                     new = models & {finer.id, coarser.id}
                     if coarser.dtype == dtype and new and (finer.id, coarser.id) not in known:
                         yield finer, coarser
 
 
 def _read(catalog: Catalog, model: str, dtype: str, dtypes: set[str]) -> list[_Model]:
-    """A model with the digests of its beginnings in its own and every coarser dtype; none if its files are gone."""
+    """A model with digests of a sample in its own and every coarser dtype; none if its files cannot be read."""
+    wanted = {d for d in dtypes if FLOATS.index(d) >= FLOATS.index(dtype)}
     try:
         checkpoint = catalog.checkpoint(model)
-    except (BadAddress, FileChanged):
+        with Reader() as reader:
+            samples = [
+                reader.flat(t, start, min(start + _PROBE, t.n_params))
+                for t in checkpoint.tensors
+                if t.dtype in FLOATS
+                for start in _places(t.n_params)
+            ]
+    except (BadAddress, CorruptCheckpoint, RunError, Unreadable):
         return []
-    wanted = {d for d in dtypes if FLOATS.index(d) >= FLOATS.index(dtype)}
-    with Reader() as reader:
-        starts = [
-            reader.flat(t, 0, min(_PROBE, t.n_params))
-            for t in checkpoint.tensors
-            if t.dtype in FLOATS
-        ]
     probes = {
         d: digest_text(
-            "".join(s.to(DTYPES[d]).view(torch.uint8).numpy().tobytes().hex() for s in starts)
+            "".join(s.to(DTYPES[d]).view(torch.uint8).numpy().tobytes().hex() for s in samples)
         )
         for d in wanted
     }
     return [_Model(model, dtype, checkpoint, probes)]
+
+
+def _places(n: int) -> list[int]:
+    """Where samples of a tensor of ``n`` elements begin: at its beginning, its middle and near its end."""
+    return sorted({0, n // 2, max(0, n - _PROBE)})

@@ -6,7 +6,6 @@ model. What was recorded can be made again: `reproduce` runs the stored recipe a
 
 import json
 import os
-import shutil
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -15,21 +14,17 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from engine import methods, provenance
-from engine.plan import Parent, Plan, make_plan
-from engine.recipe import PinnedRecipe, Recipe, from_canonical, pin
+from engine import pinned, provenance
+from engine.lookup import identify, load_parent
+from engine.output import place, refuse_full_disk, unfinished
+from engine.pinned import PinnedRecipe
+from engine.plan import Plan, make_plan
+from engine.recipe import Recipe
 from engine.run import MEMORY_BYTES, Change, run_plan
 from engine.writer import SHARD_BYTES
-from registry.catalog import Catalog, Columns, now
+from registry.catalog import ID_DIGITS, Catalog, Columns, now
 from registry.checkpoint import read_checkpoint
-from registry.errors import (
-    NotEnoughDisk,
-    NotHomologous,
-    OutputExists,
-    RegError,
-    RunFailed,
-    UnknownModel,
-)
+from registry.errors import CatalogError, NotHomologous, RegError, UnknownModel
 from registry.fingerprint import digest_model, digest_tensors, digest_text
 from registry.lineage import Lineage
 from registry.progress import SILENT, Progress
@@ -86,37 +81,22 @@ def plan(
 ) -> Plan:
     """Resolve a recipe's models, pin it and decide every step.
 
+    What the recipe alone can be refused for is refused before any model is looked at.
+
     Raises:
         UnknownModel: a model that is neither in the catalog nor on disk.
         NotHomologous: no common base is known and ``allow_unrelated`` is not set.
-        RegError: as `pin` and `make_plan`.
+        RegError: as `engine.pinned.pin` and `engine.plan.make_plan`.
     """
-    methods.get(recipe.method)
-    ids = [ensure(catalog, part.model, progress=progress) for part in recipe.models]
-    base = ensure(catalog, recipe.base, progress=progress) if recipe.base else None
-    if base is None and methods.get(recipe.method).space == "delta":
-        base = Lineage.load(catalog).common_base(list(dict.fromkeys(ids)))
-        if base is None:
-            names = ", ".join(part.model for part in recipe.models)
-            message = f"no common base of {names} is known"
-            raise NotHomologous(message, hint="give --base MODEL, or base_model: in the recipe")
-    pinned = pin(recipe, base, ids)
+    method = pinned.check(recipe)
+    ids = [identify(catalog, part.model, progress=progress) for part in recipe.models]
+    base = identify(catalog, recipe.base, progress=progress) if recipe.base else None
+    if base is None and method.space == "delta":
+        base = _common_base(catalog, recipe, ids)
+    asked = pinned.pin(recipe, base, ids)
     if not allow_unrelated:
-        _refuse_strangers(catalog, pinned)
-    return pinned_plan(catalog, pinned)
-
-
-def pinned_plan(catalog: Catalog, pinned: PinnedRecipe) -> Plan:
-    """Decide every step of a pinned recipe."""
-    base = parent(catalog, pinned.base) if pinned.base else None
-    return make_plan(pinned, base, [parent(catalog, model) for model in pinned.models])
-
-
-def parent(catalog: Catalog, model: str) -> Parent:
-    """What a plan needs of a model: name, files and digests."""
-    rows = catalog.rows("select name, digest from store.tensor where model_id = ?", [model])
-    digests = {row["name"]: row["digest"] for row in rows if row["digest"]}
-    return Parent(model, catalog.name(model), catalog.checkpoint(model), digests)
+        _refuse_strangers(catalog, asked, base)
+    return _planned(catalog, asked)
 
 
 def merge(
@@ -127,7 +107,7 @@ def merge(
     options: Options | None = None,
     progress: Progress = SILENT,
 ) -> Merged:
-    """Merge as ``recipe`` says and register the result.
+    """Merge as ``recipe`` says into ``output`` and register the result.
 
     Raises:
         OutputExists: ``output`` is there and not empty.
@@ -135,41 +115,9 @@ def merge(
         RegError: as `plan` and `run_plan`; nothing is left at ``output`` then.
     """
     options = options or Options()
-    _refuse_existing(output)
+    place(output)
     decided = plan(catalog, recipe, allow_unrelated=options.allow_unrelated, progress=progress)
-    return carry_out(catalog, decided, output, options=options, progress=progress)
-
-
-def carry_out(
-    catalog: Catalog, decided: Plan, output: Path, *, options: Options, progress: Progress = SILENT
-) -> Merged:
-    """Carry out a plan and register the result; as `merge`."""
-    output = output.expanduser().absolute()
-    _refuse_existing(output)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    _refuse_full_disk(decided, output.parent)
-    run = uuid4().hex
-    started = time.monotonic()
-    _record_start(catalog, decided, run, output)
-    with _recorded_end(catalog, run), _unfinished(output, run) as folder:
-        change = run_plan(
-            decided, folder, metadata=provenance.metadata(decided, VERSION),
-            shard_bytes=options.shard_bytes, jobs=options.jobs,
-            memory_bytes=options.memory_bytes, progress=progress,
-        )  # fmt: skip
-        model = _describe(catalog, decided, folder, change, options.jobs)
-    scan(catalog, [str(output)], jobs=options.jobs)
-    merged = Merged(
-        model,
-        run,
-        output,
-        time.monotonic() - started,
-        decided.read_bytes,
-        decided.write_bytes,
-        decided.notes,
-    )
-    _record_end(catalog, decided, merged)
-    return merged
+    return _carry_out(catalog, decided, output, options, progress)
 
 
 def reproduce(
@@ -183,39 +131,57 @@ def reproduce(
     """Run the recipe a merge was made with again; return (expected digest, what came out).
 
     Raises:
-        UnknownModel: no recipe of this model is recorded, or a parent is gone.
+        UnknownModel: no recipe of this model is recorded.
+        BadRecipe: what is recorded is none.
+        BadAddress: a parent is gone.
     """
+    place(output)
     expected = ensure(catalog, target)
-    pinned = from_canonical(recorded_recipe(catalog, expected))
-    decided = pinned_plan(catalog, pinned)
-    return expected, carry_out(
-        catalog, decided, output, options=options or Options(), progress=progress
-    )
+    decided = _planned(catalog, pinned.from_canonical(recorded_recipe(catalog, expected)))
+    return expected, _carry_out(catalog, decided, output, options or Options(), progress)
 
 
-def recorded_recipe(catalog: Catalog, model: str) -> dict[str, Any]:
-    """The canonical recipe of a merge: from the catalog's runs, else from the sidecar beside its weights."""
+def recorded_recipe(catalog: Catalog, model: str) -> Any:
+    """The canonical recipe of a merge: from the catalog's runs, else from the sidecar beside its weights.
+
+    Raises:
+        UnknownModel: there is neither.
+    """
     rows = catalog.rows(
         "select canonical from store.run r join store.recipe p on p.digest = r.recipe "
-        "where r.model_id = ? and r.status = 'COMPLETE' order by r.started_at desc limit 1",
+        "where r.model_id = ? and r.status = 'COMPLETE' order by r.started_at desc, r.id limit 1",
         [model],
     )
     if rows:
-        found: dict[str, Any] = json.loads(rows[0]["canonical"])
-        return found
+        return json.loads(rows[0]["canonical"])
     sidecar = provenance.read_sidecar(catalog.checkpoint(model).root)
     if sidecar is None:
         message = f"no recipe of {catalog.name(model)} is recorded"
         raise UnknownModel(message, hint="reg ls lists which models are merges of ours")
-    recipe: dict[str, Any] = sidecar["recipe"]
-    return recipe
+    return sidecar.get("recipe")
 
 
-def _refuse_strangers(catalog: Catalog, pinned: PinnedRecipe) -> None:
+def _planned(catalog: Catalog, asked: PinnedRecipe) -> Plan:
+    """Decide every step of a pinned recipe."""
+    base = load_parent(catalog, asked.base) if asked.base else None
+    return make_plan(asked, base, [load_parent(catalog, model) for model in asked.models])
+
+
+def _common_base(catalog: Catalog, recipe: Recipe, ids: list[str]) -> str:
+    """The base of task vectors that the recipe does not name."""
+    base = Lineage.load(catalog).common_base(list(dict.fromkeys(ids)))
+    if base is None:
+        names = ", ".join(part.model for part in recipe.models)
+        message = f"no common base of {names} is known"
+        raise NotHomologous(message, hint="give --base MODEL, or base_model: in the recipe")
+    return base
+
+
+def _refuse_strangers(catalog: Catalog, asked: PinnedRecipe, base: str | None) -> None:
     """Refuse models of which it is known, or not known at all, that they share no base."""
-    if len(set(pinned.models)) == 1 and not pinned.base:
+    if len(set(asked.models)) == 1 and not asked.base:
         return
-    verdict = mergeable(catalog, pinned.models, pinned.base)
+    verdict = mergeable(catalog, asked.models, base)
     failed = next(
         (r for r in verdict.reasons if r.check in ("homologous", "delta") and r.ok is False), None
     )
@@ -224,70 +190,53 @@ def _refuse_strangers(catalog: Catalog, pinned: PinnedRecipe) -> None:
         raise NotHomologous(failed.detail, hint=hint)
 
 
-def _refuse_existing(output: Path) -> None:
-    """Nothing is ever overwritten."""
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        message = f"{output} exists and is not empty"
-        raise OutputExists(message, hint="choose another -o, or remove it first")
-
-
-def _refuse_full_disk(decided: Plan, folder: Path) -> None:
-    """Say so before the first byte when the result cannot fit."""
-    free = shutil.disk_usage(folder).free
-    if decided.write_bytes > free:
-        message = f"the result has {decided.write_bytes:,} bytes; {folder} has {free:,} free"
-        raise NotEnoughDisk(message, hint="free some space, or choose another -o")
-
-
-@contextmanager
-def _unfinished(output: Path, run: str) -> Iterator[Path]:
-    """A folder beside ``output`` that takes its name when the block ends well, and goes when it does not."""
-    folder = output.with_name(f".{output.name}.{run[:8]}.partial")
-    try:
-        folder.mkdir()
-        yield folder
-        for file in folder.iterdir():
-            if file.is_file():
-                _sync(file)
-        _sync(folder)
-        if output.exists():
-            output.rmdir()
-        folder.rename(output)
-        _sync(output.parent)
-    except OSError as error:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise RunFailed(f"cannot write {output}: {error.strerror}") from error
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
-
-
-def _sync(path: Path) -> None:
-    """Put a file or folder on the disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+def _carry_out(
+    catalog: Catalog, decided: Plan, output: Path, options: Options, progress: Progress
+) -> Merged:
+    """Carry out a plan and register the result."""
+    target = place(output)
+    refuse_full_disk(target, decided.write_bytes)
+    run = uuid4().hex
+    started = time.monotonic()
+    _record_start(catalog, decided, run, target)
+    with _recorded_end(catalog, run):
+        with unfinished(target, run) as made:
+            provenance.write_companions(decided, made)
+            change = run_plan(
+                decided, made, metadata=provenance.metadata(decided, VERSION),
+                shard_bytes=options.shard_bytes, jobs=options.jobs,
+                memory_bytes=options.memory_bytes, progress=progress,
+            )  # fmt: skip
+            model = _describe(catalog, decided, made, change, options.jobs)
+        scan(catalog, [str(target)], jobs=options.jobs)
+        merged = Merged(
+            model=model, run=run, folder=target, seconds=time.monotonic() - started,
+            read_bytes=decided.read_bytes, write_bytes=decided.write_bytes, notes=decided.notes,
+        )  # fmt: skip
+        _record_complete(catalog, decided, merged)
+    return merged
 
 
 @contextmanager
 def _recorded_end(catalog: Catalog, run: str) -> Iterator[None]:
-    """Record FAILED or ABORTED when the block does not end well."""
+    """Record FAILED or ABORTED when the block does not end well, as far as the catalog can be written."""
     try:
         yield
     except BaseException as error:
         status = "FAILED" if isinstance(error, Exception) else "ABORTED"
         text = error.message if isinstance(error, RegError) else repr(error)
-        with catalog.write() as transaction:
-            transaction.execute(
-                "update store.run set status = ?, ended_at = ?, error = ? where id = ?",
-                [status, now(), text, run],
-            )
+        try:
+            with catalog.write() as transaction:
+                transaction.execute(
+                    "update store.run set status = ?, ended_at = ?, error = ? where id = ?",
+                    [status, now(), text, run],
+                )
+        except CatalogError as trouble:
+            error.add_note(f"the run could not be marked as {status}: {trouble}")
         raise
 
 
-def _record_start(catalog: Catalog, decided: Plan, run: str, output: Path) -> None:
+def _record_start(catalog: Catalog, decided: Plan, run: str, target: Path) -> None:
     """Write the recipe and a run that has STARTED."""
     columns = Columns()
     columns.add(
@@ -295,7 +244,7 @@ def _record_start(catalog: Catalog, decided: Plan, run: str, output: Path) -> No
     )
     columns.add([
         RunRow(
-            id=run, recipe=decided.recipe.digest, status="STARTED", output=str(output), model_id=None,
+            id=run, recipe=decided.recipe.digest, status="STARTED", output=str(target), model_id=None,
             engine_version=VERSION, process=os.getpid(), started_at=now(), ended_at=None,
             seconds=None, read_bytes=None, write_bytes=None, error=None,
         )
@@ -307,8 +256,7 @@ def _record_start(catalog: Catalog, decided: Plan, run: str, output: Path) -> No
 def _describe(
     catalog: Catalog, decided: Plan, folder: Path, change: Change, jobs: int | None
 ) -> str:
-    """Write config, sidecar and card into a folder that has its shards; return the model's digest."""
-    provenance.write_companions(decided, folder)
+    """Write sidecar and card into a folder that has its shards; return the model's digest."""
     checkpoint = read_checkpoint(folder)
     digests = digest_tensors(checkpoint.tensors, jobs=jobs)
     model = digest_model(digests, tied=checkpoint.tied)
@@ -332,54 +280,51 @@ def _licenses(catalog: Catalog, decided: Plan) -> Mapping[str, str | None]:
 def _known_facts(catalog: Catalog, decided: Plan) -> tuple[tuple[str, str], ...]:
     """What the catalog has measured of the parents: sizes of their task vectors and scores."""
     facts = []
-    for model in decided.models:
-        name = provenance.public_name(model)
-        for row in catalog.rows(
-            "select relative_l2, max_abs from delta_summary where child_id = ? and base_id = ?",
-            [model.id, decided.reference.id],
-        ):
-            value = f"{row['relative_l2'] or 0:.6f} (largest |δ| {row['max_abs'] or 0:.6g})"
-            facts.append((f"relative L2 of {name}'s task vector", value))
-        for row in catalog.rows(
-            "select task, metric, value, stderr, n from scores where model_id = ? and origin = 'measured' "
-            "order by task, metric",
-            [model.id],
-        ):
-            value = f"{row['value']:.4f} ± {row['stderr'] or 0:.4f} (n = {row['n']})"
-            facts.append((f"{row['task']} ({row['metric']}) of {name}", value))
+    with catalog.read() as reader:
+        for model in {m.id: m for m in decided.models}.values():
+            name = provenance.public_name(model)
+            for row in reader.rows(
+                "select relative_l2, max_abs from delta_summary where child_id = ? and base_id = ?",
+                [model.id, decided.reference.id],
+            ):
+                value = f"{row['relative_l2'] or 0:.6g} (largest |δ| {row['max_abs'] or 0:.6g})"
+                facts.append((f"relative L2 of {name}'s task vector", value))
+            for row in reader.rows(
+                "select task, metric, value, stderr, n from scores where model_id = ? and origin = 'measured' "
+                "order by task, metric, source",
+                [model.id],
+            ):
+                value = f"{row['value']:.4f} ± {row['stderr'] or 0:.4f} (n = {row['n']})"
+                facts.append((f"{row['task']} ({row['metric']}) of {name}", value))
     return tuple(facts)
 
 
-def _record_end(catalog: Catalog, decided: Plan, merged: Merged) -> None:
+def _record_complete(catalog: Catalog, decided: Plan, merged: Merged) -> None:
     """Write the edges of a finished run and mark it COMPLETE."""
-    columns = Columns()
+    made_of: dict[tuple[str, str], float | None] = {}
     for entry in provenance.parents_of(decided):
-        if entry["digest"] == merged.model:
-            continue
-        edge = Edge(
-            child=merged.model, parent=entry["digest"], relation="merge", role=entry["role"], status="recorded",
-            coefficient=entry["coefficient"], confidence=1.0, run_id=merged.run, created_at=now(),
-        )  # fmt: skip
-        columns.add([edge])
+        key, coefficient = (entry["digest"], entry["role"]), entry["coefficient"]
+        if entry["digest"] != merged.model:
+            before = made_of.get(key)
+            made_of[key] = coefficient if before is None else before + coefficient
+    columns = Columns()
+    for (parent, role), coefficient in made_of.items():
         columns.add([
+            Edge(
+                child=merged.model, parent=parent, relation="merge", role=role, status="recorded",
+                coefficient=coefficient, confidence=1.0, run_id=merged.run, created_at=now(),
+            ),
             Evidence(
-                id=digest_text(f"run\0{merged.run}\0{edge.parent}\0{edge.role}"), child=edge.child,
-                parent=edge.parent, relation="merge", status="recorded", method="run", version=VERSION,
+                id=digest_text(f"run\0{merged.run}\0{parent}\0{role}"), child=merged.model,
+                parent=parent, relation="merge", status="recorded", method="run", version=VERSION,
                 statistic="recipe", value=None, scope="full",
-                detail=f"run {merged.run[:12]} of recipe {decided.recipe.digest[:12]}",
-            )
+                detail=f"run {merged.run[:ID_DIGITS]} of recipe {decided.recipe.digest[:ID_DIGITS]}",
+            ),
         ])  # fmt: skip
     with catalog.write() as transaction:
         columns.insert(transaction, "replace")
         transaction.execute(
             "update store.run set status = 'COMPLETE', model_id = ?, ended_at = ?, seconds = ?, "
             "read_bytes = ?, write_bytes = ? where id = ?",
-            [
-                merged.model,
-                now(),
-                merged.seconds,
-                merged.read_bytes,
-                merged.write_bytes,
-                merged.run,
-            ],
-        )
+            [merged.model, now(), merged.seconds, merged.read_bytes, merged.write_bytes, merged.run],
+        )  # fmt: skip

@@ -7,9 +7,7 @@ a head of its own the embedding stands for the heads of the tied others.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-from registry.catalog import Catalog
 from registry.checkpoint import Checkpoint
 from registry.errors import FileChanged
 from registry.file_ref import list_files
@@ -60,17 +58,6 @@ class Family:
         return sorted({name for table in self.tables for name in table})
 
 
-def load_parent(catalog: Catalog, model: str) -> Parent:
-    """What a plan or a comparison needs of a model.
-
-    Raises:
-        BadAddress, FileChanged: its files are not there, or not as scanned.
-    """
-    rows = catalog.rows("select name, digest from store.tensor where model_id = ?", [model])
-    digests = {row["name"]: row["digest"] for row in rows if row["digest"]}
-    return Parent(model, catalog.name(model), catalog.checkpoint(model), digests)
-
-
 def refuse_change(parents: Sequence[Parent]) -> None:
     """Refuse parents whose weights are not the files they were when the checkpoint was read.
 
@@ -80,15 +67,20 @@ def refuse_change(parents: Sequence[Parent]) -> None:
     for parent in parents:
         root = parent.checkpoint.root
         now = {f.path: (f.size_bytes, f.mtime_ns) for f in list_files(root)}
+        bare = parent.checkpoint.layout == "file"
         for file in parent.checkpoint.files:
-            if file.format in _WEIGHTS and now.get(file.path) != (file.size_bytes, file.mtime_ns):
-                path = root if parent.checkpoint.layout == "file" else root / file.path
-                _changed(parent.name, path)
+            same = now.get(file.path) == (file.size_bytes, file.mtime_ns)
+            if not same and (bare or file.format in _WEIGHTS):
+                path = root if bare else root / file.path
+                message = f"{path} of {parent.name} changed while it was read"
+                raise FileChanged(message, hint=f"reg scan {root}, when nothing writes there")
 
 
 def family(parents: Sequence[Parent]) -> Family:
     """Bring the tensors of ``parents`` to common names."""
-    tables: list[dict[str, TensorRef]] = [{t.name: t for t in p.checkpoint.tensors} for p in parents]
+    tables: list[dict[str, TensorRef]] = [
+        {t.name: t for t in p.checkpoint.tensors} for p in parents
+    ]
     n_dropped = 0
     for parent, table in zip(parents, tables, strict=True):
         embedding = _embedding(table)
@@ -122,9 +114,3 @@ def _is_copy(parent: Parent, head: TensorRef, embedding: TensorRef | None) -> bo
         return False
     digest = parent.digest(head)
     return digest is not None and digest == parent.digest(embedding)
-
-
-def _changed(name: str, path: Path) -> None:
-    """Say that a file changed."""
-    message = f"{path} of {name} changed while it was read"
-    raise FileChanged(message, hint=f"reg scan {path.parent}, when nothing writes there")

@@ -1,39 +1,42 @@
 """How a merge was made, written where it cannot get lost: in every shard, in a sidecar, in a card.
 
 The three agree with the catalog, or `engine.verify` says where they do not. None holds a time, a path or a
-machine: the same recipe gives the same bytes.
+machine: the same recipe on parents of the same names gives the same bytes. The card also tells what the catalog had
+measured of the parents by then.
 """
 
 import json
+import re
 import shutil
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from engine.plan import Parent, Plan, effective_config
-from engine.recipe import as_yaml
+from engine.parent import Parent
+from engine.pinned import as_yaml
+from engine.plan import Plan, effective_config
 from engine.run import Change
 from registry.card import MergeCard, ParentLine, write_card
 from registry.catalog import ID_DIGITS
 from registry.claims import METADATA_KEY, SIDECAR_FORMAT
-from registry.file_ref import resolve_inside
 from registry.documents import read_json
+from registry.file_ref import resolve_inside
 
 SIDECAR = "homolog.json"
 """Name of the file beside the weights that says how they were made."""
 
+_MADE = ("recipe", "recipe_digest", "parents", "engine_version")
+"""What shards and sidecar both say."""
+
 _CARRIED = (".json", ".txt", ".jinja", ".model", ".spm")
+_CODE = ".py"  # of architectures that transformers does not have
 _CARRIED_BYTES = 100_000_000
 _MADE_HERE = (
-    "config",
-    "index",
-    "card",
-    "sidecar",
-    "recipe",
-    "adapter_config",
-    "eval",
-    "safetensors",
-)
+    "config", "index", "card", "sidecar", "recipe", "adapter_config", "eval", "safetensors",
+)  # fmt: skip
+_OF_THE_REFERENCE = re.compile(r"\.index\.json$|results|^(?:trainer_state|training_args|train)\b")
+"""Names of files that tell of the reference's weights: indexes of other formats, scores, states of its training."""
 
 
 def parents_of(plan: Plan) -> list[dict[str, Any]]:
@@ -41,8 +44,9 @@ def parents_of(plan: Plan) -> list[dict[str, Any]]:
     base = [] if plan.base is None else [(plan.base, "base", None)]
     models = zip(plan.models, plan.recipe.coefficients, strict=True)
     rows = base + [(model, "model", coefficient) for model, coefficient in models]
+    names = _names(plan)
     return [
-        {"name": public_name(parent), "digest": parent.id, "role": role, "coefficient": coefficient}
+        {"name": names[parent.id], "digest": parent.id, "role": role, "coefficient": coefficient}
         for parent, role, coefficient in rows
     ]
 
@@ -53,30 +57,50 @@ def public_name(parent: Parent) -> str:
     return parent.name if len(parts) <= 2 and all(parts) else parts[-1]  # noqa: PLR2004 - org and name
 
 
+def _names(plan: Plan) -> dict[str, str]:
+    """Id → public name; the beginning of the id where two parents have one name."""
+    names = {parent.id: public_name(parent) for parent in plan.parents}
+    taken = Counter(names.values())
+    return {id_: name if taken[name] == 1 else id_[:ID_DIGITS] for id_, name in names.items()}
+
+
 def metadata(plan: Plan, version: str) -> dict[str, str]:
     """``__metadata__`` of every shard: the recipe, its digest, the parents, who wrote it."""
-    made = {
-        "recipe": plan.recipe.canonical(),
-        "recipe_digest": plan.recipe.digest,
-        "parents": parents_of(plan),
-        "engine_version": version,
-    }
+    return metadata_of(_made(plan, version))
+
+
+def metadata_of(sidecar: Mapping[str, Any]) -> dict[str, str]:
+    """``__metadata__`` that the shards beside a sidecar must have; what it lacks is null."""
+    made = {key: sidecar.get(key) for key in _MADE}
     return {"format": "pt", METADATA_KEY: json.dumps(made, sort_keys=True, separators=(",", ":"))}
 
 
+def _made(plan: Plan, version: str) -> dict[str, Any]:
+    """What shards and sidecar both say."""
+    facts = (plan.recipe.canonical(), plan.recipe.digest, parents_of(plan), version)
+    return dict(zip(_MADE, facts, strict=True))
+
+
 def write_companions(plan: Plan, folder: Path) -> None:
-    """Write the config and copy tokenizer, generation config and other small files of the reference."""
+    """Write the config and copy tokenizer, generation config and other small files of the reference.
+
+    Raises:
+        PathEscapes: one of them is a link that leads out of the reference's folder.
+    """
     checkpoint = plan.reference.checkpoint
     if checkpoint.layout == "file":
         return
+    endings = (*_CARRIED, _CODE) if "auto_map" in checkpoint.config else _CARRIED
     for file in checkpoint.files:
-        small = file.size_bytes <= _CARRIED_BYTES and file.path.endswith(_CARRIED)
-        if small and file.format not in _MADE_HERE and "/" not in file.path and not file.dangling:
+        small = file.size_bytes <= _CARRIED_BYTES and file.path.endswith(endings)
+        about_weights = file.format in _MADE_HERE or _OF_THE_REFERENCE.search(file.path)
+        if small and not about_weights and "/" not in file.path and not file.dangling:
             shutil.copyfile(resolve_inside(checkpoint.root, file.path), folder / file.path)
     for config in sorted(checkpoint.root.glob("*_*/config.json")):
-        if not config.is_symlink():
-            (folder / config.parent.name).mkdir(exist_ok=True)
-            shutil.copyfile(config, folder / config.parent.name / "config.json")
+        module = config.parent
+        if not module.is_symlink() and config.is_file() and config.stat().st_size <= _CARRIED_BYTES:
+            (folder / module.name).mkdir(exist_ok=True)
+            shutil.copyfile(resolve_inside(module, config.name), folder / module.name / config.name)
     if checkpoint.config:
         text = json.dumps(effective_config(plan), indent=2) + "\n"
         (folder / "config.json").write_text(text, encoding="utf-8")
@@ -87,11 +111,12 @@ def read_sidecar(folder: Path) -> dict[str, Any] | None:
 
     Raises:
         BadDocument: it is there and malformed.
+        PathEscapes: it is a link that leads out of the folder.
     """
     path = folder / SIDECAR
     if not path.is_file():
         return None
-    document = read_json(path)
+    document = read_json(resolve_inside(folder, SIDECAR))
     ours = isinstance(document, dict) and document.get("format") == SIDECAR_FORMAT
     return document if ours else None
 
@@ -103,10 +128,7 @@ def write_sidecar(
     document = {
         "format": SIDECAR_FORMAT,
         "model": model,
-        "recipe": plan.recipe.canonical(),
-        "recipe_digest": plan.recipe.digest,
-        "parents": parents_of(plan),
-        "engine_version": version,
+        **_made(plan, version),
         "tensors": dict(sorted(digests.items())),
     }
     (folder / SIDECAR).write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
@@ -127,10 +149,10 @@ def write_readme(
         measured: further (what, value) lines, such as the parents' delta statistics and scores.
         version: of Homolog.
     """
-    names = {parent.id: public_name(parent) for parent in plan.parents}
+    names = _names(plan)
     stated = {licenses.get(parent.id) for parent in plan.parents}
     own = (
-        (f"relative L2 distance to {names[plan.reference.id]}", f"{change.relative_l2:.6f}"),
+        (f"relative L2 distance to {names[plan.reference.id]}", f"{change.relative_l2:.6g}"),
         (f"largest change against {names[plan.reference.id]}", f"{change.max_abs:.6g}"),
         ("share of parameters changed", f"{change.n_changed / max(1, change.n):.4f}"),
     )

@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 from threading import Lock
 from types import TracebackType
+from typing import Self
 
 import torch
 
@@ -33,7 +34,7 @@ class Reader:
         self._handles: dict[Path, int] = {}
         self._lock = Lock()
 
-    def __enter__(self) -> "Reader":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -54,7 +55,7 @@ class Reader:
             RunFailed: the operating system refuses.
         """
         buffer = torch.empty(stop - start, dtype=torch.uint8)
-        view = memoryview(buffer.numpy())
+        view = buffer.numpy().data
         done = 0
         try:
             handle = self._handle(ref.file)

@@ -8,20 +8,22 @@ the way, unit by unit in the plan's order.
 
 import math
 import os
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from threading import Condition
 
+import numpy as np
 import torch
 
 from engine.draws import Draws
 from engine.method import CONTEXT
+from engine.parent import refuse_change
+from engine.pinned import Value
 from engine.plan import CHUNK, Plan, TensorStep
-from engine.reader import DTYPES, Reader
-from engine.recipe import Value
+from engine.reader import DTYPES, FLOATS, Reader
+from engine.threads import in_order
 from engine.writer import SHARD_BYTES, OutputTensor, Writer, shards_of
 from registry.errors import NonFinite
 from registry.header import TensorRef
@@ -30,17 +32,22 @@ from registry.progress import SILENT, Progress
 MEMORY_BYTES = 512 << 20
 """Memory for tensors at any moment, by default."""
 
+_COPIED_BYTES = 1 << 20
+"""Bytes copied at once of tensors that hold no weights."""
+
 
 @dataclass(frozen=True)
 class Change:
     """How far a result is from its reference, after the cast to the output's dtype.
+
+    Weights only: tensors of whole numbers and the like count in nothing.
 
     Attributes:
         n: elements compared.
         n_changed: elements that differ from the reference's.
         sum_sq: Σ δ², float64.
         base_sum_sq: Σ W0², float64.
-        max_abs: largest \\|δ\\|.
+        max_abs: largest magnitude of δ.
     """
 
     n: int = 0
@@ -66,33 +73,18 @@ class Change:
 
 @dataclass(frozen=True)
 class _Unit:
-    """Elements [start, stop) of one step."""
+    """Elements [start, stop) of one step; of a step that copies what holds no weights, bytes."""
 
     step: TensorStep
     start: int
     stop: int
+    size: int
 
-
-class _Budget:
-    """Lets a unit begin when the memory it needs is free; one unit may always run."""
-
-    def __init__(self, n_bytes: int) -> None:
-        self._free = self._all = n_bytes
-        self._changed = Condition()
-
-    @contextmanager
-    def take(self, n_bytes: int) -> Iterator[None]:
-        """Hold ``n_bytes`` for the block."""
-        taken = min(n_bytes, self._all)
-        with self._changed:
-            self._changed.wait_for(lambda: self._free >= taken)
-            self._free -= taken
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._free += taken
-                self._changed.notify_all()
+    @property
+    def io_bytes(self) -> int:
+        """Bytes read and written; those of all units of a step add up to the step's."""
+        total = self.step.read_bytes + self.step.write_bytes
+        return total * self.stop // max(1, self.size) - total * self.start // max(1, self.size)
 
 
 def run_plan(
@@ -103,89 +95,102 @@ def run_plan(
     shard_bytes: int = SHARD_BYTES,
     jobs: int | None = None,
     memory_bytes: int = MEMORY_BYTES,
-    chunk: int = CHUNK,
+    chunk: int | None = None,
     progress: Progress = SILENT,
 ) -> Change:
-    """Write the shards of a plan's result into ``folder``, which must exist and be empty.
+    """Write the shards of a plan's result into ``folder``, which must exist and hold none.
 
-    Law: the bytes depend on the plan, ``metadata`` and ``shard_bytes`` alone.
+    Laws: the bytes depend on the plan, ``metadata`` and ``shard_bytes`` alone; an error leaves no shard, and is the
+    same one for any number of threads.
+
+    Args:
+        plan: what to do.
+        folder: where the shards go.
+        metadata: of every shard.
+        shard_bytes: largest shard, bytes of tensors.
+        jobs: threads; None: one per core.
+        memory_bytes: for tensors; a single unit of work may take more, `Plan.unit_bytes` says how much.
+        chunk: elements of a slice; None: the plan's.
+        progress: told of every byte read or written.
 
     Raises:
         NonFinite: NaN or infinity in a parent's tensor or in the result.
         NotEnoughDisk: the output does not fit.
-        FileChanged: a parent's file ended early.
+        FileChanged: a parent's files are not those that were planned with.
     """
-    units = [unit for step in plan.steps for unit in _units(plan, step, chunk)]
     outputs = [OutputTensor(s.name, s.dtype, s.shape, s.write_bytes) for s in plan.steps]
-    budget = _Budget(memory_bytes)
     progress.start("merge", plan.read_bytes + plan.write_bytes)
+    with (
+        _one_thread_each(),
+        Reader() as reader,
+        Writer(folder, shards_of(outputs, shard_bytes), metadata) as writer,
+    ):
+
+        def work(unit: _Unit) -> Change:
+            change = _do(plan, unit, reader, writer)
+            progress.advance(unit.io_bytes)
+            return change
+
+        changes = in_order(
+            work,
+            (unit for step in plan.steps for unit in _units(plan, step, chunk)),
+            jobs=jobs or os.cpu_count() or 1,
+            needs=lambda unit: plan.unit_bytes(unit.step, chunk),
+            memory_bytes=memory_bytes,
+        )
+        with closing(changes):
+            total = sum(changes, Change())
+        refuse_change(plan.parents)
+        writer.finish()
+    return total
+
+
+@contextmanager
+def _one_thread_each() -> Iterator[None]:
+    """Let torch use no threads of its own in the block: ours keep the cores busy."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        with (
-            Reader() as reader,
-            Writer(folder, shards_of(outputs, shard_bytes), metadata) as writer,
-        ):
-
-            def work(unit: _Unit) -> Change:
-                with budget.take(plan.unit_bytes(unit.step)):
-                    change = _do(plan, unit, reader, writer)
-                share = (unit.stop - unit.start) / max(1, unit.step.n_params)
-                progress.advance(round((unit.step.read_bytes + unit.step.write_bytes) * share))
-                return change
-
-            changes = _in_order(work, units, jobs or os.cpu_count() or 1)
-            writer.finish()
+        yield
     finally:
         torch.set_num_threads(threads)
-    return sum(changes, Change())
 
 
-def _in_order(work: Callable[[_Unit], Change], units: Sequence[_Unit], jobs: int) -> list[Change]:
-    """Results of all units in the order of the units; the first error stops the rest."""
-    with ThreadPoolExecutor(jobs) as pool:
-        futures: list[Future[Change]] = [pool.submit(work, unit) for unit in units]
-        try:
-            done, _ = wait(futures, return_when=FIRST_EXCEPTION)
-            for future in futures:
-                if future in done:
-                    future.result()
-        except BaseException:
-            pool.shutdown(wait=True, cancel_futures=True)
-            raise
-        return [future.result() for future in futures]
-
-
-def _units(plan: Plan, step: TensorStep, chunk: int) -> list[_Unit]:
+def _units(plan: Plan, step: TensorStep, chunk: int | None) -> Iterator[_Unit]:
     """Cut a step into units."""
-    if step.action == "merge" and plan.recipe.method.scope == "tensor":
-        return [_Unit(step, 0, step.n_params)]
-    starts = range(0, max(1, step.n_params), chunk)
-    return [_Unit(step, start, min(start + chunk, step.n_params)) for start in starts]
+    size, length = step.n_params, plan.slice_elements(step, chunk)
+    if _is_opaque(step):
+        size, length = step.write_bytes, _COPIED_BYTES
+    for start in range(0, size, max(1, length)):
+        yield _Unit(step, start, min(start + length, size), size)
+
+
+def _is_opaque(step: TensorStep) -> bool:
+    """Tell whether a step copies bytes that are no weights."""
+    return step.action == "copy" and step.dtype not in FLOATS
 
 
 def _do(plan: Plan, unit: _Unit, reader: Reader, writer: Writer) -> Change:
     """Carry out one unit."""
     step = unit.step
-    if step.action == "copy":
-        source = step.sources[0]
-        size = source.n_bytes // max(1, source.n_params) if source.n_params else 0
-        if unit.stop > unit.start:
-            data = reader.bytes(source, unit.start * size, unit.stop * size)
-            writer.write(step.name, unit.start * size, memoryview(data))
+    if _is_opaque(step):
+        data = reader.bytes(step.sources[0], unit.start, unit.stop)
+        writer.write(step.name, unit.start, data.numpy().data)
         return Change()
-    sources = [_finite(reader, ref, unit) for ref in step.sources]
-    base = _finite(reader, step.base, unit) if step.base else None
-    reference = base if base is not None else sources[0]
-    result = _compute(plan, unit, base, sources)
-    out = result.to(DTYPES[step.dtype]).reshape(-1)
-    if not torch.isfinite(out).all():
-        message = f"the merged tensor {step.name} is not finite in {step.dtype}"
+    if step.action == "copy":
+        out = reader.flat(step.sources[0], unit.start, unit.stop)
+        reference = _finite(step.sources[0], out)
+    else:
+        sources = [_read(reader, ref, unit) for ref in step.sources]
+        base = _read(reader, step.base, unit) if step.base else None
+        reference = base if base is not None else sources[0]
+        out = _compute(plan, unit, base, sources).to(DTYPES[step.dtype]).reshape(-1)
+    change = _change(reference, out)
+    if not math.isfinite(change.sum_sq):
+        message = f"{plan.recipe.method.name} makes tensor {step.name} not finite in {step.dtype}"
         raise NonFinite(message, hint="choose out_dtype: float32, or smaller weights")
-    if out.numel():
-        data = memoryview(out.view(torch.uint8).numpy())
-        writer.write(step.name, unit.start * out.element_size(), data)
-    return _change(reference.reshape(-1), out)
+    writer.write(step.name, unit.start * out.element_size(), out.view(torch.uint8).numpy().data)
+    return change
 
 
 def _compute(
@@ -196,22 +201,18 @@ def _compute(
     if method.scope == "tensor":
         sources = [s.reshape(step.shape) for s in sources]
         base = None if base is None else base.reshape(step.shape)
+    draws = Draws(plan.recipe.seed, step.name, _keys(plan), unit.start)
+    available = dict(zip(CONTEXT, (base, step.name, draws), strict=True))
     keywords: dict[str, object] = {
         p.keyword: _value(plan.recipe.values[p.name]) for p in method.parameters
     }
-    available = dict(
-        zip(
-            CONTEXT,
-            (base, step.name, Draws(plan.recipe.seed, step.name, _keys(plan), unit.start)),
-            strict=True,
-        )
+    call = partial(
+        method.function, **keywords, **{name: available[name] for name in method.context}
     )
-    keywords |= {name: available[name] for name in method.context}
-    if method.space == "weight":
-        return method.function(sources, **keywords)
-    assert base is not None  # noqa: S101 - `pin` refuses a delta method without a base
+    if base is None:
+        return call(sources)
     deltas = [source.sub_(base) for source in sources]
-    return base + method.function(deltas, **keywords)
+    return call(deltas).add_(base)
 
 
 def _keys(plan: Plan) -> tuple[str, ...]:
@@ -225,24 +226,45 @@ def _value(value: Value | tuple[float, ...]) -> Value | list[float]:
     return list(value) if isinstance(value, tuple) else value
 
 
-def _finite(reader: Reader, ref: TensorRef, unit: _Unit) -> torch.Tensor:
+def _read(reader: Reader, ref: TensorRef, unit: _Unit) -> torch.Tensor:
     """A slice in float32, refused if any of it is not finite."""
-    values = reader.flat(ref, unit.start, unit.stop).to(torch.float32)
-    if not torch.isfinite(values).all():
-        message = f"tensor {ref.name} of {ref.file} holds NaN or infinity"
+    return _finite(ref, reader.flat(ref, unit.start, unit.stop))
+
+
+def _finite(ref: TensorRef, stored: torch.Tensor) -> torch.Tensor:
+    """Stored values in float32; a tensor that is float32 already is itself the result.
+
+    Raises:
+        NonFinite: naming file and tensor.
+    """
+    values = stored.to(torch.float32)
+    if not _is_finite(values):
+        what = "NaN or infinity" if not _is_finite(stored) else "numbers beyond float32"
+        message = f"tensor {ref.name} of {ref.file} holds {what}"
         raise NonFinite(message, hint="reg stats counts them; merge without this model")
     return values
 
 
+def _is_finite(values: torch.Tensor) -> bool:
+    """Tell whether all values are finite; their sum says so in one pass, unless it overflows."""
+    return math.isfinite(float(values.sum())) or bool(torch.isfinite(values).all())
+
+
 def _change(reference: torch.Tensor, out: torch.Tensor) -> Change:
-    """Compare a slice of the result with its reference."""
-    if not out.numel():
-        return Change()
-    delta = out.to(torch.float64).sub_(reference)
-    return Change(
-        n=delta.numel(),
-        n_changed=int(torch.count_nonzero(delta)),
-        sum_sq=float(delta.square().sum()),
-        base_sum_sq=float(reference.to(torch.float64).square().sum()),
-        max_abs=float(delta.abs().max()),
-    )
+    """Compare flat slices of the result and its reference; not finite where the result is not."""
+    total = Change()
+    for start in range(0, len(out), CHUNK):  # float64 copies of a whole tensor would be its largest
+        block = slice(start, start + CHUNK)
+        delta = out[block].to(torch.float64, copy=True).sub_(reference[block])
+        low, high = torch.aminmax(delta)
+        sum_sq = float(torch.dot(delta, delta))
+        n_changed = int(np.count_nonzero(delta.numpy() != 0))
+        before = delta.copy_(reference[block])
+        total += Change(
+            n=len(delta),
+            n_changed=n_changed,
+            sum_sq=sum_sq,
+            base_sum_sq=float(torch.dot(before, before)),
+            max_abs=max(-float(low), float(high)),
+        )
+    return total

@@ -1,24 +1,30 @@
 """The use case `stats`: what changed between a base and a child, tensor by tensor, in one streaming pass.
 
-Tensors are paired by name. A vocabulary that grew or shrank is compared on the rows both have; tensors that only
-one side has, that changed their shape, or that hold codes are reported as such. What was measured is stored and,
-since ids are digests, never measured again.
+Tensors are paired by name; where one side ties its output head to the embedding and the other has a head of its own,
+the embedding is compared with that head, and a head that is a mere copy is left out (`engine.parent`). A vocabulary
+that grew or shrank is compared on the rows both have; tensors that only one side has, that changed their shape, or
+that hold codes are reported as such. What was measured is stored and, since ids are digests, never measured again.
 """
 
 import json
 import os
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from itertools import chain
+from contextlib import closing
+from dataclasses import dataclass, field
+from threading import Lock
+
+import numpy as np
+import numpy.typing as npt
 
 from engine.delta import BLOCK, Accumulators, accumulate, derived
+from engine.lookup import load_parent
+from engine.parent import Parent, family, refuse_change
 from engine.reader import DTYPES, FLOATS, Reader
 from engine.spectral import Spectrum, spectrum
+from engine.threads import in_order
 from registry.catalog import Catalog, Columns, now
-from registry.checkpoint import Checkpoint
-from registry.database import Transaction
+from registry.database import Row, Transaction
 from registry.errors import NotMergeable
 from registry.header import TensorRef
 from registry.lineage import Lineage
@@ -32,6 +38,8 @@ VERSION = "1"
 
 _CHUNK = 4 * BLOCK
 _FROM_HISTOGRAM = ("abs_", "top")
+_STATUSES = ("aligned", "cropped", "only_child", "only_base", "mismatched", "uncounted")
+_BATCH = 256
 
 
 @dataclass(frozen=True)
@@ -60,6 +68,27 @@ class _Pairing:
     child: TensorRef | None
     base: TensorRef | None
     n: int
+
+    @property
+    def comparable(self) -> bool:
+        """Whether both sides have weights of one shape, as far as the smaller vocabulary goes."""
+        return self.status in ("aligned", "cropped")
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes that are read of it."""
+        sides = (side for side in (self.child, self.base) if side is not None and self.comparable)
+        return sum(self.n * DTYPES[side.dtype].itemsize for side in sides)
+
+
+@dataclass
+class _Rows:
+    """What was measured of a pair so far, as it is stored: a few hundred bins a tensor, not all of them."""
+
+    whole: Accumulators = field(default_factory=Accumulators)
+    deltas: list[Delta] = field(default_factory=list)
+    spectra: list[SpectrumRow] = field(default_factory=list)
+    histograms: list[tuple[str, tuple[npt.NDArray[np.generic], ...]]] = field(default_factory=list)
 
 
 def pairs(catalog: Catalog, children: Sequence[str] | None) -> list[tuple[str, str]]:
@@ -113,44 +142,61 @@ def measure(
         NotMergeable: no tensor name is in both.
         FileChanged, BadAddress: the files are not there, or not as scanned.
     """
-    known = catalog.rows(
-        "select (select count(*) from store.spectrum s where s.child = p.child and s.base = p.base) as n "
-        "from store.pair p where child = ? and base = ? and version = ?",
-        [child, base, VERSION],
-    )
-    if known and (known[0]["n"] or not spectral):
+    if _is_known(catalog, child, base, spectral=spectral):
         return Measured(child, base, reused=True, seconds=0.0)
     started = time.monotonic()
-    new, old = catalog.checkpoint(child), catalog.checkpoint(base)
-    pairings = _pair(new, old)
-    comparable = [p for p in pairings if p.n or p.status in ("aligned", "cropped")]
-    if not comparable:
-        message = f"{catalog.name(child)} and {catalog.name(base)} have no tensor name in common"
+    sides = (load_parent(catalog, child), load_parent(catalog, base))
+    pairings = _pair(*sides)
+    if not any(p.comparable for p in pairings):
+        message = f"{sides[0].name} and {sides[1].name} have no weights of one name and shape"
         raise NotMergeable(message, hint="reg show MODEL lists the tensors of each")
-    n_bytes = sum(_bytes(p) for p in comparable)
+    n_bytes = sum(p.n_bytes for p in pairings)
     progress.start("stats", n_bytes)
-    spectra: dict[str, Spectrum] = {}
-    with Reader() as reader, ThreadPoolExecutor(jobs or os.cpu_count() or 1) as pool:
+    rows = _Rows()
+    one_at_a_time = Lock()  # a spectrum may need half a gigabyte, and uses all cores
+    with Reader() as reader:
 
-        def work(pairing: _Pairing) -> Accumulators:
-            found = _accumulate(reader, pairing)
-            if spectral and (s := _spectrum(reader, pairing)):
-                spectra[pairing.name] = s
-            progress.advance(_bytes(pairing))
-            return found
+        def work(pairing: _Pairing) -> tuple[_Pairing, Accumulators | None, Spectrum | None]:
+            if not pairing.comparable:
+                return pairing, None, None
+            found, matrix = _accumulate(reader, pairing), None
+            if spectral:
+                with one_at_a_time:
+                    matrix = _spectrum(reader, pairing)
+            progress.advance(pairing.n_bytes)
+            return pairing, found, matrix
 
-        results = dict(zip((p.name for p in comparable), pool.map(work, comparable), strict=True))
+        with closing(in_order(work, pairings, jobs=jobs or os.cpu_count() or 1)) as results:
+            for pairing, found, matrix in results:
+                _add(rows, (child, base), pairing, found, matrix)
+    refuse_change(sides)
     seconds = time.monotonic() - started
-    _store(catalog, (child, base), pairings, results, spectra, (n_bytes, seconds))
+    count = {f"n_{s}": sum(p.status == s for p in pairings) for s in _STATUSES}
+    pair = Pair(
+        child=child, base=base, version=VERSION, scope="full", **count,
+        read_bytes=n_bytes, seconds=seconds, measured_at=now(), **_by_rank(rows.whole),
+    )  # fmt: skip
+    _store(catalog, pair, rows)
     return Measured(child, base, reused=False, seconds=seconds)
 
 
-def _pair(child: Checkpoint, base: Checkpoint) -> list[_Pairing]:
+def _is_known(catalog: Catalog, child: str, base: str, *, spectral: bool) -> bool:
+    """Tell whether all that is asked for was measured before: a zero delta and a vector have no spectrum."""
+    known = catalog.rows(
+        "select (select count(*) from store.delta d left join store.spectrum s using (child, base, tensor) "
+        "where d.child = p.child and d.base = p.base and d.status = 'aligned' and d.sum_sq > 0 "
+        "and d.n_nonfinite = 0 and json_array_length(d.base_shape) > 1 and s.tensor is null) as n_missing "
+        "from store.pair p where child = ? and base = ? and version = ?",
+        [child, base, VERSION],
+    )
+    return bool(known) and not (spectral and known[0]["n_missing"])
+
+
+def _pair(child: Parent, base: Parent) -> list[_Pairing]:
     """Pair tensors by name, in order of names."""
-    new, old = ({t.name: t for t in c.tensors} for c in (child, base))
-    return [
-        _pairing(name, new.get(name), old.get(name)) for name in sorted(new.keys() | old.keys())
-    ]
+    both = family((child, base))
+    new, old = both.tables
+    return [_pairing(name, new.get(name), old.get(name)) for name in both.names]
 
 
 def _pairing(name: str, child: TensorRef | None, base: TensorRef | None) -> _Pairing:
@@ -164,12 +210,6 @@ def _pairing(name: str, child: TensorRef | None, base: TensorRef | None) -> _Pai
     if has_vocabulary(name) and child.shape[1:] == base.shape[1:]:
         return _Pairing(name, "cropped", child, base, min(child.n_params, base.n_params))
     return _Pairing(name, "mismatched", child, base, 0)
-
-
-def _bytes(pairing: _Pairing) -> int:
-    """Bytes that are read of a pair of tensors."""
-    sides = (side for side in (pairing.child, pairing.base) if side)
-    return sum(pairing.n * DTYPES[side.dtype].itemsize for side in sides if pairing.n)
 
 
 def _accumulate(reader: Reader, pairing: _Pairing) -> Accumulators:
@@ -191,39 +231,39 @@ def _spectrum(reader: Reader, pairing: _Pairing) -> Spectrum | None:
     return spectrum(reader.whole(base), reader.whole(child))
 
 
-def _store(
-    catalog: Catalog,
+def _add(
+    rows: _Rows,
     pair: tuple[str, str],
-    pairings: Sequence[_Pairing],
-    results: dict[str, Accumulators],
-    spectra: dict[str, Spectrum],
-    cost: tuple[int, float],
+    pairing: _Pairing,
+    found: Accumulators | None,
+    matrix: Spectrum | None,
 ) -> None:
-    """Write all rows of a pair in one transaction, in place of older ones."""
+    """Add what was measured of one tensor name."""
     child, base = pair
-    count = {s: sum(p.status == s for p in pairings) for s in
-             ("aligned", "cropped", "only_child", "only_base", "mismatched", "uncounted")}  # fmt: skip
-    whole = sum(results.values(), Accumulators())
-    columns = Columns()
-    columns.add([
-        Pair(
-            child=child, base=base, version=VERSION, scope="full",
-            **{f"n_{status}": n for status, n in count.items()},
-            read_bytes=cost[0], seconds=cost[1], measured_at=now(), **_by_rank(whole),
+    rows.deltas.append(_row(child, base, pairing, found))
+    if found is not None:
+        rows.whole += found
+        rows.histograms.append((pairing.name, found.histogram_rows()))
+    if matrix is not None:
+        rows.spectra.append(
+            SpectrumRow(child=child, base=base, tensor=pairing.name, **_fields(matrix))
         )
-    ])  # fmt: skip
-    columns.add(_row(child, base, p, results.get(p.name)) for p in pairings)
-    columns.add(
-        SpectrumRow(child=child, base=base, tensor=name, **_fields(s))
-        for name, s in sorted(spectra.items())
-    )
+
+
+def _store(catalog: Catalog, pair: Pair, rows: _Rows) -> None:
+    """Write all rows of a pair in one transaction, in place of older ones."""
+    columns = Columns()
+    columns.add([pair])
+    columns.add(rows.deltas)
+    columns.add(rows.spectra)
     with catalog.write() as transaction:
         for table in ("pair", "delta", "histogram", "spectrum"):
             transaction.execute(
-                f"delete from store.{table} where child = ? and base = ?", [child, base]
+                f"delete from store.{table} where child = ? and base = ?", [pair.child, pair.base]
             )
         columns.insert(transaction, "replace")
-        _store_histograms(transaction, pair, results)
+        for start in range(0, len(rows.histograms), _BATCH):
+            _store_histograms(transaction, pair, rows.histograms[start : start + _BATCH])
 
 
 def _row(child: str, base: str, pairing: _Pairing, found: Accumulators | None) -> Delta:
@@ -241,38 +281,40 @@ def _row(child: str, base: str, pairing: _Pairing, found: Accumulators | None) -
     )  # fmt: skip
 
 
-def _renamed(found: Accumulators) -> dict[str, float | int | None]:
+def _renamed(found: Accumulators) -> Row:
     """Accumulators by column: SQL's own words get another name."""
     words = {"sum": "sum_delta", "min": "min_delta", "max": "max_delta"}
     return {words.get(name, name): value for name, value in found.as_row().items()}
 
 
-def _by_rank(found: Accumulators) -> dict[str, float | int | None]:
+def _by_rank(found: Accumulators) -> Row:
     """The statistics that only the histogram can tell."""
     return {k: v for k, v in derived(found).items() if k.startswith(_FROM_HISTOGRAM)}
 
 
-def _fields(found: Spectrum) -> dict[str, float | int | str | None]:
+def _fields(found: Spectrum) -> Row:
     """A spectrum by column."""
     return {name: getattr(found, name) for name in found.__dataclass_fields__}
 
 
 def _store_histograms(
-    transaction: Transaction, pair: tuple[str, str], results: dict[str, Accumulators]
+    transaction: Transaction,
+    pair: Pair,
+    parts: Sequence[tuple[str, tuple[npt.NDArray[np.generic], ...]]],
 ) -> None:
-    """Write the non-empty bins of every tensor as columns."""
-    parts = [(name, found.histogram_rows()) for name, found in results.items()]
+    """Write the non-empty bins of some tensors as columns."""
 
     def joined(i: int) -> list[float]:
-        return list(chain.from_iterable(rows[i].tolist() for _, rows in parts))
+        values: list[float] = np.concatenate([bins[i] for _, bins in parts]).tolist()
+        return values
 
-    n = sum(len(rows[0]) for _, rows in parts)
+    names = [name for name, bins in parts for _ in range(len(bins[0]))]
     transaction.insert(
         "histogram",
         {
-            "child": [pair[0]] * n,
-            "base": [pair[1]] * n,
-            "tensor": list(chain.from_iterable([name] * len(rows[0]) for name, rows in parts)),
+            "child": [pair.child] * len(names),
+            "base": [pair.base] * len(names),
+            "tensor": names,
             "bin": joined(0),
             "n": joined(1),
             "sum_abs": joined(2),

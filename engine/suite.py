@@ -5,8 +5,8 @@ transformers as users load it, decodes greedily, and an answer counts when its f
 left out, equals the expected one. The result belongs to the digest of the weights and names the suite's digest.
 """
 
-import json
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,8 @@ from typing import Any
 import torch
 
 from registry.catalog import ID_DIGITS, Catalog
-from registry.errors import BadSuite, MissingExtra, UnknownModel
+from registry.documents import MAX_JSON_BYTES, open_file, parse_json
+from registry.errors import BadDocument, BadSuite, MissingExtra, UnknownModel, Unreadable
 from registry.fingerprint import digest_text
 from registry.progress import SILENT, Progress
 from registry.scores import Score
@@ -26,6 +27,7 @@ BATCH = 64
 
 _SPARE_TOKENS = 4
 _SHOWN = 5
+_EXAMPLE = '{"prompt": "2+2=", "answer": "4"}'
 
 
 @dataclass(frozen=True)
@@ -55,29 +57,43 @@ def read_suite(path: Path) -> tuple[Question, ...]:
     Raises:
         BadSuite: naming the line and what is wrong with it.
     """
-    if not path.is_file():
-        raise BadSuite(
-            f"there is no suite at {path}", hint="a suite is a JSONL file of prompt and answer"
-        )
     questions = []
-    for number, line in enumerate(
-        path.read_text(encoding="utf-8", errors="replace").splitlines(), 1
-    ):
+    for number, line in enumerate(_lines(path), 1):
         if not line.strip():
             continue
+        where = f"{path}, line {number}"
         try:
-            entry = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise BadSuite(f"{path}, line {number}: not JSON: {error.msg}") from error
+            entry = parse_json(line, where=where)
+        except BadDocument as error:
+            raise BadSuite(error.message, hint=_EXAMPLE) from error
         fields = entry if isinstance(entry, dict) else {}
         prompt, answer = fields.get("prompt"), fields.get("answer")
         if not isinstance(prompt, str) or not isinstance(answer, str) or not prompt:
-            message = f"{path}, line {number}: needs `prompt` and `answer`, both text"
-            raise BadSuite(message, hint='{"prompt": "2+2=", "answer": "4"}')
+            message = f"{where}: needs `prompt` and `answer`, both text"
+            raise BadSuite(message, hint=_EXAMPLE)
         questions.append(Question(prompt, answer))
     if not questions:
-        raise BadSuite(f"{path} has no line", hint='{"prompt": "2+2=", "answer": "4"}')
+        message = f"{path} has no line"
+        raise BadSuite(message, hint=_EXAMPLE)
     return tuple(questions)
+
+
+def _lines(path: Path) -> list[str]:
+    """The lines of a suite."""
+    try:
+        with open_file(path) as (descriptor, status):
+            if status.st_size > MAX_JSON_BYTES:
+                message = f"{path} has {status.st_size} bytes; at most {MAX_JSON_BYTES} are read"
+                raise BadSuite(message)
+            with os.fdopen(descriptor, "rb", closefd=False) as file:
+                return file.read(MAX_JSON_BYTES).decode("utf-8-sig").split("\n")
+    except Unreadable as error:
+        raise BadSuite(
+            error.message, hint="a suite is a JSONL file of prompt and answer"
+        ) from error
+    except UnicodeDecodeError as error:
+        message = f"{path}: is not UTF-8: {error.reason} at byte {error.start}"
+        raise BadSuite(message) from error
 
 
 def run_suite(
@@ -100,6 +116,8 @@ def run_suite(
     Raises:
         BadSuite: as `read_suite`.
         MissingExtra: transformers (for adapters also peft) is not installed.
+        Unreadable: transformers cannot load it.
+        UnknownModel: an adapter whose base nobody has shown.
     """
     questions = read_suite(path)[:limit]
     tokenizer, network = _load(catalog, model)
@@ -138,26 +156,43 @@ def _load(catalog: Catalog, model: str) -> tuple[Any, Any]:
     """Tokenizer and network of a model, in float32, ready to decode."""
     try:
         from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: PLC0415 - an extra, slow to load
+        from transformers.utils import logging  # noqa: PLC0415 - as above
     except ImportError as error:
         message = "measuring scores needs transformers"
         raise MissingExtra(message, hint="pip install 'homolog[score]'") from error
+    logging.disable_progress_bar()
     checkpoint = catalog.checkpoint(model)
     root, adapter = checkpoint.root, None
     if checkpoint.kind == "adapter":
         root, adapter = catalog.checkpoint(_base_of_adapter(catalog, model)).root, root
-    network = AutoModelForCausalLM.from_pretrained(root, dtype=torch.float32, local_files_only=True)
-    if adapter is not None:
-        try:
-            from peft import PeftModel  # noqa: PLC0415 - an extra, slow to load
-        except ImportError as error:
-            raise MissingExtra(
-                "measuring an adapter needs peft", hint="pip install peft"
-            ) from error
-        network = PeftModel.from_pretrained(network, adapter)
-    tokenizer = AutoTokenizer.from_pretrained(root, padding_side="left", local_files_only=True)
-    if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token
+    try:
+        network = AutoModelForCausalLM.from_pretrained(
+            root, dtype=torch.float32, local_files_only=True, use_safetensors=True
+        )
+        tokenizer = AutoTokenizer.from_pretrained(root, padding_side="left", local_files_only=True)
+        if adapter is not None:
+            network = _adapted(network, adapter)
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        text = str(error).strip().split("\n", 1)[0]
+        message = (
+            f"transformers cannot load {catalog.name(model)} as a causal language model: {text}"
+        )
+        raise Unreadable(
+            message, hint="a suite is answered by decoders with a tokenizer"
+        ) from error
+    if tokenizer.pad_token_id is None:  # any token will do: what is padded is masked
+        tokenizer.pad_token = tokenizer.eos_token or tokenizer.convert_ids_to_tokens(0)
     return tokenizer, network.eval()
+
+
+def _adapted(network: Any, adapter: Path) -> Any:
+    """A network with an adapter on top."""
+    try:
+        from peft import PeftModel  # noqa: PLC0415 - an extra, slow to load
+    except ImportError as error:
+        message = "measuring an adapter needs peft"
+        raise MissingExtra(message, hint="pip install peft") from error
+    return PeftModel.from_pretrained(network, adapter)
 
 
 def _base_of_adapter(catalog: Catalog, adapter: str) -> str:

@@ -5,7 +5,7 @@ then is the first error always the same one, and a sum of results the same to th
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Condition, Event
 from typing import TypeVar
@@ -46,11 +46,11 @@ def in_order(
     jobs: int,
     needs: Callable[[T], int] = lambda _: 0,
     memory_bytes: int = 0,
-) -> Iterator[R]:
+) -> Generator[R, None, None]:
     """Do ``work`` on every item and yield the results in the order of the items.
 
     When an item fails, no further one begins, those before it are finished and the first error in the order of
-    the items is raised: the same for any number of threads.
+    the items is raised: the same for any number of threads. Close the generator to be sure that all threads ended.
 
     Args:
         work: called from any thread.

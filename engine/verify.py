@@ -7,16 +7,18 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import safetensors
 
 from engine import provenance
 from registry.catalog import ID_DIGITS, Catalog
-from registry.claims import METADATA_KEY
 from registry.checkpoint import Checkpoint, read_checkpoint
+from registry.claims import METADATA_KEY
 from registry.database import Row
-from registry.errors import BadDocument, CorruptCheckpoint, UnknownModel
-from registry.fingerprint import digest_model, digest_tensors
+from registry.errors import BadDocument, CorruptCheckpoint, PathEscapes, UnknownModel
+from registry.fingerprint import digest_model, digest_tensors, digest_text
+from registry.header import read_header
 from registry.progress import SILENT, Progress
 
 
@@ -62,41 +64,42 @@ def verify(
     """Compare the bytes at a folder or of a model with everything that is written about them.
 
     Args:
-        catalog: compared with, if it knows the model.
+        catalog: compared with, if it is there and knows the model.
         target: a folder, a file, a name or an id.
         jobs: threads that read.
         progress: told of every byte.
 
     Raises:
         UnknownModel: ``target`` is neither on disk nor in the catalog.
+        Unreadable: the operating system does not let us look.
     """
     root, expected = _place(catalog, target)
     try:
         checkpoint = read_checkpoint(root)
+        progress.start("verify", checkpoint.n_bytes)
+        digests = digest_tensors(checkpoint.tensors, jobs=jobs, progress=progress.advance)
+        metadata = {
+            file.name: read_header(file).metadata
+            for file in sorted({tensor.file for tensor in checkpoint.tensors})
+        }
     except CorruptCheckpoint as error:
-        return Verification(
-            False, root, "", 0, ("file format",), (Difference("file", str(root), error.message),)
-        )
-    progress.start("verify", checkpoint.n_bytes)
-    digests = digest_tensors(checkpoint.tensors, jobs=jobs, progress=progress.advance)
+        found = Difference("file", str(root), error.message)
+        return Verification(False, root, "", 0, ("file format",), (found,))  # noqa: FBT003 - named there
     model = digest_model(digests, tied=checkpoint.tied)
     checked, differences = ["file format"], _judged_by_reference(checkpoint)
-    try:
-        sidecar = provenance.read_sidecar(root)
-    except BadDocument as error:
-        sidecar = None
-        differences.append(Difference("sidecar", provenance.SIDECAR, error.message))
+    sidecar, troubles = _sidecar(root, metadata)
+    differences += troubles
     if sidecar is not None:
         checked += ["sidecar", "metadata"]
-        differences += _with_digests(sidecar.get("tensors", {}), digests, checkpoint, "the sidecar")
-        differences += _with_sidecar(sidecar, model, checkpoint)
+        differences += _with_sidecar(sidecar, model, digests, checkpoint)
+        differences += _with_metadata(sidecar, metadata)
     if expected:
         checked.append("catalog")
         known = catalog.rows("select name, digest from store.tensor where model_id = ?", [expected])
         recorded = {row["name"]: row["digest"] for row in known if row["digest"]}
-        differences += _with_digests(recorded, digests, checkpoint, "the catalog")
-        if sidecar is not None:
-            differences += _with_edges(catalog, expected, sidecar)
+        if recorded:
+            differences += _with_digests(recorded, digests, checkpoint, "the catalog")
+        differences += _with_runs(catalog, expected, sidecar)
     unique = tuple(dict.fromkeys(differences))
     return Verification(not unique, root, model, len(digests), tuple(checked), unique)
 
@@ -104,10 +107,14 @@ def verify(
 def _place(catalog: Catalog, target: str) -> tuple[Path, str | None]:
     """The folder to verify, and the id the catalog has for it."""
     path = Path(target).expanduser().absolute()
+    on_disk = path.exists()
+    path = path.resolve() if on_disk else path
     known: list[Row] = []
     if catalog.path.exists():
-        known = catalog.rows("select root, model_id from store.address where root = ?", [str(path)])
-        if not known and not path.exists():
+        known = catalog.rows(
+            "select root, model_id from store.address where root = ? order by uri", [str(path)]
+        )
+        if not known and not on_disk:
             model = catalog.find(target)
             known = catalog.rows(
                 "select root, model_id from store.address where model_id = ? order by uri", [model]
@@ -115,11 +122,10 @@ def _place(catalog: Catalog, target: str) -> tuple[Path, str | None]:
             known = [row for row in known if Path(row["root"]).exists()] or known
     if known:
         return Path(known[0]["root"]), str(known[0]["model_id"])
-    if path.exists():
+    if on_disk:
         return path, None
-    raise UnknownModel(
-        f"{target!r} is neither on disk nor in a catalog", hint="reg ls lists the models"
-    )
+    message = f"{target!r} is neither on disk nor in a catalog"
+    raise UnknownModel(message, hint="reg ls lists the models")
 
 
 def _judged_by_reference(checkpoint: Checkpoint) -> list[Difference]:
@@ -127,15 +133,30 @@ def _judged_by_reference(checkpoint: Checkpoint) -> list[Difference]:
     found = []
     for file in sorted({tensor.file for tensor in checkpoint.tensors}):
         try:
-            with safetensors.safe_open(file, framework="np"):  # type: ignore[attr-defined]
+            with safetensors.safe_open(file, framework="np"):
                 pass
-        except safetensors.SafetensorError as error:  # type: ignore[attr-defined]
+        except safetensors.SafetensorError as error:
             found.append(Difference("file", file.name, f"the reference reader refuses it: {error}"))
     return found
 
 
+def _sidecar(
+    root: Path, metadata: Mapping[str, Mapping[str, str]]
+) -> tuple[dict[str, Any] | None, list[Difference]]:
+    """The sidecar, and what is wrong with it as a whole."""
+    name = provenance.SIDECAR
+    try:
+        sidecar = provenance.read_sidecar(root)
+    except (BadDocument, PathEscapes) as error:
+        return None, [Difference("sidecar", name, error.message)]
+    if sidecar is None and any(METADATA_KEY in inside for inside in metadata.values()):
+        detail = "the shards say that a merge made them; a sidecar of that kind is not there"
+        return None, [Difference("sidecar", name, detail)]
+    return sidecar, []
+
+
 def _with_digests(
-    recorded: Mapping[str, str], digests: Mapping[str, str], checkpoint: Checkpoint, source: str
+    recorded: Mapping[str, Any], digests: Mapping[str, str], checkpoint: Checkpoint, source: str
 ) -> list[Difference]:
     """Compare tensor by tensor."""
     found = []
@@ -145,40 +166,88 @@ def _with_digests(
             continue
         if now is None:
             found.append(Difference("tensor", name, f"{source} has it, the files do not"))
-        elif was is None:
-            file = checkpoint.tensor(name).file.name
-            found.append(Difference("tensor", name, f"{file} has it, {source} does not"))
-        else:
-            file = checkpoint.tensor(name).file.name
-            detail = f"{file} holds {now[:ID_DIGITS]}, {source} says {was[:ID_DIGITS]}"
-            found.append(Difference("tensor", name, detail))
+            continue
+        file = checkpoint.tensor(name).file.name
+        detail = f"{file} holds {_short(now)}, {source} says {_short(was)}"
+        if was is None:
+            detail = f"{file} has it, {source} does not"
+        found.append(Difference("tensor", name, detail))
     return found
 
 
-def _with_sidecar(sidecar: Row, model: str, checkpoint: Checkpoint) -> list[Difference]:
-    """Compare the model's digest and each shard's metadata with the sidecar."""
-    found = []
+def _with_sidecar(
+    sidecar: Mapping[str, Any], model: str, digests: Mapping[str, str], checkpoint: Checkpoint
+) -> list[Difference]:
+    """Compare tensors, model and recipe with what the sidecar says of them."""
+    name, found = provenance.SIDECAR, []
+    tensors = sidecar.get("tensors")
+    if isinstance(tensors, dict):
+        found += _with_digests(tensors, digests, checkpoint, "the sidecar")
+    else:
+        found.append(Difference("sidecar", name, "it lists no tensors"))
     if sidecar.get("model") != model:
-        detail = f"the bytes are {model[:ID_DIGITS]}, the sidecar says {str(sidecar.get('model'))[:ID_DIGITS]}"
-        found.append(Difference("model", provenance.SIDECAR, detail))
-    try:
-        inside = json.loads(checkpoint.metadata.get(METADATA_KEY, "null"))
-    except json.JSONDecodeError:
-        inside = None
-    for key in ("recipe", "recipe_digest", "parents"):
-        mine = inside.get(key) if isinstance(inside, dict) else None
-        if mine != sidecar.get(key):
-            found.append(Difference("metadata", key, "the shards' metadata and the sidecar differ"))
+        detail = f"the bytes are {_short(model)}, the sidecar says {_short(sidecar.get('model'))}"
+        found.append(Difference("model", name, detail))
+    text = json.dumps(sidecar.get("recipe"), sort_keys=True, separators=(",", ":"))
+    if digest_text(text) != sidecar.get("recipe_digest"):
+        detail = f"its recipe has the digest {_short(digest_text(text))}, it says {_short(sidecar.get('recipe_digest'))}"
+        found.append(Difference("sidecar", name, detail))
     return found
 
 
-def _with_edges(catalog: Catalog, model: str, sidecar: Row) -> list[Difference]:
-    """Compare the recorded edges with the sidecar's parents."""
+def _with_metadata(
+    sidecar: Mapping[str, Any], metadata: Mapping[str, Mapping[str, str]]
+) -> list[Difference]:
+    """Compare the metadata of every shard with the sidecar."""
+    expected = provenance.metadata_of(sidecar)
+    return [
+        Difference("metadata", file, f"its {key!r} is not what the sidecar says")
+        for file, inside in metadata.items()
+        for key in sorted(expected.keys() | inside.keys())
+        if inside.get(key) != expected.get(key)
+    ]
+
+
+def _with_runs(catalog: Catalog, model: str, sidecar: Mapping[str, Any] | None) -> list[Difference]:
+    """Compare the recipes and edges of the runs that made a model with themselves and with the sidecar."""
+    runs = catalog.rows(
+        "select distinct r.recipe, p.canonical from store.run r "
+        "left join store.recipe p on p.digest = r.recipe "
+        "where r.model_id = ? and r.status = 'COMPLETE' order by r.recipe",
+        [model],
+    )
+    found = [
+        Difference("catalog", f"recipe {_short(run['recipe'])}", "its text was changed")
+        for run in runs
+        if run["canonical"] is None or digest_text(run["canonical"]) != run["recipe"]
+    ]
+    if sidecar is None or not runs:
+        return found
+    if sidecar.get("recipe_digest") not in [run["recipe"] for run in runs]:
+        detail = (
+            f"no run of the sidecar's recipe {_short(sidecar.get('recipe_digest'))} made this model"
+        )
+        found.append(Difference("catalog", "runs", detail))
     rows = catalog.rows(
         "select parent from store.edge where child = ? and status = 'recorded'", [model]
     )
-    recorded = {row["parent"] for row in rows}
-    written = {p["digest"] for p in sidecar.get("parents", []) if p["digest"] != model}
-    if recorded and recorded != written:
-        return [Difference("catalog", "edges", "the recorded parents are not those of the sidecar")]
-    return []
+    missing = _parents(sidecar) - {row["parent"] for row in rows} - {model}
+    found += [
+        Difference(
+            "catalog", "edges", f"the edge to the sidecar's parent {_short(parent)} is missing"
+        )
+        for parent in sorted(missing)
+    ]
+    return found
+
+
+def _parents(sidecar: Mapping[str, Any]) -> set[str]:
+    """The digests of the parents a sidecar names."""
+    named = sidecar.get("parents")
+    rows = named if isinstance(named, list) else []
+    return {str(row.get("digest")) for row in rows if isinstance(row, dict)}
+
+
+def _short(digest: object) -> str:
+    """As much of a digest as people are shown."""
+    return str(digest)[:ID_DIGITS]

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 
 from registry.dtypes import DTYPES
 from registry.errors import NotEnoughDisk, RunFailed
@@ -106,7 +107,7 @@ class Writer:
         self._shards = tuple(shards)
         self._metadata = metadata
 
-    def __enter__(self) -> "Writer":
+    def __enter__(self) -> Self:
         """Create every shard with its header and its full length.
 
         Raises:
@@ -149,16 +150,19 @@ class Writer:
         Raises:
             NotEnoughDisk, RunFailed: as `write`.
         """
+        for path, handle in self._handles.items():
+            try:
+                os.fsync(handle)
+            except OSError as error:
+                raise _translated(error, path) from error
+        if len(self._shards) == 1:
+            return
+        weights = {t.name: s.file for s in self._shards for t in s.tensors}
+        size = {"total_size": sum(s.n_bytes for s in self._shards)}
+        index = {"metadata": size, "weight_map": dict(sorted(weights.items()))}
         path = self._folder / INDEX
         try:
-            for path, handle in self._handles.items():  # noqa: B007 - the one that failed is told
-                os.fsync(handle)
-            if len(self._shards) > 1:
-                weights = {t.name: s.file for s in self._shards for t in s.tensors}
-                size = {"total_size": sum(s.n_bytes for s in self._shards)}
-                index = {"metadata": size, "weight_map": dict(sorted(weights.items()))}
-                path = self._folder / INDEX
-                path.write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
+            path.write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
         except OSError as error:
             raise _translated(error, path) from error
 

@@ -7,7 +7,7 @@ Ids are hex digests; wherever a model is asked for, an id, the beginning of one,
 import os
 import sys
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from difflib import get_close_matches
@@ -27,13 +27,17 @@ DECISIVE = frozenset(("safetensors", "index", "config", "adapter_config"))
 """Formats of the files that decide what a model computes; others, like its card, may change under it."""
 
 _SHORTEST_PREFIX = 4
+_KEYS = {"address": "model_id", "model": "id", "claim": "resolved_id"}
 
 
 class Record(Protocol):
     """A typed row: an instance of a class of `registry.records`."""
 
     __tablename__: ClassVar[str]
-    model_fields: ClassVar[Mapping[str, object]]
+
+    def model_dump(self) -> Row:
+        """Its columns and their values."""
+        ...
 
 
 def default_path() -> Path:
@@ -101,20 +105,26 @@ class Catalog:
         """
         path = _real(text)
         name = text.removeprefix(HUB).removeprefix(CACHE)
-        found = self.rows(
-            "select 1 as rank, model_id as id from store.address where uri in (?, ?) or root = ? "
-            "union all select 2, id from store.model where id = ? "
-            "union all select 3, model_id from store.address where lower(name) = lower(?) "
-            "union all select 4, id from store.model where starts_with(id, ?) and length(?) >= ? "
-            "union all select 5, model_id from store.address where ends_with(root, '/' || ?) "
-            "union all select 6, resolved_id from store.claim where lower(object) = lower(?) "
-            "and resolved_id is not null",
-            [text, path, path, text, name, text.lower(), text, _SHORTEST_PREFIX, text, name],
+        ways: tuple[tuple[str, str, list[object]], ...] = (
+            ("address", "uri in (?, ?) or root = ?", [text, path, path]),
+            ("model", "id = ?", [text]),
+            ("address", "lower(name) = lower(?)", [name]),
+            (
+                "model",
+                "starts_with(id, ?) and length(?) >= ?",
+                [text.lower(), text, _SHORTEST_PREFIX],
+            ),
+            ("address", "ends_with(root, '/' || ?)", [text]),
+            ("claim", "lower(object) = lower(?) and resolved_id is not null", [name]),
         )
-        if not found:
+        with self.read() as reader:
+            found = (
+                reader.rows(f"select {_KEYS[table]} as id from store.{table} where {where}", values)
+                for table, where, values in ways
+            )
+            ids = sorted({row["id"] for row in next((rows for rows in found if rows), [])})
+        if not ids:
             self._unknown(text)
-        best = min(row["rank"] for row in found)
-        ids = sorted({row["id"] for row in found if row["rank"] == best})
         if len(ids) > 1:
             places = self.rows(
                 "select model_id, min(uri) as uri from store.address "
@@ -139,7 +149,7 @@ class Catalog:
 
     def name(self, model_id: str) -> str:
         """The name people know a model by; the beginning of its id where it has none."""
-        rows = self.rows("select name from models where id = ?", [model_id])
+        rows = self.rows("select name from store.nodes(?)", [[model_id]])
         return str(rows[0]["name"]) if rows else model_id[:ID_DIGITS]
 
     def checkpoint(self, model_id: str) -> Checkpoint:
@@ -186,12 +196,11 @@ class Columns:
     def add(self, records: Iterable[Record]) -> None:
         """Collect rows; their class says which table they belong to."""
         for record in records:
-            row = {name: getattr(record, name) for name in type(record).model_fields}
-            self._rows[record.__tablename__].append(row)
+            self._rows[record.__tablename__].append(record.model_dump())
 
-    def add_rows(self, table: type[Record], rows: Iterable[Row]) -> None:
-        """Collect many rows of one table as dicts with all of its columns: an object each costs 50 µs."""
-        self._rows[table.__tablename__].extend(rows)
+    def add_rows(self, table: str, rows: Iterable[Row]) -> None:
+        """Collect many rows of one table as dicts of its columns; where there are many, objects cost too much."""
+        self._rows[table].extend(rows)
 
     def insert(
         self, transaction: Transaction, conflict: Literal["nothing", "replace", "error"]

@@ -35,10 +35,17 @@ from registry.resources import migrations, schema_folder
 Row = dict[str, Any]
 """One row: column name → value, columns in the order of the query."""
 
+Config = dict[str, str | bool | int | float | list[str]]
+"""Settings of a connection, as DuckDB names them."""
+
 WAIT_SECONDS = 30.0
 """How long we wait for another process to let the catalog go."""
 
-_HELD = ("Could not set lock", "different configuration")
+_CONFIG: Config = {"dynamic_or_filter_threshold": 1_000}
+"""A join with so many known values looks them up in an index; the default of 50 reads whole tables instead."""
+
+_HELD = ("Could not set lock", "different configuration", "already attached")
+_OF_THE_FILE = (duckdb.IOException, duckdb.FatalException)
 _DISK = ("No space left", "Could not write", "quota")
 
 _writing = threading.Lock()
@@ -110,7 +117,7 @@ class Database:
             return reader.rows(sql, parameters)
 
     @contextlib.contextmanager
-    def read(self, config: Mapping[str, str | bool | int] | None = None) -> Iterator[Reader]:
+    def read(self, config: Config | None = None) -> Iterator[Reader]:
         """A short read-only connection to a catalog of today's version.
 
         Raises:
@@ -127,7 +134,7 @@ class Database:
         connection = self._connect(read_only=True, config=config or {})
         try:
             yield Reader(connection)
-        except (duckdb.IOException, duckdb.FatalException) as error:
+        except _OF_THE_FILE as error:
             raise _translated(error, self.path) from error
         finally:
             connection.close()
@@ -158,6 +165,7 @@ class Database:
         except OSError as error:
             message = f"catalog {self.path} cannot be made: {error.strerror}"
             raise CatalogDamaged(message, hint="name another place in REG_CATALOG") from error
+        _drop_empty(self.path)
         connection = self._connect(read_only=False, config={})
         try:
             _migrate(connection, self.path)
@@ -169,8 +177,10 @@ class Database:
                 with contextlib.suppress(duckdb.Error):  # a commit that failed has ended it already
                     connection.rollback()
                 raise
-        except (duckdb.IOException, duckdb.FatalException) as error:
-            raise _translated(error, self.path) from error
+        except duckdb.Error as error:
+            if isinstance(error, _OF_THE_FILE) or any(words in str(error) for words in _DISK):
+                raise _translated(error, self.path) from error
+            raise
         finally:
             connection.close()
 
@@ -187,15 +197,13 @@ class Database:
             with self.write():
                 self._is_current = True
 
-    def _connect(
-        self, *, read_only: bool, config: Mapping[str, str | bool | int]
-    ) -> duckdb.DuckDBPyConnection:
+    def _connect(self, *, read_only: bool, config: Config) -> duckdb.DuckDBPyConnection:
         """Open the file, waiting while somebody else holds it."""
         deadline = time.monotonic() + self._wait_seconds
         pause = 0.002
         while True:
             try:
-                return duckdb.connect(str(self.path), read_only=read_only, config=dict(config))
+                return duckdb.connect(str(self.path), read_only=read_only, config=_CONFIG | config)
             except duckdb.Error as error:
                 is_held = any(words in str(error) for words in _HELD)
                 if not is_held or time.monotonic() > deadline:
@@ -260,11 +268,16 @@ def _insert_arrays(
 
 
 def _has_bytes(path: Path) -> bool:
-    """Tell whether there is more than the empty file a killed process may leave."""
-    try:
-        return os.stat(path).st_size > 0  # noqa: PTH116 - says nothing of links that lead nowhere
-    except OSError:
-        return False
+    """Tell whether there is more than an empty file."""
+    return path.exists() and path.stat().st_size > 0
+
+
+def _drop_empty(path: Path) -> None:
+    """Remove an empty file, which DuckDB refuses: `mktemp` makes it, or a process killed as it began."""
+    if path.exists() and not _has_bytes(path):
+        time.sleep(0.2)  # another process may be making the catalog this very moment
+        if not _has_bytes(path):
+            path.unlink(missing_ok=True)
 
 
 def _version(connection: duckdb.DuckDBPyConnection) -> int:

@@ -18,6 +18,7 @@ from registry.documents import MAX_JSON_BYTES, open_file, read_json
 from registry.errors import BadDocument, TruncatedFile
 from registry.file_ref import resolve_inside
 from registry.header import TensorRef
+from registry.tensor_name import EMBEDDING, HEAD, has_vocabulary
 
 TENSOR_DIGEST = "blake3-tensor-1"
 """Over dtype, shape and the raw bytes as stored."""
@@ -36,11 +37,6 @@ TEXT_DIGEST = "blake3-text-1"
 
 BLOCK_BYTES = 4 << 20
 """Read and hashed at a time; one buffer of this size per thread."""
-
-_EMBEDDINGS = ("embed_tokens.weight", "wte.weight", "word_embeddings.weight")
-_HEADS = ("lm_head.weight",)
-_VOCABULARY = (*_EMBEDDINGS, *_HEADS, "tok_embeddings.weight", "embed_in.weight", "embed_out.weight",
-               "shared.weight", "lm_head.bias")  # fmt: skip
 
 _buffers = threading.local()
 
@@ -89,14 +85,17 @@ def digest_tensors(
     """
     refs = list(refs)
     runs = _runs(refs)
+    jobs = min(jobs or min(4, os.cpu_count() or 1), len(runs))
     found: dict[str, str] = {}
-    pool = ThreadPoolExecutor(jobs or min(4, os.cpu_count() or 1))
+    pool = ThreadPoolExecutor(jobs) if jobs > 1 else None
     try:
-        for run, digests in zip(runs, pool.map(_digest_run, runs), strict=True):
+        done = pool.map(_digest_run, runs) if pool else map(_digest_run, runs)
+        for run, digests in zip(runs, done, strict=True):
             found.update((ref.name, digest) for ref, digest in zip(run, digests, strict=True))
             progress(sum(ref.n_bytes for ref in run))
     finally:
-        pool.shutdown(cancel_futures=True)
+        if pool:
+            pool.shutdown(cancel_futures=True)
     return {ref.name: found[ref.name] for ref in refs}
 
 
@@ -108,10 +107,10 @@ def digest_model(digests: Mapping[str, str], *, tied: bool = True) -> str:
     Laws: the order of ``digests``, the shards and the headers change nothing; a tied model saved with and without
     its head has one digest; one changed bit changes it.
     """
-    embeddings = {digest for name, digest in digests.items() if name.endswith(_EMBEDDINGS)}
+    embeddings = {digest for name, digest in digests.items() if EMBEDDING.search(name)}
     hasher = blake3(f"{MODEL_DIGEST}\0".encode())
     for name in sorted(digests, key=canonical_name):
-        if not (tied and name.endswith(_HEADS) and digests[name] in embeddings):
+        if not (tied and HEAD.search(name) and digests[name] in embeddings):
             hasher.update(f"{canonical_name(name)}\0{digests[name]}\n".encode())
     return hasher.hexdigest()
 
@@ -123,13 +122,13 @@ def architecture_fingerprint(tensors: Iterable[TensorRef]) -> str:
     a head of the embedding's shape counts as not stored, since tied models are saved with or without it.
     """
     shapes = {canonical_name(tensor.name): tensor.shape for tensor in tensors}
-    embeddings = {shape for name, shape in shapes.items() if name.endswith(_EMBEDDINGS)}
+    embeddings = {shape for name, shape in shapes.items() if EMBEDDING.search(name)}
     hasher = blake3(f"{ARCHITECTURE_DIGEST}\0".encode())
     for name in sorted(shapes):
         shape: Sequence[object] = shapes[name]
-        if name.endswith(_HEADS) and shape in embeddings:
+        if HEAD.search(name) and shape in embeddings:
             continue
-        if name.endswith(_VOCABULARY):
+        if has_vocabulary(name):
             shape = ("*", *shape[1:])
         hasher.update(f"{name}\0{','.join(map(str, shape))}\n".encode())
     return hasher.hexdigest()

@@ -13,9 +13,12 @@ import networkx as nx
 
 from registry.catalog import Catalog
 from registry.database import Row
+from registry.names import printable
 
-SAME_WEIGHTS = ("cast", "copy")
-"""Relations between nodes that hold the same model in two spellings."""
+_NEAR = """
+with recursive near(id) as (
+    select store.each(?) union select e.{there} from store.edge e join near n on e.{here} = n.id
+) select id from near"""
 
 
 @dataclass(frozen=True)
@@ -61,18 +64,38 @@ class Lineage:
     def __init__(self, nodes: Iterable[Node], edges: Iterable[Edge]) -> None:
         self.nodes = {node.id: node for node in sorted(nodes, key=lambda n: (n.name, n.id))}
         known = [e for e in edges if e.child in self.nodes and e.parent in self.nodes]
-        self.edges = tuple(sorted(known, key=lambda e: (e.child, e.parent, e.status, e.relation, e.role)))
+        self.edges = tuple(
+            sorted(known, key=lambda e: (e.child, e.parent, e.status, e.relation, e.role))
+        )
         self._graph: nx.DiGraph[str] = nx.DiGraph()
         self._graph.add_nodes_from(self.nodes)
         self._graph.add_edges_from((e.parent, e.child) for e in self.edges if e.parent != e.child)
 
     @classmethod
-    def load(cls, catalog: Catalog) -> "Lineage":
-        """Read the whole graph."""
-        nodes = catalog.rows("select id, name, status from models")
-        edges = catalog.rows(
-            "select child, parent, relation, role, status, coefficient, confidence from edges"
-        )
+    def load(
+        cls, catalog: Catalog, models: Sequence[str] | None = None, *, descendants: bool = False
+    ) -> "Lineage":
+        """Read the graph.
+
+        Args:
+            catalog: where it is.
+            models: ids; only they and their ancestors are read, which is fast in a catalog of any size. None: all.
+            descendants: with ``models``, read their descendants too.
+        """
+        columns = "child, parent, relation, role, status, coefficient, confidence"
+        with catalog.read() as reader:
+            if models is None:
+                nodes = reader.rows("select id, name, status from models")
+                edges = reader.rows(f"select {columns} from store.edge")
+            else:
+                near = reader.rows(_NEAR.format(there="parent", here="child"), [list(models)])
+                if descendants:
+                    near += reader.rows(_NEAR.format(there="child", here="parent"), [list(models)])
+                ids = [row["id"] for row in near]
+                nodes = reader.rows("select id, name, status from store.nodes(?)", [ids])
+                edges = reader.rows(
+                    f"select {columns} from store.edge where child in (select store.each(?))", [ids]
+                )
         return cls((Node(**row) for row in nodes), (Edge(**row) for row in edges))
 
     def parents(self, model: str) -> list[Edge]:
@@ -142,23 +165,24 @@ class Lineage:
         lines += [f'  "{n.id[:12]}" [label="{_escaped(n.name)}"];' for n in self.nodes.values()]
         for e in self.edges:
             style = ", style=dashed" if e.status == "declared" else ""
-            lines.append(f'  "{e.parent[:12]}" -> "{e.child[:12]}" [label="{_label(e)}"{style}];')
+            label = _escaped(_label(e))
+            lines.append(f'  "{e.parent[:12]}" -> "{e.child[:12]}" [label="{label}"{style}];')
         return "\n".join([*lines, "}"])
 
     def as_mermaid(self) -> str:
         """The graph in Mermaid's language; dotted edges are only declared."""
         lines = ["flowchart LR"]
-        lines += [f'  m{n.id[:12]}["{_escaped(n.name)}"]' for n in self.nodes.values()]
+        lines += [f'  m{n.id[:12]}["{_in_html(n.name)}"]' for n in self.nodes.values()]
         for e in self.edges:
             arrow = "-.->" if e.status == "declared" else "-->"
-            lines.append(f"  m{e.parent[:12]} {arrow}|{_label(e)}| m{e.child[:12]}")
+            lines.append(f'  m{e.parent[:12]} {arrow}|"{_in_html(_label(e))}"| m{e.child[:12]}')
         return "\n".join(lines)
 
     def as_graphml(self) -> str:
         """The graph as GraphML, one edge per stored edge."""
         graph: nx.MultiDiGraph[str] = nx.MultiDiGraph()
         for node in self.nodes.values():
-            graph.add_node(node.id, name=node.name, status=node.status)
+            graph.add_node(node.id, name=printable(node.name), status=node.status)
         for edge in self.edges:
             facts: dict[str, Any] = {k: v for k, v in vars(edge).items() if v is not None}
             graph.add_edge(facts.pop("parent"), facts.pop("child"), **facts)
@@ -181,6 +205,10 @@ def _label(edge: Edge) -> str:
 
 
 def _escaped(text: str) -> str:
-    """Text that is safe inside double quotes of DOT and Mermaid."""
-    plain = "".join(c if c.isprintable() else "?" for c in text)
-    return plain.replace("\\", "\\\\").replace('"', "'")
+    """Text that is safe inside the double quotes of DOT."""
+    return printable(text).replace("\\", "\\\\").replace('"', '\\"')
+
+
+def _in_html(text: str) -> str:
+    """Text that is safe inside the double quotes of Mermaid, which shows labels as HTML."""
+    return "".join(c if c.isalnum() or c in " -_./:@+" else f"#{ord(c)};" for c in printable(text))

@@ -5,12 +5,18 @@ classes are what a catalog on PostgreSQL would be made from, with the foreign ke
 """
 
 from datetime import datetime
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
-from sqlmodel import Field, SQLModel
+from sqlmodel import BigInteger, Field, SQLModel
 
 _STORE = {"schema": "store"}
 _MODEL = "store.model.id"
+
+Count = Annotated[int, Field(sa_type=BigInteger)]
+"""A whole number of 64 bits."""
+
+CountOrNone = Annotated[int | None, Field(sa_type=BigInteger)]
+"""A whole number of 64 bits, or nothing."""
 
 
 class Model(SQLModel, table=True):
@@ -24,9 +30,9 @@ class Model(SQLModel, table=True):
     digest_name: str
     signature: str | None
     dtype: str | None
-    n_params: int | None
-    n_bytes: int | None
-    n_tensors: int | None
+    n_params: CountOrNone
+    n_bytes: CountOrNone
+    n_tensors: CountOrNone
     created_at: datetime
 
 
@@ -56,9 +62,9 @@ class File(SQLModel, table=True):
     __table_args__ = _STORE
     uri: str = Field(primary_key=True)
     path: str = Field(primary_key=True)
-    size_bytes: int
-    mtime_ns: int
-    inode: int
+    size_bytes: Count
+    mtime_ns: Count
+    inode: Count
     format: str
 
 
@@ -71,8 +77,8 @@ class Tensor(SQLModel, table=True):
     name: str = Field(primary_key=True)
     dtype: str
     shape: str
-    n_params: int
-    n_bytes: int
+    n_params: Count
+    n_bytes: Count
     layer: int | None
     module: str
     digest: str | None
@@ -140,10 +146,10 @@ class Score(SQLModel, table=True):
     metric: str
     value: float
     stderr: float | None
-    n: int | None
+    n: CountOrNone
     harness: str | None
     harness_version: str | None
-    shots: int | None
+    shots: CountOrNone
     origin: str
     source: str
     scored_at: str | None
@@ -171,12 +177,12 @@ class Run(SQLModel, table=True):
     output: str
     model_id: str | None = Field(foreign_key=_MODEL)
     engine_version: str
-    process: int
+    process: Count
     started_at: datetime
     ended_at: datetime | None
     seconds: float | None
-    read_bytes: int | None
-    write_bytes: int | None
+    read_bytes: CountOrNone
+    write_bytes: CountOrNone
     error: str | None
 
 
@@ -201,13 +207,13 @@ class Pair(SQLModel, table=True):
     base: str = Field(primary_key=True, foreign_key=_MODEL)
     version: str
     scope: str
-    n_aligned: int
-    n_cropped: int
-    n_only_child: int
-    n_only_base: int
-    n_mismatched: int
-    n_uncounted: int
-    read_bytes: int
+    n_aligned: Count
+    n_cropped: Count
+    n_only_child: Count
+    n_only_base: Count
+    n_mismatched: Count
+    n_uncounted: Count
+    read_bytes: Count
     seconds: float
     measured_at: datetime
     abs_p01: float | None
@@ -238,11 +244,11 @@ class Delta(SQLModel, table=True):
     base_dtype: str | None
     child_shape: str | None
     base_shape: str | None
-    n: int | None
-    n_zero: int | None
-    n_positive: int | None
-    n_negative: int | None
-    n_nonfinite: int | None
+    n: CountOrNone
+    n_zero: CountOrNone
+    n_positive: CountOrNone
+    n_negative: CountOrNone
+    n_nonfinite: CountOrNone
     sum_delta: float | None
     sum_sq: float | None
     sum_cube: float | None
@@ -255,13 +261,13 @@ class Delta(SQLModel, table=True):
     base_dot: float | None
     base_sum_abs: float | None
     base_max_abs: float | None
-    n_within_0002: int | None
-    n_within_0005: int | None
-    n_within_001: int | None
-    n_within_002: int | None
-    n_within_005: int | None
-    n_within_01: int | None
-    n_within_03: int | None
+    n_within_0002: CountOrNone
+    n_within_0005: CountOrNone
+    n_within_001: CountOrNone
+    n_within_002: CountOrNone
+    n_within_005: CountOrNone
+    n_within_01: CountOrNone
+    n_within_03: CountOrNone
     abs_p01: float | None
     abs_p10: float | None
     abs_p25: float | None
@@ -284,7 +290,7 @@ class Histogram(SQLModel, table=True):
     base: str = Field(primary_key=True, foreign_key=_MODEL)
     tensor: str = Field(primary_key=True)
     bin: int = Field(primary_key=True)
-    n: int
+    n: Count
     sum_abs: float
     sum_sq: float
 
@@ -302,9 +308,19 @@ class Spectrum(SQLModel, table=True):
     stable_rank: float
     effective_rank: float | None
     participation_ratio: float
-    energy_rank: int | None
-    numerical_rank: int | None
+    energy_rank: CountOrNone
+    numerical_rank: CountOrNone
     top4_energy: float
-    intruder_count: int | None
+    intruder_count: CountOrNone
     method: str
-    n_components: int
+    n_components: Count
+
+
+def references(table: str) -> list[tuple[str, str]]:
+    """(table, column) of every column that refers to the key of ``table``; names without the schema's."""
+    return [
+        (other.name, key.parent.name)
+        for other in SQLModel.metadata.sorted_tables
+        for key in sorted(other.foreign_keys, key=lambda key: key.parent.name)
+        if key.target_fullname.split(".")[:2] == ["store", table]
+    ]

@@ -16,7 +16,6 @@ from registry.catalog import Columns, now
 from registry.database import Row, Transaction
 from registry.fingerprint import digest_text
 from registry.hub_cache import repository_name
-from registry.records import Claim, Edge, Evidence, Model
 
 _TRUST = {
     "sidecar": 0.99,
@@ -30,7 +29,16 @@ _TRUST = {
 
 _RANK = {source: i for i, source in enumerate(_TRUST)}
 
-_RELATIONS = ("finetune", "continued_pretrain", "adapter", "merge", "quantized", "cast", "copy", "distill")
+_RELATIONS = (
+    "finetune",
+    "continued_pretrain",
+    "adapter",
+    "merge",
+    "quantized",
+    "cast",
+    "copy",
+    "distill",
+)
 """Words that an edge may take from a claim; others stay in the claim."""
 
 _BY_LAST_WORD = 0.9
@@ -68,17 +76,19 @@ class _Names:
         me, name = claim["model_id"], _plain(claim["object"])
         if name.startswith("digest:"):
             digest = name.removeprefix("digest:")
-            return (digest, 1.0, "by digest") if digest in self.kind else (None, 1.0, "")
+            return (digest, 1.0, "found by digest") if digest in self.kind else (None, 1.0, "")
         for key in (claim["object"].rstrip("/"), name):
             known = self.exact.get(key, set())
             if len(known) == 1 or len(known - {me}) == 1:
-                return min(known - {me}, default=me), 1.0, "by name"
+                return min(known - {me}, default=me), 1.0, "found by name"
         last = PurePosixPath(name).name
+        if self.last.get(last) == {me} and claim["source"] == "config":
+            return me, 1.0, "its own name"  # of the folder in which it was trained
         fitting = [m for m in self.last.get(last, set()) - {me} if self._fits(claim, m)]
         if len(fitting) == 1:
-            return fitting[0], _BY_LAST_WORD, "by the last part of its name"
+            return fitting[0], _BY_LAST_WORD, "found by the last part of its name"
         if not fitting and claim["resolved_id"] in self.kind:
-            return claim["resolved_id"], 1.0, "where it was when it was last seen"
+            return claim["resolved_id"], _BY_LAST_WORD, "found when it was last seen"
         return None, 1.0, ""
 
     def _fits(self, claim: Row, candidate: str) -> bool:
@@ -128,7 +138,9 @@ def resolve_claims(transaction: Transaction) -> None:
 
 def _plain(name: str) -> str:
     """What stays of a name when case, revision, scheme and the place of a cache are left out."""
-    name = name.strip().removeprefix("hf://").split("@", 1)[0].replace("\\", "/").rstrip("/").lower()
+    name = (
+        name.strip().removeprefix("hf://").split("@", 1)[0].replace("\\", "/").rstrip("/").lower()
+    )
     repositories = [repository_name(part) for part in name.split("/")]
     return next((repository for repository in repositories if repository), name)
 
@@ -163,27 +175,85 @@ def _write(
             lists[child, reason.claim["uri"], reason.claim["source"]].add(parent)
     merges = {child for (child, _, _), parents in lists.items() if len(parents) > 1}
     edges = [_edge(pair, reasons, pair[0] in merges) for pair, reasons in meant.items()]
-    evidence = [row for edge in edges for row in _evidence(edge, meant[edge["child"], edge["parent"]])]
+    evidence = [
+        row for edge in edges for row in _evidence(edge, meant[edge["child"], edge["parent"]])
+    ]
     models = [_latent(model) for model in sorted(latent)]
     columns = Columns()
-    columns.add_rows(Claim, ({k: v for k, v in row.items() if k != "kind"} for row in changed))
+    columns.add_rows("claim", ({k: v for k, v in row.items() if k != "kind"} for row in changed))
     for table, where, rows in (
-        (Model, "status = 'latent'", models),
-        (Edge, "status = 'declared'", edges),
-        (Evidence, "method = 'claim'", evidence),
+        ("model", "status = 'latent'", models),
+        ("edge", "status = 'declared'", edges),
+        ("evidence", "method = 'claim'", evidence),
     ):
-        columns.add_rows(table, _replace(transaction, table.__tablename__, where, rows))
+        columns.add_rows(table, _replace(transaction, table, where, rows))
     columns.insert(transaction, "replace")
 
 
 def _replace(transaction: Transaction, table: str, where: str, rows: list[Row]) -> list[Row]:
     """Delete the stored rows that are not among ``rows``; return those of ``rows`` that are not stored.
 
-    Rows that differ only in when they were made are the same.
+    Rows that differ only in the time when they were made are the same.
     """
+    names = [name for name in rows[0] if name != "created_at"] if rows else []
+    wanted = {tuple(row[name] for name in names): row for row in rows}
+    stale = [
+        row["rowid"]
+        for row in transaction.rows(f"select rowid, * from store.{table} where {where}")
+        if wanted.pop(tuple(row[name] for name in names), None) is None
+    ]
+    if stale:
+        transaction.execute(
+            f"delete from store.{table} "
+            "where rowid in (select cast(id as bigint) from (select store.each(?) as id))",
+            [stale],
+        )
+    return list(wanted.values())
 
-    def identity(row: Row) -> tuple[object, ...]:
-        return tuple(value for name, value in row.items() if name != "created_at")
 
-    stored = {identity(row): row["rowid"] ...}
-    raise NotImplementedError
+def _latent(model_id: str) -> Row:
+    """A model that is only known by what others call it."""
+    unknown = dict.fromkeys(("signature", "dtype", "n_params", "n_bytes", "n_tensors"))
+    return {
+        "id": model_id, "kind": "model", "status": "latent", "digest_name": "blake3-name-1",
+        **unknown, "created_at": now(),
+    }  # fmt: skip
+
+
+def _edge(pair: tuple[str, str], reasons: list[_Reason], is_merge: bool) -> Row:  # noqa: FBT001
+    """One declared edge from all claims that say it; the most trusted claim decides the relation.
+
+    Claims of one kind count once, however often they were copied.
+    """
+    claims = sorted((r.claim for r in reasons), key=lambda c: (_RANK[c["source"]], c["id"]))
+    stated = (str(c["relation"]).lower() for c in claims)
+    relation = next((r for r in stated if r in _RELATIONS), None)
+    if relation is None:
+        is_adapter = claims[0]["kind"] == "adapter"
+        relation = "adapter" if is_adapter else "merge" if is_merge else "finetune"
+    role = "parent"
+    if relation == "merge":
+        bases = (c["source"] in _NAMES_ROLES for c in claims if c["predicate"] == "base_model")
+        role = "base" if any(bases) else "model"
+    trust = {source: max((r.trust for r in reasons if r.claim["source"] == source), default=0.0)
+             for source in _TRUST}  # fmt: skip
+    return {
+        "child": pair[0], "parent": pair[1], "relation": relation, "role": role, "status": "declared",
+        "coefficient": next((c["coefficient"] for c in claims if c["coefficient"] is not None), None),
+        "confidence": round(1.0 - math.prod(1.0 - t for t in trust.values()), 4),
+        "run_id": None, "created_at": now(),
+    }  # fmt: skip
+
+
+def _evidence(edge: Row, reasons: Iterable[_Reason]) -> list[Row]:
+    """One row per claim behind an edge."""
+    return [
+        {
+            "id": digest_text(f"claim\0{reason.claim['id']}\0{edge['parent']}"),
+            **{name: edge[name] for name in ("child", "parent", "relation", "status")},
+            "method": "claim", "version": _VERSION, "statistic": "trust", "value": reason.trust,
+            "scope": "header",
+            "detail": f"{reason.claim['source']} says {reason.claim['object']}: {reason.how}",
+        }
+        for reason in reasons
+    ]  # fmt: skip

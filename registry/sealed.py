@@ -13,13 +13,18 @@ from typing import Any
 
 import duckdb
 
-from registry.database import Database, write_parquet
+from registry.database import Config, Database, write_parquet
 from registry.errors import BadSql, SqlRefused
 
 MAX_SECONDS = 60.0
 """How long one statement may take."""
 
-_SEAL: dict[str, str | bool | int] = {
+MAX_VALUES = 20_000_000
+"""How many values (rows times columns) a result may have: about 2 GB of Python objects."""
+
+_ROWS_AT_ONCE = 10_000
+
+_SEAL: Config = {
     "enable_external_access": "false",
     "autoinstall_known_extensions": "false",
     "autoload_known_extensions": "false",
@@ -32,9 +37,7 @@ _SEAL: dict[str, str | bool | int] = {
 }
 
 _ALLOWED = ("SELECT", "EXPLAIN")
-_WHAT_IS_ALLOWED = (
-    "reg sql runs one SELECT (or DESCRIBE, SHOW, SUMMARIZE, EXPLAIN) on the catalog and changes nothing"
-)
+_WHAT_IS_ALLOWED = "reg sql runs one SELECT (or DESCRIBE, SHOW, SUMMARIZE, EXPLAIN) on the catalog and changes nothing"
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,8 @@ def query(database: Database, sql: str, *, max_seconds: float = MAX_SECONDS) -> 
         BadSql: DuckDB cannot parse, bind or finish it within memory and time.
         CatalogMissing: there is no catalog.
     """
-    with database.read(_SEAL) as connection:
+    with database.read(_SEAL) as reader:
+        connection = reader.connection
         connection.execute("set lock_configuration = true")
         _refuse_other_kinds(connection, sql)
         timer = Timer(max_seconds, connection.interrupt)
@@ -75,9 +79,10 @@ def query(database: Database, sql: str, *, max_seconds: float = MAX_SECONDS) -> 
         try:
             cursor = connection.execute(sql)
             columns = tuple((str(c[0]), str(c[1])) for c in cursor.description or ())
-            return Result(columns, cursor.fetchall())
+            return Result(columns, _fetched(cursor, len(columns)))
         except duckdb.PermissionException as error:
-            raise SqlRefused(f"refused: {_first_line(error)}", hint=_WHAT_IS_ALLOWED) from error
+            message = f"refused: {_first_line(error)}"
+            raise SqlRefused(message, hint=_WHAT_IS_ALLOWED) from error
         except duckdb.InterruptException as error:
             message = f"the statement took longer than {max_seconds:g} seconds"
             raise BadSql(message, hint="narrow it with WHERE or LIMIT") from error
@@ -85,23 +90,43 @@ def query(database: Database, sql: str, *, max_seconds: float = MAX_SECONDS) -> 
             message = f"the statement needs more than {_SEAL['memory_limit']} of memory"
             raise BadSql(message, hint="narrow it with WHERE or LIMIT") from error
         except duckdb.Error as error:
-            raise BadSql(str(error).strip(), hint="reg sql 'show tables' lists the views") from error
+            raise BadSql(
+                str(error).strip(), hint="reg sql 'show tables' lists the views"
+            ) from error
         finally:
             timer.cancel()
+
+
+def _fetched(cursor: duckdb.DuckDBPyConnection, n_columns: int) -> list[tuple[Any, ...]]:
+    """All rows, unless they would fill the memory."""
+    rows: list[tuple[Any, ...]] = []
+    while chunk := cursor.fetchmany(_ROWS_AT_ONCE):
+        rows += chunk
+        if len(rows) * n_columns > MAX_VALUES:
+            message = f"the result has more than {MAX_VALUES:,} values"
+            raise BadSql(message, hint="narrow it with WHERE or LIMIT")
+    return rows
 
 
 def _refuse_other_kinds(connection: duckdb.DuckDBPyConnection, sql: str) -> None:
     """Refuse everything but one reading statement, by kind."""
     try:
-        kinds = [str(statement.type).rsplit(".", 1)[-1] for statement in connection.extract_statements(sql)]
+        kinds = [
+            str(statement.type).rsplit(".", 1)[-1]
+            for statement in connection.extract_statements(sql)
+        ]
     except duckdb.Error as error:
         raise BadSql(str(error).strip(), hint=_WHAT_IS_ALLOWED) from error
+    message = ""
     if not kinds:
-        raise BadSql("there is no statement", hint=_WHAT_IS_ALLOWED)
+        message = "there is no statement"
+        raise BadSql(message, hint=_WHAT_IS_ALLOWED)
     if len(kinds) > 1:
-        raise SqlRefused(f"refused: {len(kinds)} statements in one query", hint=_WHAT_IS_ALLOWED)
-    if kinds[0] not in _ALLOWED:
-        raise SqlRefused(f"refused: {kinds[0]} is not a reading statement", hint=_WHAT_IS_ALLOWED)
+        message = f"refused: {len(kinds)} statements in one query"
+    elif kinds[0] not in _ALLOWED:
+        message = f"refused: {kinds[0]} is not a reading statement"
+    if message:
+        raise SqlRefused(message, hint=_WHAT_IS_ALLOWED)
 
 
 def _first_line(error: duckdb.Error) -> str:

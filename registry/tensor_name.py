@@ -6,7 +6,7 @@ nothing has no layer and is called "other". Lineage never depends on these two w
 
 import re
 
-_LAYER = re.compile(r"(?:^|\.)(?:layers?|h|blocks?|encoder|decoder)\.(\d+)(?:\.|$)")
+_LAYER = re.compile(r"(?:^|\.)(?:layers?|h|blocks?|encoder|decoder)\.([0-9]{1,9})(?:\.|$)")
 
 _MODULES = (
     ("norm", r"norm|layer_?norm|(?:^|\.)ln_[f\d]"),
@@ -25,12 +25,14 @@ _MODULES = (
 _PATTERNS = tuple((module, re.compile(pattern, re.IGNORECASE)) for module, pattern in _MODULES)
 
 EMBEDDING = re.compile(
-    r"(?:^|\.)(?:embed_tokens|word_embeddings|wte|tok_embeddings)(?:\.weight)?$"
+    r"(?:^|\.)(?:embed_tokens|word_embeddings|wte|tok_embeddings|embed_in|shared)(?:\.weight)?$"
 )
 """Names of input embeddings: matrices of shape (vocabulary, hidden)."""
 
 HEAD = re.compile(r"(?:^|\.)(?:lm_head|embed_out)(?:\.weight)?$")
 """Names of output heads: matrices of shape (vocabulary, hidden)."""
+
+_HEAD_BIAS = re.compile(r"(?:^|\.)lm_head\.bias$")
 
 
 def layer_of(name: str) -> int | None:
@@ -46,4 +48,4 @@ def module_of(name: str) -> str:
 
 def has_vocabulary(name: str) -> bool:
     """Tell whether dim 0 of tensor ``name`` counts tokens."""
-    return bool(EMBEDDING.search(name) or HEAD.search(name))
+    return any(pattern.search(name) for pattern in (EMBEDDING, HEAD, _HEAD_BIAS))

@@ -13,10 +13,12 @@ between models of one backbone the relative distance stays below about 0.75, bet
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import permutations
 from typing import Any
 
 from registry.catalog import Catalog
 from registry.database import Row
+from registry.errors import UnknownModel
 from registry.lineage import Lineage
 
 SFT_RANGE = 0.005
@@ -30,6 +32,9 @@ SCALE_RATIO = 5.0
 
 HOMOLOGOUS_COSINE = 0.5
 """Least cosine between a model's weights and its base's; strangers have about 0."""
+
+_NEARLY_ALL = 0.99
+_REAL = ("F64", "F32", "F16", "BF16")
 
 
 @dataclass(frozen=True)
@@ -67,6 +72,32 @@ class Verdict:
     suggestions: tuple[Suggestion, ...] = field(default=())
 
 
+@dataclass(frozen=True)
+class _Case:
+    """What is asked, and what the catalog knows of it.
+
+    Attributes:
+        lineage: the models, the base, and all they descend from.
+        models: ids, each once.
+        base: id; None where none is given or known.
+        rows: id → name, kind, status, dtype, signature, tokenizer and licence, of the base and the models.
+        deltas: id → row of the view `delta_summary` against the base.
+        near: rows of `delta_summary` among the models themselves.
+    """
+
+    lineage: Lineage
+    models: tuple[str, ...]
+    base: str | None
+    rows: dict[str, Row]
+    deltas: dict[str, Row]
+    near: list[Row]
+
+    @property
+    def shown(self) -> list[Row]:
+        """Rows of those whose tensors are known."""
+        return [row for row in self.rows.values() if row["status"] != "latent"]
+
+
 def mergeable(catalog: Catalog, models: Sequence[str], base: str | None = None) -> Verdict:
     """Judge whether models can be merged with each other.
 
@@ -74,169 +105,211 @@ def mergeable(catalog: Catalog, models: Sequence[str], base: str | None = None) 
         catalog: what is known.
         models: ids, at least one (two without a base).
         base: id of the base; None: the nearest common one.
+
+    Raises:
+        UnknownModel: an id that the catalog does not have.
     """
-    lineage = Lineage.load(catalog)
-    base = base or lineage.common_base(models)
-    asked = [*dict.fromkeys([*([base] if base else []), *models])]
-    rows = {
-        row["id"]: row
-        for row in catalog.rows("select * from models where id in (select store.each(?))", [asked])
-    }
-    facts = [rows[m] for m in asked]
-    shown = [row for row in facts if row["status"] != "latent"]
-    pairs = _pairs(catalog, models, base)
+    case = _case(catalog, tuple(dict.fromkeys(models)), base)
     reasons = (
-        _kind(shown),
-        _signature(shown),
-        _tokenizer(shown),
-        _homology(catalog, lineage, rows, models, base),
-        *_measured(rows, pairs, models, base),
-        _dtype(shown),
-        _license(facts),
+        _kind(case),
+        _signature(case),
+        _tokenizer(case),
+        _homology(case),
+        *_measured(case),
+        _dtype(case),
+        _license(case),
     )
     ok = all(reason.ok is not False for reason in reasons)
-    return Verdict(ok, base, reasons, _suggest(rows, pairs, models, base) if ok else ())
+    return Verdict(ok, case.base, reasons, _suggest(case) if ok else ())
 
 
-def _pairs(catalog: Catalog, models: Sequence[str], base: str | None) -> dict[str, Row]:
-    """Model → its stored delta statistics against the base."""
-    rows = catalog.rows(
-        "select * from delta_summary where base_id = ? and child_id in (select store.each(?))",
-        [base or "", list(models)],
+def _case(catalog: Catalog, models: tuple[str, ...], base: str | None) -> _Case:
+    """Ask the catalog all that is needed."""
+    lineage = Lineage.load(catalog, [*models, *([base] if base else [])])
+    missing = [m for m in (*models, *([base] if base else [])) if m not in lineage.nodes]
+    if missing:
+        message = f"the catalog has no model {missing[0]}"
+        raise UnknownModel(message, hint="reg ls lists the models")
+    base = base or lineage.common_base(models)
+    asked = tuple(dict.fromkeys([*([base] if base else []), *models]))
+    pairs = [(m, base) for m in models] if base else list(permutations(models, 2))
+    with catalog.read() as reader:
+        found = {row["id"]: row for row in reader.rows("select * from store.nodes(?)", [asked])}
+        deltas = [
+            row
+            for pair in pairs
+            for row in reader.rows(
+                "select * from delta_summary where child_id = ? and base_id = ?", pair
+            )
+        ]
+    return _Case(
+        lineage=lineage,
+        models=models,
+        base=base,
+        rows={model: found[model] for model in asked},
+        deltas={row["child_id"]: row for row in deltas if row["base_id"] == base},
+        near=[row for row in deltas if row["base_id"] in models],
     )
-    return {row["child_id"]: row for row in rows}
 
 
-def _kind(rows: Sequence[Row]) -> Reason:
+def _yes(check: str, detail: str) -> Reason:
+    """A check that is passed."""
+    return Reason(check, ok=True, detail=detail)
+
+
+def _no(check: str, detail: str) -> Reason:
+    """A check that forbids merging."""
+    return Reason(check, ok=False, detail=detail)
+
+
+def _open(check: str, detail: str) -> Reason:
+    """A check that neither allows nor forbids."""
+    return Reason(check, ok=None, detail=detail)
+
+
+def _kind(case: _Case) -> Reason:
     """Whole models, not adapters."""
-    adapters = [row["name"] for row in rows if row["kind"] == "adapter"]
+    adapters = [row["name"] for row in case.shown if row["kind"] == "adapter"]
     if adapters:
-        return Reason("kind", False, f"{', '.join(adapters)}: adapters, not whole models")
-    return Reason("kind", True, "whole models")
+        return _no("kind", f"{', '.join(adapters)}: adapters, not whole models")
+    return _yes("kind", "whole models")
 
 
-def _signature(rows: Sequence[Row]) -> Reason:
+def _signature(case: _Case) -> Reason:
     """The same tensor names and shapes, vocabulary left out."""
-    if len({row["signature"] for row in rows}) <= 1:
-        return Reason("compatible", True, "the same tensor names and shapes")
     groups: dict[str, list[str]] = {}
-    for row in rows:
-        groups.setdefault(str(row["signature"])[:8], []).append(str(row["name"]))
-    detail = "; ".join(f"{', '.join(names)} ({sig})" for sig, names in groups.items())
-    return Reason("compatible", False, f"different tensor names or shapes: {detail}")
+    for row in case.shown:
+        groups.setdefault(row["signature"], []).append(row["name"])
+    if len(groups) <= 1:
+        return _yes("compatible", "the same tensor names and shapes")
+    detail = "; ".join(f"{', '.join(names)} ({digest[:8]})" for digest, names in groups.items())
+    return _no("compatible", f"different tensor names or shapes: {detail}")
 
 
-def _tokenizer(rows: Sequence[Row]) -> Reason:
+def _tokenizer(case: _Case) -> Reason:
     """The same tokens in the same rows."""
-    known = {row["tokenizer"] for row in rows if row["tokenizer"]}
+    known = {row["tokenizer"] for row in case.shown if row["tokenizer"]}
     if not known:
-        return Reason("tokenizer", None, "no model has a tokenizer beside it")
+        return _open("tokenizer", "no model has a tokenizer beside it")
     if len(known) == 1:
-        return Reason("tokenizer", True, "one tokenizer")
-    return Reason("tokenizer", None, "tokenizers differ: equal rows may mean different tokens")
+        return _yes("tokenizer", "one tokenizer")
+    return _open("tokenizer", "tokenizers differ: equal rows may mean different tokens")
 
 
-def _homology(
-    catalog: Catalog, lineage: Lineage, rows: dict[str, Row], models: Sequence[str], base: str | None
-) -> Reason:
+def _homology(case: _Case) -> Reason:
     """A common base, declared, recorded or measured."""
-    if base:
-        sources = sorted({
-            e.status for m in models for e in lineage.edges
-            if e.child == m or e.child in lineage.ancestors(m)
-        })  # fmt: skip
-        name = rows[base]["name"]
-        how = ", ".join(sources) or "given"
-        return Reason("homologous", True, f"common base {name} ({how})")
-    measured = catalog.rows(
-        "select child_id, base_id, cosine, relative_l2 from delta_summary "
-        "where child_id in (select store.each(?)) and base_id in (select store.each(?))",
-        [list(models), list(models)],
-    )
-    if any(row["cosine"] is not None and row["cosine"] < HOMOLOGOUS_COSINE for row in measured):
-        worst = min(row["cosine"] for row in measured if row["cosine"] is not None)
-        detail = f"no common base is declared, and their weights point apart: cosine {worst:.3f}"
-        return Reason("homologous", False, detail)
-    if measured and len(models) == len({i for r in measured for i in (r["child_id"], r["base_id"])}):
-        least = min(row["cosine"] or 0.0 for row in measured)
-        return Reason("homologous", True, f"no base is declared, but weights are close: cosine {least:.3f}")
-    return Reason("homologous", False, "no common base is declared, recorded or measured")
+    if case.base:
+        return _descent(case, case.base)
+    cosines = [row["cosine"] for row in case.near if row["cosine"] is not None]
+    if cosines and min(cosines) < HOMOLOGOUS_COSINE:
+        apart = f"their weights point apart: cosine {min(cosines):.3f}"
+        return _no("homologous", f"no common base is declared, and {apart}")
+    compared = {id_ for row in case.near for id_ in (row["child_id"], row["base_id"])}
+    if cosines and compared == set(case.models):
+        close = f"weights are close: cosine {min(cosines):.3f}"
+        return _yes("homologous", f"no base is declared, but {close}")
+    return _no("homologous", "no common base is declared, recorded or measured")
 
 
-def _measured(
-    rows: dict[str, Row], pairs: dict[str, Row], models: Sequence[str], base: str | None
-) -> list[Reason]:
+def _descent(case: _Case, base: str) -> Reason:
+    """How each model is known to descend from ``base``."""
+    lineage, known, unknown = case.lineage, set(), []
+    for model in case.models:
+        above = {model, *lineage.ancestors(model)}
+        if base in above:
+            known |= {
+                edge.status for edge in lineage.edges
+                if edge.child in above and base in (edge.parent, *lineage.ancestors(edge.parent))
+            }  # fmt: skip
+        elif model in case.deltas and (case.deltas[model]["cosine"] or 0) >= HOMOLOGOUS_COSINE:
+            known.add("measured")
+        else:
+            unknown.append(str(case.rows[model]["name"]))
+    name = case.rows[base]["name"]
+    if unknown:
+        who = ", ".join(unknown)
+        return _no("homologous", f"nothing says or shows that {who} descends from {name}")
+    return _yes("homologous", f"common base {name} ({', '.join(sorted(known)) or 'itself'})")
+
+
+def _measured(case: _Case) -> list[Reason]:
     """What the delta statistics say of each model."""
     reasons = []
-    for model in models:
-        name, pair = rows[model]["name"], pairs.get(model)
-        if pair is None:
-            if base and model != base:
-                reasons.append(Reason("delta", None, f"{name}: not measured; reg stats {name}"))
+    for model in case.models:
+        name, delta = case.rows[model]["name"], case.deltas.get(model)
+        if delta is None:
+            if case.base and model != case.base:
+                reasons.append(_open("delta", f"{name}: not measured; reg stats {name}"))
             continue
-        if pair["n_nonfinite"]:
-            reasons.append(Reason("delta", False, f"{name}: {pair['n_nonfinite']:,} values are NaN or infinite"))
+        if delta["n_nonfinite"]:
+            detail = f"{name}: {delta['n_nonfinite']:,} values are NaN or infinite"
+            reasons.append(_no("delta", detail))
             continue
         size = (
-            f"{name}: relative L2 {pair['relative_l2'] or 0:.4f}, "
-            f"{pair['within_005'] or 0:.1%} of |δ| within {SFT_RANGE}, largest {pair['max_abs'] or 0:.3g}"
+            f"{name}: relative L2 {delta['relative_l2'] or 0:.4f}, "
+            f"{delta['within_005'] or 0:.1%} of |δ| within {SFT_RANGE}, largest {delta['max_abs'] or 0:.3g}"
         )
-        cosine = pair["cosine"]
+        cosine = delta["cosine"]
         if cosine is not None and cosine < HOMOLOGOUS_COSINE:
-            detail = f"{size}; cosine {cosine:.3f} to its claimed base: the claim is refuted"
-            reasons.append(Reason("delta", False, detail))
+            refuted = f"cosine {cosine:.3f} to its claimed base: the claim is refuted"
+            reasons.append(_no("delta", f"{size}; {refuted}"))
         else:
-            reasons.append(Reason("delta", True, size))
+            reasons.append(_yes("delta", size))
     return reasons
 
 
-def _dtype(rows: Sequence[Row]) -> Reason:
+def _dtype(case: _Case) -> Reason:
     """Weights, not codes."""
-    coded = [row["name"] for row in rows if row["dtype"] and row["dtype"] not in ("F64", "F32", "F16", "BF16")]
+    coded = [row["name"] for row in case.shown if row["dtype"] not in _REAL]
     if coded:
-        return Reason("dtype", False, f"{', '.join(coded)}: stored as codes; dequantise first")
-    dtypes = sorted({str(row["dtype"]) for row in rows if row["dtype"]})
-    detail = "one dtype" if len(dtypes) == 1 else f"mixed {', '.join(dtypes)}: the base's is kept"
-    return Reason("dtype", True, detail)
+        return _no("dtype", f"{', '.join(coded)}: stored as codes; dequantise first")
+    dtypes = sorted({str(row["dtype"]) for row in case.shown})
+    if len(dtypes) == 1:
+        return _yes("dtype", "one dtype")
+    return _yes("dtype", f"mixed {', '.join(dtypes)}: the base's is kept")
 
 
-def _license(rows: Sequence[Row]) -> Reason:
+def _license(case: _Case) -> Reason:
     """What the cards say; unknown stays unknown."""
+    rows = case.rows.values()
     stated = sorted({str(row["license"]) for row in rows if row["license"]})
     silent = [str(row["name"]) for row in rows if not row["license"]]
     if len(stated) == 1 and not silent:
-        return Reason("licence", True, stated[0])
+        return _yes("licence", stated[0])
     parts = [", ".join(stated)] if stated else []
     parts += [f"unknown for {', '.join(silent)}"] if silent else []
-    return Reason("licence", None, "; ".join(parts))
+    return _open("licence", "; ".join(parts))
 
 
-def _suggest(
-    rows: dict[str, Row], pairs: dict[str, Row], models: Sequence[str], base: str | None
-) -> tuple[Suggestion, ...]:
+def _suggest(case: _Case) -> tuple[Suggestion, ...]:
     """Methods that suit, best first (selector of the delta statistics)."""
-    others = [m for m in models if m != base]
-    sizes = {m: pairs[m]["rms"] for m in others if m in pairs and pairs[m]["rms"]}
-    share = 1.0 / max(1, len(others))
-    if base is None or len(sizes) < len(others):
-        plain = Suggestion("linear", {"weight": round(share, 4)}, "the average is safe where little is known")
+    others = [m for m in case.models if m != case.base]
+    sizes = {m: case.deltas[m]["rms"] for m in others if m in case.deltas}
+    sizes = {m: size for m, size in sizes.items() if size}
+    share = round(1.0 / max(1, len(others)), 4)
+    if case.base is None or not others or len(sizes) < len(others):
+        why = "the average is safe where little is known"
+        plain = Suggestion("linear", {"weight": share}, why)
         slerp = Suggestion("slerp", {"t": 0.5}, "two models: keeps the norm of the weights")
-        return (plain, slerp) if len(models) == 2 else (plain,)  # noqa: PLR2004 - slerp takes two
+        return (plain, slerp) if len(case.models) == 2 else (plain,)  # noqa: PLR2004 - slerp takes two
     ratio = max(sizes.values()) / min(sizes.values())
     if ratio > SCALE_RATIO:
-        big = rows[max(sizes, key=lambda m: sizes[m])]["name"]
+        big = case.rows[max(sizes, key=lambda m: sizes[m])]["name"]
         why = f"{big} moved {ratio:.0f} times as far as the others: magnitude and direction must be weighed apart"
         gentle = "the average keeps the smaller task vectors from drowning only in part"
         return (
             Suggestion("widen", {"above_average_value_ratio": 1.0}, why),
-            Suggestion("linear", {"weight": round(share, 4)}, gentle),
+            Suggestion("linear", {"weight": share}, gentle),
         )
-    small = all(pairs[m]["within_005"] is not None and pairs[m]["within_005"] >= 0.99 for m in others)  # noqa: PLR2004 - nearly all
-    why_sum = f"task vectors of like size (within {ratio:.1f} times): their sum keeps what each learned"
-    found = [Suggestion("task_arithmetic", {"lambda": 1.0 if len(others) == 1 else round(max(share, 0.5), 4)}, why_sum)]
+    why = f"task vectors of like size (within {ratio:.1f} times): their sum keeps what each learned"
+    amount = 1.0 if len(others) == 1 else max(share, 0.5)
+    found = [Suggestion("task_arithmetic", {"lambda": amount}, why)]
     if len(others) > 1:
-        found.append(Suggestion("ties", {"density": 0.2, "lambda": 1.0}, "settles entries that disagree in sign"))
-    if small:
-        why = f"nearly all |δ| within {SFT_RANGE}: half of them can be dropped and the rest rescaled"
+        why = "settles entries that disagree in sign"
+        found.append(Suggestion("ties", {"density": 0.2, "lambda": 1.0}, why))
+    if all((case.deltas[m]["within_005"] or 0) >= _NEARLY_ALL for m in others):
+        why = (
+            f"nearly all |δ| within {SFT_RANGE}: half of them can be dropped and the rest rescaled"
+        )
         found.append(Suggestion("dare_linear", {"density": 0.5}, why))
     return tuple(found)

@@ -1,6 +1,6 @@
 -- The tables of the catalog. Keys are given by the application; foreign keys are not emitted on DuckDB
 -- (they block updates and most ALTERs there), `reg doctor` looks for orphans instead.
--- The views of views.sql are what people query; these tables may change with a migration.
+-- The views in views/ are what people query; these tables may change with a migration.
 
 create schema if not exists store;
 
@@ -18,7 +18,7 @@ create table store.setting (
     key   varchar primary key,
     value varchar not null
 );
-comment on table store.setting is 'Facts about this file';
+comment on table store.setting is 'Facts about this file: digest of its views; whether claims wait to be resolved';
 comment on column store.setting.key is 'Name of the fact';
 comment on column store.setting.value is 'The fact';
 
@@ -273,3 +273,10 @@ comment on column store.problem.file is 'File below the address';
 comment on column store.problem.error is 'Name of the error';
 comment on column store.problem.detail is 'What is wrong, in words';
 comment on column store.problem.seen_at is 'When it was found';
+
+-- The few ways in which point questions are asked of a million models. (DuckDB changes no table that has an index in
+-- any other way than by adding columns: a migration drops it first and makes it again.)
+create index address_model on store.address (model_id);
+create index claim_resolved on store.claim (resolved_id);
+create index edge_child on store.edge (child);
+create index edge_parent on store.edge (parent);

@@ -16,7 +16,17 @@ ROOT = Path(__file__).parent.parent
 ROOMS = ("registry", "engine", "cli")
 OURS = [ROOT / "homolog.py", *(f for room in ROOMS for f in sorted((ROOT / room).rglob("*.py")))]
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
-BANNED_NAMES = {"utils", "util", "helpers", "helper", "common", "manager", "managers", "misc", "base"}
+BANNED_NAMES = {
+    "utils",
+    "util",
+    "helpers",
+    "helper",
+    "common",
+    "manager",
+    "managers",
+    "misc",
+    "base",
+}
 UNFINISHED = re.compile(r"\b(?:TODO|FIXME|XXX|HACK|NotImplementedError)\b")
 
 
@@ -57,18 +67,16 @@ def test_every_module_public_class_and_function_has_a_docstring() -> None:
         if not ast.get_docstring(tree):
             bare.append(str(file))
         for node in ast.walk(tree):
-            named = isinstance(node, ast.ClassDef | ast.FunctionDef) and not node.name.startswith("_")
+            named = isinstance(node, ast.ClassDef | ast.FunctionDef) and not node.name.startswith(
+                "_"
+            )
             if named and not ast.get_docstring(node) and not _is_nested(tree, node):
                 bare.append(f"{file.name}:{node.name}")
     assert not bare
 
 
 def _is_nested(tree: ast.Module, node: ast.AST) -> bool:
-    return any(
-        node in ast.walk(outer)
-        for outer in _functions(tree)
-        if outer is not node
-    )
+    return any(node in ast.walk(outer) for outer in _functions(tree) if outer is not node)
 
 
 def test_module_names_are_nouns_of_the_field() -> None:
@@ -110,7 +118,9 @@ def test_every_error_leaf_is_raised_somewhere_and_tested() -> None:
     for leaf in _leaves(errors.RegError):
         assert re.search(rf"\b{leaf.__name__}\b", code), f"{leaf.__name__} is never raised"
         assert re.search(rf"\b{leaf.__name__}\b", tests), f"{leaf.__name__} is never tested"
-        assert re.search(rf"\b{leaf.__name__}\b", errors.__doc__ or ""), f"{leaf.__name__} is not drawn"
+        assert re.search(rf"\b{leaf.__name__}\b", errors.__doc__ or ""), (
+            f"{leaf.__name__} is not drawn"
+        )
 
 
 def _leaves(error: type[errors.RegError]) -> Iterator[type[errors.RegError]]:

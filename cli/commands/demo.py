@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 
 from cli.command import Command
-from cli.main import reg
+from cli.main import run
 from cli.session import Session
 from cli.story import STORY
 from registry.errors import OutputExists, RunFailed
@@ -44,7 +44,7 @@ def command(session: Session, keep: Path | None) -> None:
         for step in STORY:
             click.secho(f"\n# {step.why}", dim=True)
             click.secho(f"$ reg {shlex.join(step.command)}", bold=True)
-            code = reg.main(list(step.command), prog_name="reg", standalone_mode=False) or 0
+            code = run(step.command)
             if code != step.exit_code:
                 message = f"reg {step.command[0]} ended with {code}; {step.exit_code} was expected"
                 raise RunFailed(message)

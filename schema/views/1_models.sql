@@ -6,13 +6,36 @@
 -- The values of a JSON list of text: how a list of ids is given to a query.
 create or replace macro store.each(ids) as unnest(cast(cast(ids as json) as varchar[]));
 
+-- What models are called: at the first of their addresses, else by others, else the beginning of their id.
 create or replace view store.named as
-select m.id,
-       coalesce(min_by(a.name, a.uri), min(c.object), substr(m.id, 1, 12)) as name
+with placed as (
+    select model_id, min_by(name, uri) as name from store.address group by model_id
+), claimed as (
+    select resolved_id, min(object) as name from store.claim where resolved_id is not null group by resolved_id
+)
+select m.id, coalesce(p.name, c.name, substr(m.id, 1, 12)) as name
 from store.model m
-left join store.address a on a.model_id = m.id
-left join store.claim c on m.status = 'latent' and c.resolved_id = m.id
-group by m.id;
+left join placed p on p.model_id = m.id
+left join claimed c on c.resolved_id = m.id;
+comment on view store.named is 'What every model is called';
+comment on column store.named.id is 'Model';
+comment on column store.named.name is 'Its name at the first of its addresses, else what others call it, else the beginning of its id';
+
+-- The same and what else decides a merge, for a JSON list of ids; by indexes, so fast however many others there are.
+create or replace macro store.nodes(ids) as table
+with placed as (
+    select model_id, min_by(name, uri) as name, min_by(tokenizer, uri) as tokenizer, min_by(license, uri) as license
+    from store.address where model_id in (select store.each(ids)) group by model_id
+), claimed as (
+    select resolved_id, min(object) as name from store.claim
+    where resolved_id in (select store.each(ids)) group by resolved_id
+)
+select m.id, coalesce(p.name, c.name, substr(m.id, 1, 12)) as name, m.kind, m.status, m.dtype, m.signature,
+       p.tokenizer, p.license
+from store.model m
+left join placed p on p.model_id = m.id
+left join claimed c on c.resolved_id = m.id
+where m.id in (select store.each(ids));
 
 create or replace view models as
 with place as (
@@ -26,7 +49,8 @@ with place as (
     from store.address group by model_id
 ), descent as (
     select e.child,
-           min_by(e.relation, case e.status when 'recorded' then 0 when 'measured' then 1 when 'inferred' then 2 else 3 end) as relation,
+           first(e.relation order by case e.status when 'recorded' then 0 when 'measured' then 1 when 'inferred' then 2
+                                     else 3 end, e.relation) as relation,
            list_sort(list(distinct p.name)) as parents,
            coalesce(min(p.name) filter (where e.role = 'base'),
                     case when count(distinct e.parent) = 1 then min(p.name) end) as base

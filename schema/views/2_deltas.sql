@@ -1,17 +1,18 @@
 -- Deltas: what training changed.
 
 -- Statistics of a delta from its accumulators, defined once. Undefined is null, never NaN.
+-- (greatest and least pass over null, so limits are spelled out.)
 create or replace macro store.ratio(part, whole) as case when whole > 0 then part / whole end;
-create or replace macro store.root(x) as sqrt(greatest(x, 0));
+create or replace macro store.root(x) as case when x < 0 then 0 else sqrt(x) end;
+create or replace macro store.clip(x) as case when x < -1 then -1.0 when x > 1 then 1.0 else x end;
 create or replace macro store.relative_l2(sum_sq, base_sum_sq) as store.ratio(sqrt(sum_sq), sqrt(base_sum_sq));
 create or replace macro store.cos_base(dot, sum_sq, base_sum_sq) as
-    greatest(-1.0, least(1.0, store.ratio(dot, sqrt(sum_sq) * sqrt(base_sum_sq))));
+    store.clip(store.ratio(dot, sqrt(sum_sq) * sqrt(base_sum_sq)));
 create or replace macro store.cosine(dot, sum_sq, base_sum_sq) as
-    greatest(-1.0, least(1.0, store.ratio(base_sum_sq + dot,
-        sqrt(base_sum_sq) * store.root(base_sum_sq + 2 * dot + sum_sq))));
+    store.clip(store.ratio(base_sum_sq + dot, sqrt(base_sum_sq) * store.root(base_sum_sq + 2 * dot + sum_sq)));
 create or replace macro store.variance(n, s1, s2) as s2 / n - (s1 / n) * (s1 / n);
 create or replace macro store.kurtosis(n, s1, s2, s3, s4) as
-    case when n > 0 and s2 > 0 and store.variance(n, s1, s2) > 1e-6 * s2 / n then
+    case when n > 0 and store.variance(n, s1, s2) > 1e-6 * s2 / n and store.variance(n, s1, s2) ** 2 > 0 then
         greatest(1.0, (s4 / n - 4 * (s1 / n) * (s3 / n) + 6 * (s1 / n) ** 2 * (s2 / n) - 3 * (s1 / n) ** 4)
             / store.variance(n, s1, s2) ** 2) end;
 create or replace macro store.bitdelta_error(n, sum_abs, sum_sq) as

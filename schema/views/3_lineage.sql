@@ -61,52 +61,48 @@ comment on column claims.raw is 'The snippet it was read from, cut to 2,000 char
 
 create or replace view conflicts as
 with said as (
-    select distinct model_id, resolved_id, source from store.claim
-    where predicate = 'base_model' and resolved_id is not null and coalesce(relation, '') <> 'merge'
+    select model_id, resolved_id, source, uri from store.claim
+    where predicate = 'base_model' and resolved_id is not null
+      and model_id not in (select child from store.edge where relation = 'merge')
 ), several as (
     select model_id from said group by model_id
-    having count(distinct source) > 1 and count(distinct resolved_id) > 1
+    having count(distinct resolved_id) > 1 and count(distinct source || ' of ' || uri) > 1
+), found as (
+    select 'claims_disagree' as kind, s.model_id as child, s.resolved_id as parent,
+           s.source || ' names it as the base, another source names another' as detail
+    from said s semi join several v on v.model_id = s.model_id
+    union
+    select 'claim_refuted', e.child, e.parent,
+           'declared a ' || e.relation || ', but cosine ' || printf('%.3f', d.cosine) || ' and relative L2 '
+               || printf('%.3f', d.relative_l2) || ': the weights have nothing in common'
+    from store.edge e
+    join delta_summary d on d.child_id = e.child and d.base_id = e.parent
+    where e.status = 'declared' and d.cosine < 0.5
+    union
+    select 'shapes_differ', e.child, e.parent,
+           'declared a ' || e.relation || ', but tensor names or shapes are not the parent''s'
+    from store.edge e
+    join store.model m on m.id = e.child and m.kind = 'model'
+    join store.model q on q.id = e.parent and q.kind = 'model'
+    where e.status = 'declared' and e.relation in ('finetune', 'continued_pretrain', 'merge')
+      and m.signature <> q.signature
+    union
+    select 'parents_of_each_other', e.child, e.parent, 'each is declared a descendant of the other'
+    from store.edge e
+    join store.edge f on f.child = e.parent and f.parent = e.child
+    where e.child < e.parent and e.status = 'declared' and f.status = 'declared'
+    union
+    select 'license_dropped', e.child, e.parent,
+           'the parent is under ' || q.license || ', the child says ' || coalesce(m.license, 'nothing')
+    from store.edge e
+    join models m on m.id = e.child and m.status <> 'latent'
+    join models q on q.id = e.parent
+    where m.license is distinct from q.license and q.license is not null
 )
-select 'claims_disagree' as kind, s.model_id as child_id, c.name as child, s.resolved_id as parent_id, p.name as parent,
-       s.source || ' names ' || p.name || ' as the base, another source another' as detail
-from said s semi join several v on v.model_id = s.model_id
-join store.named c on c.id = s.model_id
-join store.named p on p.id = s.resolved_id
-where not exists (select 1 from store.edge e where e.child = s.model_id and e.relation = 'merge')
-union all
-select 'claim_refuted', e.child, c.name, e.parent, p.name,
-       'declared a ' || e.relation || ', but cosine ' || printf('%.3f', d.cosine) || ' and relative L2 '
-           || printf('%.3f', d.relative_l2) || ': the weights have nothing in common'
-from store.edge e
-join delta_summary d on d.child_id = e.child and d.base_id = e.parent
-join store.named c on c.id = e.child
-join store.named p on p.id = e.parent
-where e.status = 'declared' and d.cosine < 0.5
-union all
-select 'shapes_differ', e.child, c.name, e.parent, p.name,
-       'declared a ' || e.relation || ', but tensor names or shapes are not the parent''s'
-from store.edge e
-join store.model m on m.id = e.child and m.kind = 'model'
-join store.model q on q.id = e.parent and q.kind = 'model'
-join store.named c on c.id = e.child
-join store.named p on p.id = e.parent
-where e.status = 'declared' and e.relation in ('finetune', 'continued_pretrain', 'merge') and m.signature <> q.signature
-union all
-select 'parents_of_each_other', e.child, c.name, e.parent, p.name, 'each is declared a descendant of the other'
-from store.edge e
-join store.edge f on f.child = e.parent and f.parent = e.child
-join store.named c on c.id = e.child
-join store.named p on p.id = e.parent
-where e.child < e.parent
-union all
-select 'license_dropped', e.child, c.name, e.parent, p.name,
-       'the parent is under ' || q.license || ', the child says ' || coalesce(m.license, 'nothing')
-from store.edge e
-join models m on m.id = e.child
-join models q on q.id = e.parent
-join store.named c on c.id = e.child
-join store.named p on p.id = e.parent
-where q.license is not null and m.status <> 'latent' and m.license is distinct from q.license;
+select f.kind, f.child as child_id, c.name as child, f.parent as parent_id, p.name as parent, f.detail
+from found f
+join store.named c on c.id = f.child
+join store.named p on p.id = f.parent;
 comment on view conflicts is 'One row per contradiction: between claims, or between a claim and the bytes';
 comment on column conflicts.kind is 'claims_disagree, claim_refuted, shapes_differ, parents_of_each_other or license_dropped';
 comment on column conflicts.child_id is 'Model the claim is about';

@@ -52,7 +52,8 @@ def make_family(folder: Path, millions: int) -> None:
         target = folder / child
         target.mkdir(parents=True)
         tensors = {
-            name: (t + torch.randn(t.shape, generator=random) * spread).bfloat16() for name, t in base.items()
+            name: (t + torch.randn(t.shape, generator=random) * spread).bfloat16()
+            for name, t in base.items()
         }
         save_file(tensors, target / "model.safetensors", metadata={"format": "pt"})
         (target / "config.json").write_text(json.dumps({"model_type": "llama"}))
@@ -86,13 +87,17 @@ def median(rounds: int, work: Callable[[], object]) -> tuple[float, float, float
 
 def row(name: str, work: tuple[float, float, float], floor: tuple[float, float, float]) -> None:
     """Print one line of the table."""
-    print(f"{name:<22} {work[0] / floor[0]:6.2f} x  {work[0]:7.2f} s  ({work[1]:.2f}-{work[2]:.2f})  floor {floor[0]:.2f} s")
+    print(
+        f"{name:<22} {work[0] / floor[0]:6.2f} x  {work[0]:7.2f} s  ({work[1]:.2f}-{work[2]:.2f})  floor {floor[0]:.2f} s"
+    )
 
 
 def main() -> None:
     """Measure everything and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--millions", type=int, default=100, help="parameters of each model, in millions")
+    parser.add_argument(
+        "--millions", type=int, default=100, help="parameters of each model, in millions"
+    )
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--folder", type=Path, help="where to work; default: a temporary folder")
     options = parser.parse_args()
@@ -106,15 +111,23 @@ def main() -> None:
 
 def measure(folder: Path, rounds: int) -> None:
     """Print a line per use case."""
-    files = {m: folder / "models" / m / "model.safetensors" for m in ("base", "one", "two", "three")}
+    files = {
+        m: folder / "models" / m / "model.safetensors" for m in ("base", "one", "two", "three")
+    }
     size = files["base"].stat().st_size
-    print(f"{size / 1e9:.2f} GB a model, {os.cpu_count()} cores, torch {torch.__version__}, median of {rounds}")
+    print(
+        f"{size / 1e9:.2f} GB a model, {os.cpu_count()} cores, torch {torch.__version__}, median of {rounds}"
+    )
 
     def fresh_scan() -> None:
         (folder / "catalog.duckdb").unlink(missing_ok=True)
         scan(Catalog(folder / "catalog.duckdb"), [str(folder / "models")])
 
-    row("scan, 4 models", median(rounds, fresh_scan), median(rounds, lambda: plain(files.values(), None)))
+    row(
+        "scan, 4 models",
+        median(rounds, fresh_scan),
+        median(rounds, lambda: plain(files.values(), None)),
+    )
     catalog = Catalog(folder / "catalog.duckdb")
     child, base = catalog.find("one"), catalog.find("base")
 

@@ -9,6 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from engine import spectral
 from engine.delta import accumulate
 from engine.spectral import Spectrum, intruder_similarity, spectrum
 from registry.errors import ShapeMismatch
@@ -135,6 +136,19 @@ def test_the_sketch_of_a_falling_spectrum_proves_its_energy_rank():
     delta = low_rank(100, 130, [2.0**-j for j in range(60)])
     found = of(delta, max_bytes=too_small(delta), top_k=8)
     assert found.energy_rank == reference(delta)["energy_rank"] == 5
+
+
+def test_the_sketch_admits_even_a_faint_rest_that_it_missed():
+    delta = low_rank(100, 130, [1.0, 0.9, 0.8] + [1e-4] * 60)
+    found = of(delta, max_bytes=too_small(delta), top_k=2)
+    assert (found.effective_rank, found.numerical_rank) == (None, None)
+    assert found.energy_rank == reference(delta)["energy_rank"] == 3
+
+
+def test_an_energy_rank_that_the_unknown_rest_could_lower_is_not_claimed():
+    proven, open_ = ([0.99, 0.008], [0.996, 0.002])  # of 1; the rest of 0.002 is not known
+    assert spectral._energy_rank(torch.tensor(proven), 1.0) == 2
+    assert spectral._energy_rank(torch.tensor(open_), 1.0) is None
 
 
 def test_a_matrix_above_the_limit_is_sketched():

@@ -1,0 +1,1 @@
+"""Talks to people: the command `reg`. The only room that imports click and rich."""

@@ -1,0 +1,5 @@
+"""`python -m cli` is `reg`."""
+
+from cli.main import main
+
+main()

@@ -1,0 +1,54 @@
+"""`reg ls`: the models of the catalog."""
+
+import click
+
+import homolog
+from cli.block import Column, Table
+from cli.command import Command
+from cli.session import Session
+
+COLUMNS = (
+    Column("name"),
+    Column("family"),
+    Column("n_params", "params", "params"),
+    Column("dtype"),
+    Column("status"),
+    Column("relation"),
+    Column("base"),
+    Column("scores"),
+    Column("id", kind="id"),
+    Column("n_bytes", "size", "bytes"),
+    Column("parents"),
+    Column("addresses"),
+)
+"""What people see of a model, the most telling first."""
+
+
+@click.command(cls=Command)
+@click.option(
+    "--where", metavar="SQL", help="Only models for which this is true, for example n_params > 1e9."
+)
+@click.option(
+    "--sort",
+    metavar="SQL",
+    default="name, id",
+    help="Order by this column; append desc to turn it round.",
+)
+@click.pass_obj
+def command(session: Session, where: str | None, sort: str) -> None:
+    """List the models of the catalog.
+
+    Columns are those of the view models: reg sql 'describe models' explains them.
+
+    Examples:
+      reg ls
+      reg ls --where "family = 'llama' and n_params > 1000"
+      reg ls --where "base = 'base'" --sort "n_bytes desc"
+      reg ls --quiet
+    """
+    condition = f"where (\n{where}\n)" if where else ""
+    # The user's SQL ends with its line, so that a comment in it hides nothing of ours.
+    sql = f"select * from models {condition} order by {sort}\n"
+    rows = list(homolog.query(session.catalog.database, sql).records())
+    table = Table(rows, COLUMNS, empty="no models")
+    session.out.answer(rows, table, ids=(row["id"] for row in rows))

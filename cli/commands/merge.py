@@ -1,0 +1,75 @@
+"""`reg merge`: a recipe carried out and its result registered."""
+
+from pathlib import Path
+
+import click
+
+import homolog
+from cli.block import Facts
+from cli.command import Command
+from cli.recipe_options import Asked, recipe_options
+from cli.session import Session
+from cli.size import Size
+
+
+@click.command(cls=Command)
+@recipe_options
+@click.option(
+    "-o",
+    "--output",
+    metavar="DIR",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="Folder of the result; must not exist, or be empty.",
+)
+@click.option(
+    "--shard-size",
+    "shard_bytes",
+    type=Size(),
+    metavar="SIZE",
+    help="Largest file of the result. Default: 5GB.",
+)
+@click.pass_obj
+def command(session: Session, asked: Asked, output: Path, shard_bytes: int | None) -> None:
+    """Merge models and register the result.
+
+    Give a RECIPE (YAML with mergekit's keys), or --method and its models. The result becomes a model of the catalog
+    whose recipe, parents and coefficients are recorded there, in every shard and beside them; reg reproduce makes the
+    same bytes again. A failed merge leaves nothing in DIR.
+
+    Examples:
+      reg merge recipe.yaml -o merged-a
+      reg merge --method widen chat math -o merged-b
+      reg merge --method linear --weight chat=0.6 --weight math=0.4 chat math -o merged-c
+      reg merge --method ties --base base --set density=0.4 --set lambda=0.8 chat math -o merged-d
+    """
+    recipe, options = asked.recipe(), asked.options(shard_bytes)
+    with session.progress() as progress:
+        merged = homolog.merge(session.catalog, recipe, output, options=options, progress=progress)
+    name = session.catalog.name(merged.model)
+    document = {
+        "model": name,
+        "digest": merged.model,
+        "run": merged.run,
+        "folder": str(merged.folder),
+        "seconds": merged.seconds,
+        "read_bytes": merged.read_bytes,
+        "write_bytes": merged.write_bytes,
+        "notes": merged.notes,
+    }
+    session.out.answer(
+        document,
+        Facts((
+            ("model", name, "text"),
+            ("digest", [merged.model], "text"),
+            ("folder", str(merged.folder), "text"),
+            ("run", merged.run, "id"),
+            ("took", merged.seconds, "seconds"),
+            ("read", merged.read_bytes, "bytes"),
+            ("wrote", merged.write_bytes, "bytes"),
+        )),
+        ids=[merged.model],
+    )  # fmt: skip
+    for note in merged.notes:
+        session.out.note(note)
+    session.out.hint(f"reg verify {output}")

@@ -1,0 +1,80 @@
+"""`reg scan`: addresses in, rows out."""
+
+import click
+
+import homolog
+from cli.block import Column, Line, Table
+from cli.command import Command
+from cli.session import Session
+
+_FLOATS = "('F64', 'F32', 'F16', 'BF16')"
+
+
+@click.command(cls=Command)
+@click.argument("addresses", metavar="ADDRESS...", nargs=-1, required=True)
+@click.option("--headers-only", is_flag=True, help="Read no weights: fast, and without digests.")
+@click.option(
+    "--jobs", type=click.IntRange(min=1), help="Threads that read. Default: one per core."
+)
+@click.pass_obj
+def command(
+    session: Session, addresses: tuple[str, ...], headers_only: bool, jobs: int | None
+) -> None:
+    """Index checkpoints: files, folders, trees, the Hugging Face cache.
+
+    An ADDRESS is a folder, a safetensors file, a tree of both, hf-cache: for all of the Hugging Face cache, or
+    hf-cache:org/name for one of its repositories. Files that did not change are not read again. What cannot be read
+    becomes a problem, never the end of the scan.
+
+    Examples:
+      reg scan models
+      reg scan models/chat models/math --jobs 2
+      reg scan --headers-only models --json
+    """
+    with session.progress() as progress:
+        report = homolog.scan(
+            session.catalog, addresses, headers_only=headers_only, jobs=jobs, progress=progress
+        )
+    n_casts = 0
+    if report.new + report.updated:
+        n_casts = _record_casts(session, [m.id for m in report.models])
+    document = {
+        "scanned": report.scanned,
+        "new": report.new,
+        "unchanged": report.unchanged,
+        "updated": report.updated,
+        "gone": report.gone,
+        "casts": n_casts,
+        "problems": [
+            {"address": p.address, "file": p.file, "error": p.error, "detail": p.detail}
+            for p in report.problems
+        ],
+        "models": [{"id": m.id, "name": m.name, "status": m.status} for m in report.models],
+    }
+    counts = ", ".join(
+        f"{n:,} {what}"
+        for what, n in (
+            ("new", report.new), ("unchanged", report.unchanged), ("updated", report.updated),
+            ("gone", report.gone), ("found to be casts of others", n_casts),
+        ) if n
+    )  # fmt: skip
+    columns = (Column("address"), Column("file"), Column("error"), Column("detail"))
+    session.out.answer(
+        document,
+        Line(f"{report.scanned:,} scanned" + (f": {counts}" if counts else "")),
+        Table(document["problems"], columns, title="problems"),  # type: ignore[arg-type]
+        ids=dict.fromkeys(m.id for m in report.models),
+    )
+    if report.problems:
+        session.out.note(f"{len(report.problems):,} problems; reg sql 'from problems' lists them")
+
+
+def _record_casts(session: Session, models: list[str]) -> int:
+    """Look for casts among ``models``, but only where there can be any: it takes torch, and reads weights."""
+    possible = session.catalog.rows(
+        f"select signature from models where status = 'full' and kind = 'model' and dtype in {_FLOATS} "
+        "and signature in (select signature from models where id in (select store.each(?))) "
+        "group by signature having count(distinct dtype) > 1 limit 1",
+        [models],
+    )
+    return homolog.record_casts(session.catalog, models) if possible else 0

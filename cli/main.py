@@ -1,0 +1,111 @@
+"""`reg`: the group of all commands, and the one place where errors become words and exit codes.
+
+A command's module is loaded when it is called, so `reg --help` loads none. Exit codes: 0 done, 1 an error we have a
+name for, 2 wrong usage, 3 the answer is no, 130 interrupted, 141 nobody reads any more. Anything that is not a
+`RegError` is our own bug and shows its traceback.
+"""
+
+import io
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any
+
+import click
+
+from cli.command import Group
+from cli.session import Session
+from registry.errors import RegError
+
+SUMMARIES = {
+    "demo": "Run the whole story on a small family of really trained models.",
+    "scan": "Index checkpoints: files, folders, trees, the Hugging Face cache.",
+    "ls": "List the models of the catalog.",
+    "show": "Show everything that is known of one model.",
+    "sql": "Ask the catalog anything, in SQL.",
+    "stats": "Measure what training changed, tensor by tensor.",
+    "lineage": "Draw who descends from whom, and how we know.",
+    "mergeable": "Judge whether models can be merged, with reasons.",
+    "methods": "List the merge methods and their parameters.",
+    "plan": "Print every decision of a merge and its cost, and do nothing.",
+    "merge": "Merge models and register the result.",
+    "verify": "Check that bytes, sidecar, metadata and catalog agree.",
+    "reproduce": "Run a merge's recorded recipe again and compare the bytes.",
+    "score": "Add, import and measure benchmark scores.",
+}
+"""Every command in the order of the story, with the first sentence of its help."""
+
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells have it."""
+
+NOBODY_READS = 141
+"""Exit code after the reader of our pipe went away, as shells have it."""
+
+
+class Reg(Group):
+    """The group that loads a command when it is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """All names, in the order of the story."""
+        del ctx
+        return list(SUMMARIES)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Load the module of a command."""
+        del ctx
+        if cmd_name not in SUMMARIES:
+            return None
+        found: click.Command = import_module(f"cli.commands.{cmd_name}").command
+        return found
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the table of commands without loading one."""
+        del ctx
+        with formatter.section("Commands"):
+            formatter.write_dl(list(SUMMARIES.items()))
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command; turn what stops it into words and an exit code."""
+        session = ctx.ensure_object(Session)
+        try:
+            answer = super().invoke(ctx)
+            sys.stdout.flush()
+        except RegError as error:
+            session.out.error(error)
+            ctx.exit(1)
+        except KeyboardInterrupt:
+            click.echo("\ninterrupted", err=True)
+            ctx.exit(INTERRUPTED)
+        except BrokenPipeError:
+            _discard_output()
+            ctx.exit(NOBODY_READS)
+        return answer
+
+
+def _discard_output() -> None:
+    """Let the interpreter's last flush go nowhere."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+
+
+@click.group(cls=Reg, context_settings={"help_option_names": ["-h", "--help"]})
+def reg() -> None:
+    """A registry, lineage database and merge engine for model checkpoints.
+
+    A MODEL is a name, a path, or an id or its beginning. `reg COMMAND --help` ends in examples.
+    """
+
+
+def run(words: Sequence[str]) -> int:
+    """Run one command in this process, as `reg demo` does; return its exit code."""
+    answer = reg.main(list(words), prog_name="reg", standalone_mode=False)
+    return answer if isinstance(answer, int) and not isinstance(answer, bool) else 0
+
+
+def main() -> None:
+    """The entry point: any text can be printed, to any terminal."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    reg(prog_name="reg")

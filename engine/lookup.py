@@ -1,0 +1,43 @@
+"""Models as the catalog knows them, ready to take part in a merge or a comparison."""
+
+from engine.parent import Parent
+from registry.catalog import Catalog
+from registry.progress import SILENT, Progress
+from registry.scan import ensure, scan
+
+
+def load_parent(catalog: Catalog, model: str) -> Parent:
+    """What a plan or a comparison needs of a model: name, files and digests.
+
+    Args:
+        catalog: knows the model.
+        model: id.
+
+    Raises:
+        BadAddress, FileChanged: its files are not there, or not as scanned.
+    """
+    rows = catalog.rows("select name, digest from store.tensor where model_id = ?", [model])
+    digests = {row["name"]: row["digest"] for row in rows if row["digest"]}
+    return Parent(model, catalog.name(model), catalog.checkpoint(model), digests)
+
+
+def identify(catalog: Catalog, text: str, *, progress: Progress = SILENT) -> str:
+    """The id of the model that ``text`` names, made from all of its bytes.
+
+    A model of which only headers were scanned has an id that is no digest of its weights: it is scanned whole, so
+    that what is recorded of a merge names what was merged.
+
+    Raises:
+        UnknownModel, AmbiguousModel, CorruptCheckpoint, BadAddress: as `registry.scan.ensure`.
+    """
+    model = ensure(catalog, text, progress=progress)
+    headers = catalog.rows(
+        "select a.uri from store.address a join store.model m on m.id = a.model_id "
+        "where m.id = ? and m.status = 'header' order by a.uri limit 1",
+        [model],
+    )
+    if not headers:
+        return model
+    uri = str(headers[0]["uri"])
+    scan(catalog, [uri], progress=progress)
+    return catalog.find(uri)

@@ -1,0 +1,115 @@
+"""The public Python API: the verbs and nouns of the command line, for notebooks and scripts.
+
+    from pathlib import Path
+    import homolog
+
+    catalog = homolog.Catalog(Path("catalog.duckdb"))
+    report = homolog.scan(catalog, ["models"])
+    verdict = homolog.mergeable(catalog, [homolog.ensure(catalog, name) for name in ("chat", "math")])
+    merged = homolog.merge(catalog, homolog.read_recipe(Path("recipe.yaml")), Path("merged"))
+
+A name is loaded when it is first used, so that importing this module costs nothing and asking for what is in a
+catalog never loads torch. Wherever a function wants the id of a model, `ensure` gives it for a name, the beginning
+of an id, or a path.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from engine.casts import record_casts
+    from engine.merge import Merged, Options, merge, plan, reproduce
+    from engine.method import Method
+    from engine.methods import all_methods as methods
+    from engine.methods import get as method
+    from engine.plan import Plan
+    from engine.recipe import Part, Recipe, out_dtype, read_recipe
+    from engine.stats import Measured, pairs
+    from engine.stats import measure as stats
+    from engine.suite import Outcome, run_suite
+    from engine.verify import Verification, verify
+    from registry.catalog import Catalog, Columns
+    from registry.errors import RegError
+    from registry.lineage import Lineage
+    from registry.scan import ScanReport, ensure, scan
+    from registry.scores import Score, read_harness, score_row
+    from registry.sealed import query
+    from registry.verdict import Verdict, mergeable
+
+_HOMES = {
+    "engine.casts": ("record_casts",),
+    "engine.merge": ("Merged", "Options", "merge", "plan", "reproduce"),
+    "engine.method": ("Method",),
+    "engine.methods": ("method", "methods"),
+    "engine.plan": ("Plan",),
+    "engine.recipe": ("Part", "Recipe", "out_dtype", "read_recipe"),
+    "engine.stats": ("Measured", "pairs", "stats"),
+    "engine.suite": ("Outcome", "run_suite"),
+    "engine.verify": ("Verification", "verify"),
+    "registry.catalog": ("Catalog", "Columns"),
+    "registry.errors": ("RegError",),
+    "registry.lineage": ("Lineage",),
+    "registry.scan": ("ScanReport", "ensure", "scan"),
+    "registry.scores": ("Score", "read_harness", "score_row"),
+    "registry.sealed": ("query",),
+    "registry.verdict": ("Verdict", "mergeable"),
+}
+"""Where each name lives."""
+
+_INSIDE = {"method": "get", "methods": "all_methods", "stats": "measure"}
+"""What a name is called where it lives, if it is called otherwise."""
+
+_HOME = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "Catalog",
+    "Columns",
+    "Lineage",
+    "Measured",
+    "Merged",
+    "Method",
+    "Options",
+    "Outcome",
+    "Part",
+    "Plan",
+    "Recipe",
+    "RegError",
+    "ScanReport",
+    "Score",
+    "Verdict",
+    "Verification",
+    "ensure",
+    "merge",
+    "mergeable",
+    "method",
+    "methods",
+    "out_dtype",
+    "pairs",
+    "plan",
+    "query",
+    "read_harness",
+    "read_recipe",
+    "record_casts",
+    "reproduce",
+    "run_suite",
+    "scan",
+    "score_row",
+    "stats",
+    "verify",
+]
+
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        """Load ``name`` from where it lives; the second time it is simply there."""
+        if name not in _HOME:
+            message = f"module {__name__!r} has no attribute {name!r}"
+            raise AttributeError(message)
+        value = getattr(import_module(_HOME[name]), _INSIDE.get(name, name))
+        globals()[name] = value
+        return value
+
+    def __dir__() -> list[str]:
+        """All public names, loaded or not."""
+        return list(__all__)

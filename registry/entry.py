@@ -1,0 +1,269 @@
+"""One place of a scan: read from disk into an `Entry`, written from it into rows.
+
+Reading never raises for what a place holds: what is wrong becomes its problems. Writing replaces all rows of a
+place; rows that hang on the weights (tensors, statistics, scores) stay as long as the weights are known.
+"""
+
+import json
+import os
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from registry.catalog import DECISIVE, Columns, now
+from registry.checkpoint import Checkpoint, Problem, read_checkpoint
+from registry.claims import Claim, read_claims
+from registry.database import Row, Transaction
+from registry.errors import FileChanged, RegError
+from registry.fingerprint import (
+    MODEL_DIGEST,
+    architecture_fingerprint,
+    digest_model,
+    digest_tensors,
+    digest_text,
+    tokenizer_fingerprint,
+)
+from registry.names import CACHE
+from registry.progress import Progress
+from registry.records import references
+from registry.resolve import mark_unresolved
+from registry.scores import Score, read_scores, score_row
+from registry.sources import Found
+from registry.tensor_name import layer_of, module_of
+
+HEADER_DIGEST = "blake3-header-1"
+"""Over the address and the signature: the identity of a model of which no tensor byte was read."""
+
+_TABLES = ("file", "claim", "problem", "address")
+"""Tables whose rows belong to a place."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What could be read of a good place.
+
+    Attributes:
+        checkpoint: files, tensors and config.
+        model: id of the node of the graph that it is.
+        signature: digest of its tensor names and shapes.
+        digests: tensor name → digest; empty when only headers were read.
+        tokenizer: its fingerprint; None without one.
+        claims: what its files say of its descent.
+        scores: what its files say it scored.
+    """
+
+    checkpoint: Checkpoint
+    model: str
+    signature: str
+    digests: dict[str, str]
+    tokenizer: str | None
+    claims: tuple[Claim, ...]
+    scores: tuple[Score, ...]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One place as it was read.
+
+    Attributes:
+        found: where.
+        reading: None when it is no checkpoint.
+        problems: at most one for each file and error.
+    """
+
+    found: Found
+    reading: Reading | None
+    problems: tuple[Problem, ...]
+
+
+def read_entry(found: Found, *, headers_only: bool, jobs: int, progress: Progress) -> Entry:
+    """Read one place; whatever is wrong with it becomes its problems.
+
+    Args:
+        found: where.
+        headers_only: read no tensor byte.
+        jobs: threads that digest.
+        progress: told of every byte digested.
+    """
+    try:
+        checkpoint = read_checkpoint(found.root, found.files)
+        digests: dict[str, str] = {}
+        if not headers_only:
+            digests = digest_tensors(checkpoint.tensors, jobs=jobs, progress=progress.advance)
+            _refuse_change(found)
+        claims, claim_problems = read_claims(checkpoint)
+        scores, score_problems = read_scores(checkpoint)
+    except (RegError, OSError) as error:
+        return Entry(found, None, (_problem(found, error),))
+    problems = [*checkpoint.problems, *claim_problems, *score_problems]
+    tokenizer = None
+    try:
+        if any(ref.format == "tokenizer" for ref in found.files):
+            tokenizer = tokenizer_fingerprint(found.root)
+    except (RegError, OSError) as error:
+        problems.append(_problem(found, error))
+    unique = {(p.file, p.error): replace(p, address=found.uri) for p in problems}
+    signature = architecture_fingerprint(checkpoint.tensors)
+    model = digest_text(f"header\0{found.uri}\0{signature}")
+    if digests:
+        model = digest_model(digests, tied=checkpoint.tied)
+    reading = Reading(checkpoint, model, signature, digests, tokenizer, claims, scores)
+    return Entry(found, reading, tuple(unique.values()))
+
+
+def _problem(found: Found, error: RegError | OSError) -> Problem:
+    """The row for what makes a place unusable, with the file that is to blame."""
+    detail = str(error)
+    inside = detail.replace(str(found.root), "", 1) if found.root.is_dir() else detail
+    blamed = [ref.path for ref in found.files if ref.path in inside]
+    indexes = [ref.path for ref in found.files if ref.format == "index"]
+    file = max(blamed, key=len) if blamed else next(iter(indexes), "")
+    kind = error.kind if isinstance(error, RegError) else type(error).__name__
+    return Problem(found.uri, file, kind, detail)
+
+
+def _refuse_change(found: Found) -> None:
+    """Refuse what changed while it was read: its digest would belong to no file that ever was."""
+    folder = found.root if found.root.is_dir() else found.root.parent
+    for ref in found.files:
+        if ref.format in DECISIVE or folder != found.root:
+            status = os.stat(folder / ref.path)  # noqa: PTH116 - a hundred thousand times
+            if (status.st_size, status.st_mtime_ns) != (ref.size_bytes, ref.mtime_ns):
+                message = f"{folder / ref.path}: changed while it was read"
+                raise FileChanged(message, hint=f"reg scan {found.root} when nothing writes there")
+
+
+def store(transaction: Transaction, entries: Sequence[Entry]) -> None:
+    """Write entries; rows of a place that was read before are replaced."""
+    if not entries:
+        return
+    _delete(transaction, [e.found.uri for e in entries])
+    good = [(e.found, e.reading) for e in entries if e.reading]
+    columns = Columns()
+    columns.add_rows("model", (_model(reading) for _, reading in good))
+    columns.insert(transaction, "nothing")
+    known = transaction.rows(
+        "select distinct model_id from store.tensor where model_id in (select store.each(?))",
+        [[reading.model for _, reading in good]],
+    )
+    new = {reading.model: reading for _, reading in good}
+    for row in known:
+        del new[row["model_id"]]
+    columns.add_rows("tensor", (row for reading in new.values() for row in _tensors(reading)))
+    columns.add_rows("address", (_address(found, reading) for found, reading in good))
+    columns.add_rows("file", (row for e in entries for row in _files(e.found)))
+    columns.add_rows("claim", (row for found, reading in good for row in _claims(found, reading)))
+    columns.add(score_row(r.model, score) for _, r in good for score in r.scores)
+    columns.add_rows("problem", (row for e in entries for row in _problems(e)))
+    columns.insert(transaction, "replace")
+    _drop_unplaced_headers(transaction)
+    mark_unresolved(transaction)
+
+
+def forget(transaction: Transaction, uris: Sequence[str]) -> None:
+    """Drop places that are no longer there; their models stay, without a place."""
+    if not uris:
+        return
+    _delete(transaction, uris)
+    _drop_unplaced_headers(transaction)
+    mark_unresolved(transaction)
+
+
+def _delete(transaction: Transaction, uris: Sequence[str]) -> None:
+    """Delete the rows that belong to places."""
+    for table in _TABLES:
+        transaction.execute(
+            f"delete from store.{table} where uri in (select store.each(?))", [list(uris)]
+        )
+
+
+def _drop_unplaced_headers(transaction: Transaction) -> None:
+    """Drop header-only models that have no place left, with all that hangs on them: their identity was the place."""
+    unplaced = transaction.rows(
+        "select id from store.model m where status = 'header' "
+        "and not exists (select 1 from store.address a where a.model_id = m.id)"
+    )
+    if not unplaced:
+        return
+    ids = [row["id"] for row in unplaced]
+    for table, column in references("model"):
+        transaction.execute(
+            f"delete from store.{table} where {column} in (select store.each(?))", [ids]
+        )
+    transaction.execute("delete from store.model where id in (select store.each(?))", [ids])
+
+
+def _model(reading: Reading) -> Row:
+    """The row of a node of the graph."""
+    checkpoint = reading.checkpoint
+    by_dtype: dict[str, int] = defaultdict(int)
+    for tensor in checkpoint.tensors:
+        by_dtype[tensor.dtype] += tensor.n_bytes
+    return {
+        "id": reading.model, "kind": checkpoint.kind,
+        "status": "full" if reading.digests else "header",
+        "digest_name": MODEL_DIGEST if reading.digests else HEADER_DIGEST,
+        "signature": reading.signature, "dtype": max(sorted(by_dtype), key=by_dtype.__getitem__),
+        "n_params": checkpoint.n_params, "n_bytes": checkpoint.n_bytes,
+        "n_tensors": len(checkpoint.tensors), "created_at": now(),
+    }  # fmt: skip
+
+
+def _tensors(reading: Reading) -> Iterable[Row]:
+    """The rows of the tensors of a model."""
+    for tensor in reading.checkpoint.tensors:
+        yield {
+            "model_id": reading.model, "name": tensor.name, "dtype": tensor.dtype,
+            "shape": json.dumps(tensor.shape), "n_params": tensor.n_params,
+            "n_bytes": tensor.n_bytes, "layer": layer_of(tensor.name),
+            "module": module_of(tensor.name), "digest": reading.digests.get(tensor.name),
+        }  # fmt: skip
+
+
+def _files(found: Found) -> Iterable[Row]:
+    """The rows of the files of a place."""
+    for ref in found.files:
+        yield {
+            "uri": found.uri, "path": ref.path, "size_bytes": ref.size_bytes,
+            "mtime_ns": ref.mtime_ns, "inode": ref.inode, "format": ref.format,
+        }  # fmt: skip
+
+
+def _address(found: Found, reading: Reading) -> Row:
+    """The row of a good place."""
+    config = reading.checkpoint.config
+    architectures = config.get("architectures")
+    first = architectures[0] if isinstance(architectures, list) and architectures else None
+    family = config.get("model_type")
+    is_adapter = reading.checkpoint.kind == "adapter"
+    shown = reading.checkpoint.adapter_config if is_adapter else config
+    return {
+        "uri": found.uri, "root": str(found.root), "model_id": reading.model,
+        "source": "hf-cache" if found.uri.startswith(CACHE) else "local",
+        "layout": reading.checkpoint.layout, "name": found.name,
+        "architecture": None if first is None else str(first),
+        "family": None if family is None else str(family), "tokenizer": reading.tokenizer,
+        "license": next((c.object for c in reading.claims if c.predicate == "license"), None),
+        "config": json.dumps(shown, sort_keys=True), "seen_at": now(),
+    }  # fmt: skip
+
+
+def _claims(found: Found, reading: Reading) -> Iterable[Row]:
+    """The rows of what is said at a place."""
+    for claim in reading.claims:
+        said = f"{found.uri}\0{claim.source}\0{claim.predicate}\0{claim.object}"
+        yield {
+            "id": digest_text(said), "uri": found.uri, "model_id": reading.model,
+            "predicate": claim.predicate, "object": claim.object, "relation": claim.relation,
+            "coefficient": claim.coefficient, "source": claim.source, "raw": claim.raw,
+            "resolved_id": None,
+        }  # fmt: skip
+
+
+def _problems(entry: Entry) -> Iterable[Row]:
+    """The rows of what is wrong at a place."""
+    for problem in entry.problems:
+        yield {
+            "uri": entry.found.uri, "file": problem.file, "error": problem.error,
+            "detail": problem.detail, "seen_at": now(),
+        }  # fmt: skip

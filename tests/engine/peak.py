@@ -1,0 +1,86 @@
+"""Measures the peak of anonymous memory of runs, in a process of its own; prints JSON. Run by `test_run.py`."""
+
+import ctypes
+import json
+import sys
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+
+from engine.methods import all_methods
+from engine.parent import Parent
+from engine.pinned import pin
+from engine.plan import Plan, make_plan
+from engine.recipe import Part, Recipe
+from engine.run import run_plan
+from registry.checkpoint import read_checkpoint
+
+MIB = 1 << 20
+
+
+def status(key: str) -> int:
+    """A number of /proc/self/status, in bytes."""
+    text = Path("/proc/self/status").read_text(encoding="ascii")
+    return 1024 * next(int(line.split()[1]) for line in text.splitlines() if line.startswith(key))
+
+
+def peak(plan: Plan, folder: Path, **options: int) -> int:
+    """How far a run raised the resident memory of this process, in bytes."""
+    folder.mkdir()
+    ctypes.CDLL(None).malloc_trim(0)  # what is free but kept would hide what a run takes
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # forget the peak so far
+    before = status("VmRSS")
+    run_plan(plan, folder, metadata={}, **options)
+    return status("VmHWM") - before
+
+
+def parents(
+    folder: Path, shape: tuple[int, ...], n_tensors: int, dtype: torch.dtype
+) -> list[Parent]:
+    """A base and two models of random tensors of one shape."""
+    made = []
+    for name in ("base", "one", "two"):
+        target = folder / f"{name}-{'x'.join(map(str, shape))}"
+        target.mkdir()
+        state = {f"t{i}.weight": torch.randn(shape).to(dtype) for i in range(n_tensors)}
+        save_file(state, target / "model.safetensors")
+        del state
+        made.append(Parent(target.name, target.name, read_checkpoint(target), {}))
+    return made
+
+
+def planned(method: str, models: list[Parent]) -> Plan:
+    """A plan with all defaults."""
+    declared = all_methods()[method]
+    base, *others = models
+    others = others[: declared.n_models[1]]
+    recipe = Recipe(method, tuple(Part(m.id) for m in others))
+    uses_base = declared.space == "delta"
+    pinned = pin(recipe, base.id if uses_base else None, [m.id for m in others])
+    return make_plan(pinned, base if uses_base else None, others)
+
+
+def main(what: str, folder: Path) -> None:
+    """Measure all methods of one scope."""
+    names = [name for name, method in all_methods().items() if method.scope == what]
+    found = {}
+    if what == "element":  # 200 MiB of weights, a budget of 64 MiB
+        models = parents(folder, (5 * MIB,), 5, torch.bfloat16)
+        run_plan(planned("linear", parents(folder, (9,), 1, torch.bfloat16)), folder, metadata={})
+        for name in names:
+            budget = 64 * MIB
+            plan = planned(name, models)
+            found[name] = peak(plan, folder / name, memory_bytes=budget, jobs=4), budget
+    else:
+        for shape, dtype in (((2048, 3072), torch.bfloat16), ((3 * MIB,), torch.float32)):
+            models = parents(folder, shape, 1, dtype)
+            for name in names:
+                plan = planned(name, models)
+                case = f"{name} {shape}"
+                found[case] = peak(plan, folder / case, jobs=1), plan.peak_bytes(1)
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], Path(sys.argv[2]))

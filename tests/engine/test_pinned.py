@@ -1,0 +1,265 @@
+"""Pinning recipes: nothing left open, one digest for one meaning."""
+
+import json
+import random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from engine.methods import all_methods
+from engine.pinned import as_yaml, check, from_canonical, pin
+from engine.recipe import DTYPES, Part, Recipe, recipe_from_text
+from registry.errors import BadParameter, BadRecipe, UnknownMethod
+
+METHODS = all_methods()
+IDS = [f"{i:064x}" for i in range(1, 6)]
+BASE_ID = "b" * 64
+NUMBERS = [-3.0, -0.25, 0.0, 1e-5, 0.1, 0.5, 1.0, 2.5, 1e6]
+
+
+@st.composite
+def pinned_recipes(draw):
+    """A valid recipe of any method, pinned."""
+    method = draw(st.sampled_from(list(METHODS.values())))
+    low, high = method.n_models
+    n = draw(st.integers(low, min(high, 4)))
+    shared, own = {}, [{} for _ in range(n)]
+    for parameter in method.parameters:
+        if parameter.kind != "number":
+            values = st.sampled_from(list(parameter.choices or (False, True)))
+        elif parameter.name == "weight":
+            values = st.sampled_from([0.1, 0.5, 1.0, 2.5])  # whose sums are not 0
+        else:
+            values = st.sampled_from([x for x in NUMBERS if x in parameter.range])
+        if draw(st.booleans()) or parameter.default is None:
+            shared[parameter.name] = draw(values)
+        if parameter.per_model and draw(st.booleans()):
+            for each in own:
+                each[parameter.name] = draw(values)
+    models = draw(st.lists(st.sampled_from(IDS), min_size=n, max_size=n))
+    parts = tuple(Part(f"m{i}", each) for i, each in enumerate(own))
+    dtype = draw(st.sampled_from([None, *DTYPES.values()]))
+    recipe = Recipe(method.name, parts, None, shared, dtype, draw(st.integers(-5, 2**70)))
+    return pin(recipe, BASE_ID, models)
+
+
+def shuffled(value, order):
+    """The same JSON value with the keys of its objects in another order."""
+    if isinstance(value, dict):
+        keys = sorted(value)
+        order.shuffle(keys)
+        return {key: shuffled(value[key], order) for key in keys}
+    return value
+
+
+@given(pinned=pinned_recipes(), seed=st.integers(0, 99))
+@settings(max_examples=150)
+def test_the_canonical_form_can_be_read_back(pinned, seed):
+    again = from_canonical(pinned.canonical())
+    assert again == pinned
+    assert again.digest == pinned.digest
+    written = json.dumps(shuffled(pinned.canonical(), random.Random(seed)), indent=3)
+    assert from_canonical(json.loads(written)).digest == pinned.digest
+
+
+@given(pinned=pinned_recipes())
+@settings(max_examples=150)
+def test_the_yaml_of_a_recipe_means_the_same(pinned):
+    names = {id_: f"org/model-{id_[-1]}" for id_ in [*IDS, BASE_ID]}
+    ids = {name: id_ for id_, name in names.items()}
+    recipe = recipe_from_text(as_yaml(pinned, names))
+    base = None if recipe.base is None else ids[recipe.base]
+    again = pin(recipe, base, [ids[part.model] for part in recipe.models])
+    assert again.digest == pinned.digest
+
+
+def test_equal_meanings_have_one_digest_and_others_another():
+    def digest(text, base=BASE_ID, models=IDS[:2]):
+        return pin(recipe_from_text(text), base, models).digest
+
+    plain = digest("merge_method: task_arithmetic\nmodels: [a, b]\n")
+    spelled = (
+        "merge_method: task_arithmetic\nseed: 0\nparameters: {lambda: 1, normalize: false}\n"
+        "models:\n- model: a\n  parameters: {weight: 1}\n- model: b\n"
+    )
+    assert digest(spelled) == plain
+    others = [
+        digest(spelled.replace("lambda: 1", "lambda: 0.9")),
+        digest(spelled.replace("seed: 0", "seed: 1")),
+        digest(spelled + "dtype: float32\n"),
+        digest(spelled, base="c" * 64),
+        digest(spelled, models=IDS[1::-1]),
+        digest(spelled.replace("task_arithmetic", "dare_linear").replace("normalize", "rescale")),
+    ]
+    assert len({plain, *others}) == 7
+
+
+def test_a_base_among_the_models_is_no_model_of_its_own():
+    parts = (Part("base"), Part("chat", {"weight": 0.5}))
+    pinned = pin(Recipe("task_arithmetic", parts), BASE_ID, [BASE_ID, IDS[0]])
+    assert pinned.models == (IDS[0],)
+    assert pinned.values["weight"] == (0.5,)
+    weights = pin(Recipe("slerp", (Part("chat"), Part("base"))), BASE_ID, [IDS[0], BASE_ID])
+    assert weights.models == (BASE_ID, IDS[0])
+    assert weights.base is None
+
+
+@pytest.mark.parametrize(
+    ("method", "n", "message"),
+    [
+        ("slerp", 3, "merges 2 models; the recipe has 3"),
+        ("passthrough", 2, "merges 1 models; the recipe has 2"),
+        ("ties", 0, "merges 1 to 1000 models; the recipe has 0"),
+    ],
+)
+def test_the_number_of_models_is_checked(method, n, message):
+    parts = tuple(Part("m") for _ in range(n))
+    with pytest.raises(BadRecipe, match=message):
+        pin(Recipe(method, parts), BASE_ID, IDS[:n])
+
+
+def test_a_method_on_task_vectors_needs_a_base():
+    with pytest.raises(BadRecipe, match="ties works on task vectors and needs a base") as caught:
+        pin(Recipe("ties", (Part("a"),)), None, IDS[:1])
+    assert "--base" in caught.value.hint
+
+
+def test_an_unknown_method_is_named_with_the_nearest():
+    with pytest.raises(UnknownMethod) as caught:
+        check(Recipe("tiess", (Part("a"),)))
+    assert caught.value.hint == "did you mean ties?"
+
+
+@pytest.mark.parametrize("place", ["shared", "own", "base's own"])
+def test_a_misspelt_parameter_is_named_wherever_it_stands(place):
+    wrong = {"densty": 0.5}
+    parts = (
+        Part("base", wrong if place == "base's own" else {}),
+        Part("a", wrong if place == "own" else {}),
+    )
+    recipe = Recipe("ties", parts, "base", wrong if place == "shared" else {})
+    with pytest.raises(
+        BadRecipe, match="ties has no parameter 'densty'; it has weight, density"
+    ) as caught:
+        pin(recipe, BASE_ID, [BASE_ID, IDS[0]])
+    assert caught.value.hint == "did you mean density?"
+
+
+BAD_VALUES = [
+    ("ties", "density", 0.0, r"density is 0.0; it must be a number in \(0, 1\]"),
+    ("ties", "density", 1.5, r"density is 1.5; it must be a number in \(0, 1\]"),
+    ("ties", "density", float("nan"), "density is nan"),
+    ("ties", "weight", float("inf"), r"weight is inf; it must be a number in \[-1e\+06, 1e\+06\]"),
+    ("ties", "weight", "0.5", "weight is '0.5'; it must be a number"),
+    ("ties", "weight", True, "weight is True; it must be a number"),
+    ("ties", "lambda", 1e9, "lambda is 1000000000.0; it must be a number in"),
+    ("ties", "sign", "mass", "sign is 'mass'; it must be one of sum, count"),
+    ("ties", "normalize", 1, "normalize is 1; it must be true or false"),
+    ("slerp", "t", -0.1, r"t is -0.1; it must be a number in \[0, 1\]"),
+    (
+        "widen",
+        "score_calibration_value",
+        -1,
+        "score_calibration_value is -1; it must be a number in",
+    ),
+]
+
+
+@pytest.mark.parametrize(("method", "name", "value", "message"), BAD_VALUES)
+def test_a_value_out_of_range_is_named_with_the_range(method, name, value, message):
+    with pytest.raises(BadParameter, match=message):
+        check(Recipe(method, (Part("a"),), parameters={name: value}))
+    if METHODS[method].parameter(name).per_model:
+        with pytest.raises(BadParameter, match=message):
+            check(Recipe(method, (Part("a"), Part("b", {name: value}))))
+
+
+@pytest.mark.parametrize("value", [[0.1, 0.9], [{"filter": "mlp", "value": 0.5}, {"value": 1}]])
+def test_gradients_and_filters_are_refused_as_such(value):
+    for recipe in (
+        Recipe("ties", (Part("a"),), parameters={"density": value}),
+        Recipe("ties", (Part("a", {"density": value}),)),
+    ):
+        with pytest.raises(
+            BadRecipe, match="density is a list; gradients over layers are not supported yet"
+        ):
+            check(recipe)
+
+
+def test_a_parameter_of_the_merge_is_not_one_of_a_model():
+    with pytest.raises(
+        BadRecipe, match="parameter 'lambda' of method ties is one for all models"
+    ) as caught:
+        check(Recipe("ties", (Part("a", {"lambda": 1.0}),)))
+    assert "parameters:" in caught.value.hint
+
+
+def test_a_value_of_null_is_the_default():
+    recipe = Recipe(
+        "ties", (Part("a", {"weight": None}),), parameters={"density": None, "weight": 0.5}
+    )
+    assert pin(recipe, BASE_ID, IDS[:1]).values["weight"] == (0.5,)
+    assert pin(recipe, BASE_ID, IDS[:1]).values["density"] == (0.2,)
+
+
+@pytest.mark.parametrize("method", ["linear", "task_arithmetic"])
+def test_weights_that_cancel_cannot_be_normalised(method):
+    parts = (Part("a", {"weight": 1.0}), Part("b", {"weight": -1.0}))
+    with pytest.raises(BadParameter, match="weights 1, -1 sum to 0"):
+        pin(Recipe(method, parts, parameters={"normalize": True}), BASE_ID, IDS[:2])
+    pin(Recipe(method, parts, parameters={"normalize": False}), BASE_ID, IDS[:2])
+
+
+def test_coefficients_are_what_is_multiplied_in_the_end():
+    def of(method, n=2, **parameters):
+        weights = parameters.pop("weights", [1.0] * n)
+        own = [{"weight": w} if METHODS[method].parameter("weight") else {} for w in weights]
+        parts = tuple(Part("m", each) for each in own)
+        return pin(Recipe(method, parts, parameters=parameters), BASE_ID, IDS[:n]).coefficients
+
+    assert of("linear", weights=[3.0, 1.0]) == (0.75, 0.25)
+    assert of("linear", weights=[3.0, 1.0], normalize=False) == (3.0, 1.0)
+    assert of("task_arithmetic", weights=[2.0, 1.0], **{"lambda": 0.5}) == (1.0, 0.5)
+    assert of("ties", weights=[2.0, 1.0]) == (2.0, 1.0)
+    assert of("slerp", t=0.25) == (0.75, 0.25)
+    assert of("passthrough", n=1, scale=0.5) == (0.5,)
+    assert of("widen") == (None, None)
+
+
+GOOD = pin(Recipe("ties", (Part("a"), Part("b"))), BASE_ID, IDS[:2]).canonical()
+
+HOSTILE = [
+    (None, "it must be a mapping"),
+    ([GOOD], "it must be a mapping"),
+    ({**GOOD, "format": "homolog-recipe-99"}, "this version reads homolog-recipe-1"),
+    ({**GOOD, "models": "ab"}, "they must be ids"),
+    ({**GOOD, "models": [1, 2]}, "they must be ids"),
+    ({**GOOD, "base": 7}, "they must be ids"),
+    ({**GOOD, "base": None}, "needs a base"),
+    ({**GOOD, "seed": "0"}, "the seed '0'"),
+    ({**GOOD, "out_dtype": "F8_E4M3"}, "the out_dtype 'F8_E4M3'"),
+    ({**GOOD, "parameters": []}, r"parameters is .*; it must be a mapping"),
+    ({**GOOD, "parameters": {"weight": [1.0]}}, "one value for each of 2 models"),
+    ({**GOOD, "parameters": {"x": 1.0}}, "ties has no parameter 'x'"),
+    ({k: v for k, v in GOOD.items() if k != "models"}, "they must be ids"),
+]
+
+
+@pytest.mark.parametrize(("document", "message"), HOSTILE)
+def test_a_recorded_recipe_is_not_trusted(document, message):
+    with pytest.raises(BadRecipe, match=message):
+        from_canonical(document)
+
+
+def test_a_recorded_value_out_of_range_is_refused():
+    parameters = {**GOOD["parameters"], "density": [0.0, 1.0]}
+    with pytest.raises(BadParameter, match=r"density is 0\.0"):
+        from_canonical({**GOOD, "parameters": parameters})
+    with pytest.raises(UnknownMethod):
+        from_canonical({**GOOD, "method": None})
+
+
+def test_a_parameter_younger_than_the_record_has_its_default():
+    parameters = {k: v for k, v in GOOD["parameters"].items() if k not in ("tie", "density")}
+    assert from_canonical({**GOOD, "parameters": parameters}).canonical() == GOOD
