@@ -38,8 +38,7 @@ STORY = (
         "Ask anything of it. The fine-tunes moved little; continued pre-training went far.",
         (
             "sql",
-            "select child, base, relative_l2, max_abs, within_0005, zero_share from delta_summary "
-            "order by relative_l2 desc",
+            "select child, base, relative_l2, max_abs, within_0005 from delta_summary order by 3 desc",
         ),
     ),
     Step(

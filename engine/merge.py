@@ -24,6 +24,7 @@ from engine.run import MEMORY_BYTES, Change, run_plan
 from engine.writer import SHARD_BYTES
 from registry.catalog import ID_DIGITS, Catalog, Columns, now
 from registry.checkpoint import read_checkpoint
+from registry.database import Reader
 from registry.errors import CatalogError, NotHomologous, RegError, UnknownModel
 from registry.fingerprint import digest_model, digest_tensors, digest_text
 from registry.lineage import Lineage
@@ -169,7 +170,8 @@ def _planned(catalog: Catalog, asked: PinnedRecipe) -> Plan:
 
 def _common_base(catalog: Catalog, recipe: Recipe, ids: list[str]) -> str:
     """The base of task vectors that the recipe does not name."""
-    base = Lineage.load(catalog).common_base(list(dict.fromkeys(ids)))
+    models = list(dict.fromkeys(ids))
+    base = Lineage.load(catalog, models).common_base(models)
     if base is None:
         names = ", ".join(part.model for part in recipe.models)
         message = f"no common base of {names} is known"
@@ -186,7 +188,7 @@ def _refuse_strangers(catalog: Catalog, asked: PinnedRecipe, base: str | None) -
         (r for r in verdict.reasons if r.check in ("homologous", "delta") and r.ok is False), None
     )
     if failed:
-        hint = "reg mergeable explains; --allow-unrelated merges nevertheless"
+        hint = "reg stats --base measures them; --allow-unrelated merges nevertheless"
         raise NotHomologous(failed.detail, hint=hint)
 
 
@@ -261,41 +263,41 @@ def _describe(
     digests = digest_tensors(checkpoint.tensors, jobs=jobs)
     model = digest_model(digests, tied=checkpoint.tied)
     provenance.write_sidecar(decided, folder, model=model, digests=digests, version=VERSION)
+    with catalog.read() as reader:
+        licenses, facts = _licenses(reader, decided), _known_facts(reader, decided)
     provenance.write_readme(
-        decided, folder, model=model, change=change, version=VERSION,
-        licenses=_licenses(catalog, decided), measured=_known_facts(catalog, decided),
+        decided, folder, model=model, change=change, version=VERSION, licenses=licenses, measured=facts
     )  # fmt: skip
     return model
 
 
-def _licenses(catalog: Catalog, decided: Plan) -> Mapping[str, str | None]:
+def _licenses(reader: Reader, decided: Plan) -> Mapping[str, str | None]:
     """Parent id → licence as its card says it."""
-    rows = catalog.rows(
+    rows = reader.rows(
         "select id, license from models where id in (select store.each(?))",
         [[p.id for p in decided.parents]],
     )
     return {row["id"]: row["license"] for row in rows}
 
 
-def _known_facts(catalog: Catalog, decided: Plan) -> tuple[tuple[str, str], ...]:
+def _known_facts(reader: Reader, decided: Plan) -> tuple[tuple[str, str], ...]:
     """What the catalog has measured of the parents: sizes of their task vectors and scores."""
     facts = []
-    with catalog.read() as reader:
-        for model in {m.id: m for m in decided.models}.values():
-            name = provenance.public_name(model)
-            for row in reader.rows(
-                "select relative_l2, max_abs from delta_summary where child_id = ? and base_id = ?",
-                [model.id, decided.reference.id],
-            ):
-                value = f"{row['relative_l2'] or 0:.6g} (largest |δ| {row['max_abs'] or 0:.6g})"
-                facts.append((f"relative L2 of {name}'s task vector", value))
-            for row in reader.rows(
-                "select task, metric, value, stderr, n from scores where model_id = ? and origin = 'measured' "
-                "order by task, metric, source",
-                [model.id],
-            ):
-                value = f"{row['value']:.4f} ± {row['stderr'] or 0:.4f} (n = {row['n']})"
-                facts.append((f"{row['task']} ({row['metric']}) of {name}", value))
+    for model in {m.id: m for m in decided.models}.values():
+        name = provenance.public_name(model)
+        for row in reader.rows(
+            "select relative_l2, max_abs from delta_summary where child_id = ? and base_id = ?",
+            [model.id, decided.reference.id],
+        ):
+            value = f"{row['relative_l2'] or 0:.6g} (largest |δ| {row['max_abs'] or 0:.6g})"
+            facts.append((f"relative L2 of {name}'s task vector", value))
+        for row in reader.rows(
+            "select task, metric, value, stderr, n from scores where model_id = ? and origin = 'measured' "
+            "order by task, metric, source",
+            [model.id],
+        ):
+            value = f"{row['value']:.4f} ± {row['stderr'] or 0:.4f} (n = {row['n']})"
+            facts.append((f"{row['task']} ({row['metric']}) of {name}", value))
     return tuple(facts)
 
 

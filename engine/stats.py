@@ -101,7 +101,7 @@ def pairs(catalog: Catalog, children: Sequence[str] | None) -> list[tuple[str, s
         catalog: knows the graph.
         children: ids; None: all models.
     """
-    lineage = Lineage.load(catalog)
+    lineage = Lineage.load(catalog, children)
     whole = {
         row["id"]
         for row in catalog.rows(

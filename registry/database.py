@@ -129,10 +129,14 @@ class Database:
         if not _has_bytes(self.path):
             message = f"there is no catalog at {self.path}"
             raise CatalogMissing(message, hint="reg scan PATH makes one")
-        if not self._is_current:
-            self._bring_up_to_date()
         connection = self._connect(read_only=True, config=config or {})
         try:
+            if not self._is_current and not _is_current(connection):
+                connection.close()
+                with self.write():
+                    pass  # brings it up to date
+                connection = self._connect(read_only=True, config=config or {})
+            self._is_current = True
             yield Reader(connection)
         except _OF_THE_FILE as error:
             raise _translated(error, self.path) from error
@@ -183,19 +187,6 @@ class Database:
             raise
         finally:
             connection.close()
-
-    def _bring_up_to_date(self) -> None:
-        """Migrate an old catalog before it is read."""
-        connection = self._connect(read_only=True, config={})
-        try:
-            self._is_current = _is_current(connection)
-        except duckdb.Error as error:
-            raise _translated(error, self.path) from error
-        finally:
-            connection.close()
-        if not self._is_current:
-            with self.write():
-                self._is_current = True
 
     def _connect(self, *, read_only: bool, config: Config) -> duckdb.DuckDBPyConnection:
         """Open the file, waiting while somebody else holds it."""

@@ -31,8 +31,9 @@ SCALE_RATIO = 5.0
 """How far apart the sizes of task vectors may be before one drowns the other."""
 
 HOMOLOGOUS_COSINE = 0.5
-"""Least cosine between a model's weights and its base's; strangers have about 0."""
+"""Least cosine between a model's matrices and its base's; strangers have about 0."""
 
+_COSINE = "cosine_matrices"
 _NEARLY_ALL = 0.99
 _REAL = ("F64", "F32", "F16", "BF16")
 
@@ -200,7 +201,7 @@ def _homology(case: _Case) -> Reason:
     """A common base, declared, recorded or measured."""
     if case.base:
         return _descent(case, case.base)
-    cosines = [row["cosine"] for row in case.near if row["cosine"] is not None]
+    cosines = [row[_COSINE] for row in case.near if row[_COSINE] is not None]
     if cosines and min(cosines) < HOMOLOGOUS_COSINE:
         apart = f"their weights point apart: cosine {min(cosines):.3f}"
         return _no("homologous", f"no common base is declared, and {apart}")
@@ -221,7 +222,7 @@ def _descent(case: _Case, base: str) -> Reason:
                 edge.status for edge in lineage.edges
                 if edge.child in above and base in (edge.parent, *lineage.ancestors(edge.parent))
             }  # fmt: skip
-        elif model in case.deltas and (case.deltas[model]["cosine"] or 0) >= HOMOLOGOUS_COSINE:
+        elif model in case.deltas and (case.deltas[model][_COSINE] or 0) >= HOMOLOGOUS_COSINE:
             known.add("measured")
         else:
             unknown.append(str(case.rows[model]["name"]))
@@ -249,7 +250,7 @@ def _measured(case: _Case) -> list[Reason]:
             f"{name}: relative L2 {delta['relative_l2'] or 0:.4f}, "
             f"{delta['within_005'] or 0:.1%} of |δ| within {SFT_RANGE}, largest {delta['max_abs'] or 0:.3g}"
         )
-        cosine = delta["cosine"]
+        cosine = delta[_COSINE]
         if cosine is not None and cosine < HOMOLOGOUS_COSINE:
             refuted = f"cosine {cosine:.3f} to its claimed base: the claim is refuted"
             reasons.append(_no("delta", f"{size}; {refuted}"))

@@ -239,6 +239,9 @@ select d.child as child_id,
        store.kurtosis(sum(d.n), sum(d.sum_delta), sum(d.sum_sq), sum(d.sum_cube), sum(d.sum_fourth)) as kurtosis,
        store.cos_base(sum(d.base_dot), sum(d.sum_sq), sum(d.base_sum_sq)) as cos_base,
        store.cosine(sum(d.base_dot), sum(d.sum_sq), sum(d.base_sum_sq)) as cosine,
+       store.cosine(sum(d.base_dot) filter (json_array_length(d.base_shape) > 1),
+                    sum(d.sum_sq) filter (json_array_length(d.base_shape) > 1),
+                    sum(d.base_sum_sq) filter (json_array_length(d.base_shape) > 1)) as cosine_matrices,
        sum(d.sum_sq) as dare_variance,
        store.bitdelta_error(sum(d.n), sum(d.sum_abs), sum(d.sum_sq)) as bitdelta_error,
        any_value(p.abs_p01) as abs_p01,
@@ -293,6 +296,7 @@ comment on column delta_summary.sign_balance is '(positive − negative)/non-zer
 comment on column delta_summary.kurtosis is 'Fourth central moment over squared variance; 3 for a Gaussian';
 comment on column delta_summary.cos_base is 'Cosine between the base''s weights and δ, −1 to 1';
 comment on column delta_summary.cosine is 'Cosine between the base''s and the child''s weights, −1 to 1; strangers about 0';
+comment on column delta_summary.cosine_matrices is 'The same of matrices alone, since norms are near 1 in every model; null without matrices';
 comment on column delta_summary.dare_variance is '‖δ‖²; DARE at drop rate p adds p/(1−p) times this in squared error';
 comment on column delta_summary.bitdelta_error is 'Relative error of keeping signs and one magnitude, 0 to 1; Gaussian 0.603';
 comment on column delta_summary.abs_p01 is '1 % of all |δ| are at most this, zeros included; unit of the weights, ± 2.2 %';

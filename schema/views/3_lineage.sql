@@ -73,11 +73,11 @@ with said as (
     from said s semi join several v on v.model_id = s.model_id
     union
     select 'claim_refuted', e.child, e.parent,
-           'declared a ' || e.relation || ', but cosine ' || printf('%.3f', d.cosine) || ' and relative L2 '
+           'declared a ' || e.relation || ', but cosine ' || printf('%.3f', d.cosine_matrices) || ' and relative L2 '
                || printf('%.3f', d.relative_l2) || ': the weights have nothing in common'
     from store.edge e
     join delta_summary d on d.child_id = e.child and d.base_id = e.parent
-    where e.status = 'declared' and d.cosine < 0.5
+    where e.status = 'declared' and d.cosine_matrices < 0.5
     union
     select 'shapes_differ', e.child, e.parent,
            'declared a ' || e.relation || ', but tensor names or shapes are not the parent''s'

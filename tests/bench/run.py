@@ -64,9 +64,9 @@ def make_family(folder: Path, millions: int) -> None:
 def plain(inputs: Iterable[Path], output: Path | None) -> None:
     """Read every input in blocks and write as much as one of them: the least any merge must do."""
     buffer = bytearray(BLOCK)
-    out = open(output, "wb", buffering=0) if output else None  # noqa: SIM115, PTH123 - closed below
+    out = open(output, "wb", buffering=0) if output else None  # noqa: SIM115 - closed below
     for i, file in enumerate(inputs):
-        with open(file, "rb", buffering=0) as source:  # noqa: PTH123 - unbuffered
+        with open(file, "rb", buffering=0) as source:
             while n := source.readinto(buffer):
                 if out and i == 0:
                     out.write(memoryview(buffer)[:n])

@@ -1,0 +1,211 @@
+"""Mergeable or not, and why."""
+
+import pytest
+import torch
+from conftest import HIDDEN, moved, save_model, weights
+
+from engine.stats import measure
+from registry.catalog import Catalog
+from registry.errors import UnknownModel
+from registry.scan import scan
+from registry.verdict import SCALE_RATIO, mergeable
+
+
+@pytest.fixture(scope="module")
+def known(family, tmp_path_factory, _empty_catalog):
+    """A catalog with the family and its black sheep, all measured against the base."""
+    tree = tmp_path_factory.mktemp("sheep")
+    catalog = Catalog(tree / "c.duckdb")
+    catalog.path.write_bytes(_empty_catalog)
+    base = family.weights["base"]
+    says_base = "base_model: base\nlicense: apache-2.0"
+    broken = moved(base, 8, 0.001)
+    broken["model.norm.weight"][0] = float("nan")
+    broken["lm_head.weight"][0, 0] = float("inf")
+    codes = {name: torch.zeros_like(t, dtype=torch.int8) for name, t in base.items()}
+    wide = {name: torch.cat([t, t]) for name, t in weights(9).items()}
+    for name, tensors in {
+        "liar": family.weights["stranger"],
+        "broken": broken,
+        "codes": codes,
+        "wide": wide,
+        "twin": moved(base, 10, 0.001),
+    }.items():
+        save_model(tree / name, tensors, card=says_base)
+    save_model(tree / "bigger", dict(weights(11, vocabulary=60)), card=says_base, tokenizer=False)
+    save_model(tree / "silent", moved(base, 12, 0.001), tokenizer=False)
+    orphans = {"son": moved(base, 13, 0.001), "daughter": moved(base, 14, 0.001)}
+    for name, tensors in orphans.items():
+        save_model(tree / name, tensors, card="base_model: nobody/has-it")
+    scan(catalog, [str(family.root), str(tree)])
+    for child in ("chat", "math", "cpt", "broken", "twin"):
+        measure(catalog, catalog.find(child), catalog.find("base"), jobs=1)
+    return catalog
+
+
+def judge(catalog, *names, base=None):
+    ids = [catalog.find(name) for name in names]
+    return mergeable(catalog, ids, catalog.find(base) if base else None)
+
+
+def refusals(verdict):
+    assert verdict.ok is False
+    assert verdict.suggestions == ()
+    return {reason.check: reason.detail for reason in verdict.reasons if reason.ok is False}
+
+
+def reason(verdict, check):
+    return next(r for r in verdict.reasons if r.check == check)
+
+
+def test_two_fine_tunes_of_one_base_are_mergeable(known):
+    verdict = judge(known, "chat", "math")
+    assert verdict.ok
+    assert verdict.base == known.find("base")
+    assert [r.check for r in verdict.reasons] == [
+        "kind", "compatible", "tokenizer", "homologous", "delta", "delta", "dtype", "licence",
+    ]  # fmt: skip
+    assert all(r.ok for r in verdict.reasons)
+    assert reason(verdict, "homologous").detail == "common base base (declared)"
+    assert reason(verdict, "licence").detail == "apache-2.0"
+    assert [s.method for s in verdict.suggestions] == ["task_arithmetic", "ties"]
+    assert all(s.why for s in verdict.suggestions)
+
+
+def test_small_deltas_may_be_dropped_and_rescaled(known):
+    found = judge(known, "chat", "twin").suggestions
+    assert [s.method for s in found] == ["task_arithmetic", "ties", "dare_linear"]
+
+
+def test_every_suggested_method_and_parameter_is_one_of_the_engines(known):
+    from engine import methods  # noqa: PLC0415 - only here
+
+    verdicts = [judge(known, *names) for names in (("chat", "math"), ("chat", "cpt"), ("silent",))]
+    for suggestion in (s for v in verdicts for s in v.suggestions):
+        assert methods.get(suggestion.method).name == suggestion.method
+
+
+def test_one_fine_tune_and_its_base_are_mergeable(known):
+    verdict = judge(known, "chat", base="base")
+    assert verdict.ok
+    assert verdict.suggestions[0].parameters == {"lambda": 1.0}
+    assert judge(known, "chat", "base").base == known.find("base")
+
+
+def test_a_model_far_from_the_others_calls_for_widen(known):
+    verdict = judge(known, "chat", "cpt")
+    assert verdict.ok
+    assert [s.method for s in verdict.suggestions] == ["widen", "linear"]
+    assert "cpt moved" in verdict.suggestions[0].why
+    rms = {
+        r["child"]: r["rms"]
+        for r in known.rows("select child, rms from delta_summary where child in ('chat', 'cpt')")
+    }
+    assert rms["cpt"] / rms["chat"] > SCALE_RATIO
+
+
+def test_models_of_like_size_call_for_no_widen(known):
+    assert "widen" not in {s.method for s in judge(known, "chat", "math", "twin").suggestions}
+
+
+def test_strangers_are_refused(known):
+    refused = refusals(judge(known, "chat", "stranger"))
+    assert refused == {"homologous": "no common base is declared, recorded or measured"}
+
+
+def test_strangers_are_refused_also_when_a_base_is_given(known):
+    refused = refusals(judge(known, "chat", "stranger", base="base"))
+    assert refused == {"homologous": "nothing says or shows that stranger descends from base"}
+
+
+def test_measured_strangers_are_refused_by_their_weights(known):
+    measure(known, known.find("stranger"), known.find("chat"), jobs=1)
+    refused = refusals(judge(known, "chat", "stranger"))
+    assert "point apart: cosine" in refused["homologous"]
+
+
+def test_close_weights_need_no_declared_base(known):
+    assert not judge(known, "silent", "twin").ok
+    measure(known, known.find("silent"), known.find("twin"), jobs=1)
+    verdict = judge(known, "silent", "twin")
+    assert verdict.ok
+    assert verdict.base is None
+    assert "weights are close" in reason(verdict, "homologous").detail
+    assert [s.method for s in verdict.suggestions] == ["linear", "slerp"]
+
+
+def test_a_measured_delta_stands_for_a_claim(known):
+    assert not judge(known, "silent", base="base").ok
+    measure(known, known.find("silent"), known.find("base"), jobs=1)
+    verdict = judge(known, "silent", base="base")
+    assert verdict.ok
+    assert reason(verdict, "homologous").detail == "common base base (measured)"
+
+
+def test_a_refuted_claim_is_refused(known):
+    liar = known.find("liar")
+    assert liar == known.find("stranger"), "the same weights under two names"
+    assert judge(known, "liar", "chat").base is None or True
+    measure(known, liar, known.find("base"), jobs=1)
+    verdict = judge(known, "liar", "chat", base="base")
+    assert "the claim is refuted" in refusals(verdict)["delta"]
+    kinds = known.rows("select kind, child, parent from conflicts where kind = 'claim_refuted'")
+    assert [(r["kind"], r["parent"]) for r in kinds] == [("claim_refuted", "base")]
+
+
+def test_values_that_are_no_numbers_are_refused(known):
+    assert refusals(judge(known, "broken", "chat")) == {
+        "delta": "broken: 2 values are NaN or infinite"
+    }
+
+
+def test_adapters_are_refused(known):
+    refused = refusals(judge(known, "adapter", "chat"))
+    assert "adapters, not whole models" in refused["kind"]
+    assert "compatible" in refused
+
+
+def test_other_shapes_are_refused(known):
+    assert "wide" in refusals(judge(known, "wide", "chat"))["compatible"]
+
+
+def test_codes_are_refused(known):
+    assert "dequantise" in refusals(judge(known, "codes", "chat"))["dtype"]
+
+
+def test_a_larger_vocabulary_is_compatible_and_unmeasured_says_what_to_type(known):
+    verdict = judge(known, "bigger", "chat", base="base")
+    assert verdict.ok
+    assert reason(verdict, "compatible").ok
+    assert ("reg stats bigger", None) in [(r.detail[-16:], r.ok) for r in verdict.reasons]
+    assert [s.method for s in verdict.suggestions] == ["linear", "slerp"]
+
+
+def test_mixed_dtypes_are_said(known):
+    verdict = judge(known, "bigger", "chat")
+    assert reason(verdict, "dtype").detail == "mixed BF16, F32: the base's is kept"
+
+
+def test_siblings_of_a_base_that_nobody_has_shown_are_homologous(known):
+    verdict = judge(known, "son", "daughter")
+    assert verdict.ok
+    assert reason(verdict, "homologous").detail == "common base nobody/has-it (declared)"
+    assert reason(verdict, "licence").ok is None
+    assert "unknown for" in reason(verdict, "licence").detail
+
+
+def test_the_same_model_twice_is_asked_once(known):
+    id_ = known.find("chat")
+    assert mergeable(known, [id_, id_]).reasons == mergeable(known, [id_]).reasons
+
+
+def test_an_id_that_is_not_there_has_no_verdict(known):
+    for models, base in (([known.find("chat"), "f" * 64], None), ([known.find("chat")], "e" * 64)):
+        with pytest.raises(UnknownModel):
+            mergeable(known, models, base)
+
+
+def test_the_verdict_needs_no_weights(known, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert HIDDEN
+    assert judge(known, "chat", "math").ok
