@@ -2,7 +2,8 @@
 
 Copies need no search, they have one digest. A cast does: every tensor of the finer model, rounded to the coarser
 dtype, must give the coarser model's bytes. Only models of one signature and different dtypes are compared: first
-by a digest of the beginnings, middles and ends of their tensors, then whole.
+by a digest of the beginnings, middles and ends of their tensors, then whole. The edge runs from the finer model to the
+coarser one; whether the finer was made from the coarser, by filling up with zeros, no arithmetic can tell.
 """
 
 from collections import defaultdict

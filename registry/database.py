@@ -17,9 +17,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 import duckdb
-import numpy as np
 
-from registry.column import Column, as_array, unicode
+from registry.column import Column, as_array, as_mask, unicode
 from registry.errors import (
     CatalogDamaged,
     CatalogLocked,
@@ -239,12 +238,12 @@ def _insert_arrays(
     connection: duckdb.DuckDBPyConnection, head: str, columns: Sequence[tuple[str, Column]]
 ) -> int:
     """Insert columns of (type, values) through numpy arrays, with an array that says where one is NULL."""
-    arrays: dict[str, np.ndarray[Any, Any]] = {}
+    arrays: dict[str, Any] = {}
     parts = []
     for i, (kind, values) in enumerate(columns):
         arrays[f"v{i}"], part = as_array(kind, values, f"v{i}")
         if None in values:
-            arrays[f"k{i}"] = np.asarray([value is not None for value in values])
+            arrays[f"k{i}"] = as_mask(values)
             part = f"case when k{i} then {part} end"
         parts.append(part)
     # Without this DuckDB looks at every object for its type, 20 times as slow; all of ours are text.

@@ -62,12 +62,18 @@ class Result:
         write_parquet(file, self.columns, self.rows)
 
 
-def query(database: Database, sql: str, *, max_seconds: float = MAX_SECONDS) -> Result:
+def query(
+    database: Database,
+    sql: str,
+    *,
+    max_seconds: float = MAX_SECONDS,
+    max_values: int = MAX_VALUES,
+) -> Result:
     """Run one read-only statement of a user.
 
     Raises:
         SqlRefused: the statement would do more than read the catalog.
-        BadSql: DuckDB cannot parse, bind or finish it within memory and time.
+        BadSql: DuckDB cannot parse, bind or finish it within memory and time; the result is too large.
         CatalogMissing: there is no catalog.
     """
     with database.read(_SEAL) as reader:
@@ -79,7 +85,7 @@ def query(database: Database, sql: str, *, max_seconds: float = MAX_SECONDS) -> 
         try:
             cursor = connection.execute(sql)
             columns = tuple((str(c[0]), str(c[1])) for c in cursor.description or ())
-            return Result(columns, _fetched(cursor, len(columns)))
+            return Result(columns, _fetched(cursor, len(columns), max_values))
         except duckdb.PermissionException as error:
             message = f"refused: {_first_line(error)}"
             raise SqlRefused(message, hint=_WHAT_IS_ALLOWED) from error
@@ -97,13 +103,15 @@ def query(database: Database, sql: str, *, max_seconds: float = MAX_SECONDS) -> 
             timer.cancel()
 
 
-def _fetched(cursor: duckdb.DuckDBPyConnection, n_columns: int) -> list[tuple[Any, ...]]:
+def _fetched(
+    cursor: duckdb.DuckDBPyConnection, n_columns: int, max_values: int
+) -> list[tuple[Any, ...]]:
     """All rows, unless they would fill the memory."""
     rows: list[tuple[Any, ...]] = []
     while chunk := cursor.fetchmany(_ROWS_AT_ONCE):
         rows += chunk
-        if len(rows) * n_columns > MAX_VALUES:
-            message = f"the result has more than {MAX_VALUES:,} values"
+        if len(rows) * n_columns > max_values:
+            message = f"the result has more than {max_values:,} values"
             raise BadSql(message, hint="narrow it with WHERE or LIMIT")
     return rows
 

@@ -9,7 +9,8 @@ create or replace macro store.each(ids) as unnest(cast(cast(ids as json) as varc
 -- What models are called: at the first of their addresses, else by others, else the beginning of their id.
 create or replace view store.named as
 with placed as (
-    select model_id, min_by(name, uri) as name from store.address group by model_id
+    -- the place that was known first keeps the name
+    select model_id, min_by(name, {'s': seen_at, 'u': uri}) as name from store.address group by model_id
 ), claimed as (
     select resolved_id, min(object) as name from store.claim where resolved_id is not null group by resolved_id
 )

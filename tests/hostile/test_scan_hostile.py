@@ -175,9 +175,7 @@ def test_an_adapter_that_lost_its_config_is_no_model(tmp_path, catalog):
     (folder / "adapter_config.json").write_text("[" * 10_000)
     report = scan(catalog, [str(folder)])
     assert [p.error for p in report.problems] == ["BadDocument"]
-    assert catalog.rows("select kind from models where len(addresses) > 0") == [
-        {"kind": "adapter"}
-    ]
+    assert catalog.rows("select kind from models where len(addresses) > 0") == [{"kind": "adapter"}]
 
 
 FILES = (

@@ -333,9 +333,7 @@ def test_threads_of_one_process_take_turns(database):
         for _ in range(5):
             with Database(database.path).write() as transaction:
                 n = transaction.rows("select value from store.setting where key = 'n'")[0]["value"]
-                transaction.insert(
-                    "setting", {"key": ["n"], "value": [str(int(n) + 1)]}, "replace"
-                )
+                transaction.insert("setting", {"key": ["n"], "value": [str(int(n) + 1)]}, "replace")
             assert int(settings(Database(database.path))["n"]) > 0
 
     threads = [threading.Thread(target=count) for _ in range(3)]
@@ -426,7 +424,10 @@ def test_parquet_gives_back_values_and_types(tmp_path):
         write_parquet(tmp_path / "x.parquet", columns, [row, nothing])
         read = connection.execute(f"select * from '{tmp_path / 'x.parquet'}'")
         types = dict((str(c[0]), str(c[1])) for c in read.description)
-        assert read.fetchall() == [tuple(float(v) if c == "b" else v for v, c in _named(row, columns)), nothing]
+        assert read.fetchall() == [
+            tuple(float(v) if c == "b" else v for v, c in _named(row, columns)),
+            nothing,
+        ]
     changed = {"b": "DOUBLE", "u": "ENUM('a', 'b')"}
     assert types == dict(columns) | {"b": changed["b"]} | {"u": types["u"]}
     assert row[2] == Decimal("1.5")

@@ -136,7 +136,9 @@ def test_law_ancestors_and_descendants_are_what_walking_finds(pairs):
         expected = sorted(upward[i], key=lambda a: (upward[i][a], a))
         assert tree.ancestors(name) == [NAMES[a] for a in expected]
         below = above([(c, p) for p, c in pairs], i)
-        assert tree.descendants(name) == [NAMES[d] for d in sorted(below, key=lambda d: (below[d], d))]
+        assert tree.descendants(name) == [
+            NAMES[d] for d in sorted(below, key=lambda d: (below[d], d))
+        ]
         for other in tree.ancestors(name):
             assert name in tree.descendants(other)
 

@@ -18,6 +18,5 @@ def test_migrations_come_in_their_order():
     versions = [version for version, _ in resources.migrations()]
     assert versions == sorted(versions)
     assert all(
-        file.is_file() and int(file.name[:4]) == version
-        for version, file in resources.migrations()
+        file.is_file() and int(file.name[:4]) == version for version, file in resources.migrations()
     )

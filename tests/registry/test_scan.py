@@ -468,7 +468,13 @@ def test_scans_at_once_lose_nothing_and_agree_with_one(family, tmp_path, n):
         scan(alone, [str(tree)])
     scanners = [
         subprocess.Popen(
-            [sys.executable, "-c", SCANNER, str(together.path), *map(str, trees[i % 3 :] + trees[: i % 3])],
+            [
+                sys.executable,
+                "-c",
+                SCANNER,
+                str(together.path),
+                *map(str, trees[i % 3 :] + trees[: i % 3]),
+            ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from conftest import HIDDEN, moved, save_model, weights
+from conftest import moved, save_model, weights
 
 from engine.stats import measure
 from registry.catalog import Catalog
@@ -25,7 +25,7 @@ def known(family, tmp_path_factory, _empty_catalog):
     codes = {name: torch.zeros_like(t, dtype=torch.int8) for name, t in base.items()}
     wide = {name: torch.cat([t, t]) for name, t in weights(9).items()}
     for name, tensors in {
-        "liar": family.weights["stranger"],
+        "liar": {name: t.to(torch.bfloat16) for name, t in weights(21).items()},
         "broken": broken,
         "codes": codes,
         "wide": wide,
@@ -143,11 +143,10 @@ def test_a_measured_delta_stands_for_a_claim(known):
 
 
 def test_a_refuted_claim_is_refused(known):
-    liar = known.find("liar")
-    assert liar == known.find("stranger"), "the same weights under two names"
-    assert judge(known, "liar", "chat").base is None or True
-    measure(known, liar, known.find("base"), jobs=1)
-    verdict = judge(known, "liar", "chat", base="base")
+    assert judge(known, "liar", "chat").ok, "a claim is believed until it is measured"
+    measure(known, known.find("liar"), known.find("base"), jobs=1)
+    verdict = judge(known, "liar", "chat")
+    assert refusals(verdict).keys() == {"delta"}
     assert "the claim is refuted" in refusals(verdict)["delta"]
     kinds = known.rows("select kind, child, parent from conflicts where kind = 'claim_refuted'")
     assert [(r["kind"], r["parent"]) for r in kinds] == [("claim_refuted", "base")]
@@ -207,5 +206,4 @@ def test_an_id_that_is_not_there_has_no_verdict(known):
 
 def test_the_verdict_needs_no_weights(known, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    assert HIDDEN
     assert judge(known, "chat", "math").ok
