@@ -14,7 +14,6 @@ from typing import Any
 from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.text import Text as Styled
-from rich.tree import Tree as RichTree
 
 from cli.block import Block, Column, Csv, Facts, Kind, Line, Table, Text, Tree
 from cli.layout import GAP, fit
@@ -99,19 +98,15 @@ class Human(Output):
             self._out.print(Styled(name.ljust(width + GAP), "dim") + Styled(text), soft_wrap=True)
 
     def _tree(self, block: Tree) -> None:
-        """Print each tree as wide as the terminal."""
-        path: list[RichTree] = []
-        roots = []
-        for depth, name, detail in block.lines:
-            label = Styled(printable(name), no_wrap=True, overflow="ellipsis")
-            label.append(f"  {printable(detail)}" if detail else "", style="dim")
-            del path[depth:]
-            node = path[-1].add(label) if path else RichTree(label, guide_style="dim")
-            if not path:
-                roots.append(node)
-            path.append(node)
-        for root in roots:
-            self._out.print(root)
+        """Print each tree, lines cut to the terminal."""
+        for branch, (_, name, detail) in zip(
+            branches([d for d, _, _ in block.lines]), block.lines, strict=True
+        ):
+            line = Styled(branch, "dim")
+            line.append(printable(name), "default")
+            line.append(f"  {printable(detail)}" if detail else "", "dim")
+            line.truncate(self._out.width, overflow="ellipsis")
+            self._out.print(line, soft_wrap=True)
 
     def _table(self, block: Table) -> None:
         """Print rows below their titles, and say what was cut."""
@@ -174,6 +169,22 @@ def _number(value: float, kind: Kind) -> str:
             return f"{value:.1f} s"
         case _:
             return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def branches(depths: Sequence[int]) -> list[str]:
+    """What stands before each node of a tree given in order of reading: ``│   ├── ``.
+
+    Args:
+        depths: from 0; each at most one more than the one before.
+    """
+    found = []
+    later: list[bool] = []  # depth → a sibling of the ancestor at that depth still comes
+    for depth in reversed(depths):
+        later = later[: depth + 1] + [False] * (depth + 1 - len(later))
+        guides = "".join("│   " if more else "    " for more in later[1:depth])
+        found.append(guides + ("" if depth == 0 else "├── " if later[depth] else "└── "))
+        later[depth] = True
+    return found[::-1]
 
 
 def _scaled(value: float, base: int, units: Sequence[str]) -> str:

@@ -92,11 +92,12 @@ def plan(
     method = pinned.check(recipe)
     ids = [identify(catalog, part.model, progress=progress) for part in recipe.models]
     base = identify(catalog, recipe.base, progress=progress) if recipe.base else None
-    if base is None and method.space == "delta":
-        base = _common_base(catalog, recipe, ids)
-    asked = pinned.pin(recipe, base, ids)
-    if not allow_unrelated:
-        _refuse_strangers(catalog, asked, base)
+    with catalog.read():  # opening once for all questions is what takes the time
+        if base is None and method.space == "delta":
+            base = _common_base(catalog, recipe, ids)
+        asked = pinned.pin(recipe, base, ids)
+        if not allow_unrelated:
+            _refuse_strangers(catalog, asked, base)
     return _planned(catalog, asked)
 
 

@@ -20,6 +20,7 @@ from registry.errors import BadDocument, CorruptCheckpoint, PathEscapes, Unknown
 from registry.fingerprint import digest_model, digest_tensors, digest_text
 from registry.header import read_header
 from registry.progress import SILENT, Progress
+from registry.tensor_name import EMBEDDING, HEAD
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,8 @@ def verify(
         known = catalog.rows("select name, digest from store.tensor where model_id = ?", [expected])
         recorded = {row["name"]: row["digest"] for row in known if row["digest"]}
         if recorded:
-            differences += _with_digests(recorded, digests, checkpoint, "the catalog")
+            was, now = (_without_copies(d, tied=checkpoint.tied) for d in (recorded, digests))
+            differences += _with_digests(was, now, checkpoint, "the catalog")
         differences += _with_runs(catalog, expected, sidecar)
     unique = tuple(dict.fromkeys(differences))
     return Verification(not unique, root, model, len(digests), tuple(checked), unique)
@@ -153,6 +155,16 @@ def _sidecar(
         detail = "the shards say that a merge made them; a sidecar of that kind is not there"
         return None, [Difference("sidecar", name, detail)]
     return sidecar, []
+
+
+def _without_copies(digests: Mapping[str, str], *, tied: bool) -> dict[str, str]:
+    """Digests without those of heads that are copies: one model may be stored with and without them."""
+    embeddings = {digest for name, digest in digests.items() if EMBEDDING.search(name)}
+    return {
+        name: digest
+        for name, digest in digests.items()
+        if not (tied and HEAD.search(name) and digest in embeddings)
+    }
 
 
 def _with_digests(

@@ -40,8 +40,9 @@ Config = dict[str, str | bool | int | float | list[str]]
 WAIT_SECONDS = 30.0
 """How long we wait for another process to let the catalog go."""
 
-_CONFIG: Config = {"dynamic_or_filter_threshold": 1_000}
-"""A join with so many known values looks them up in an index; the default of 50 reads whole tables instead."""
+_CONFIG: Config = {"dynamic_or_filter_threshold": 1_000, "pandas_analyze_sample": 0}
+"""A join with so many known values looks them up in an index; the default of 50 reads whole tables instead.
+Of an array of objects DuckDB does not guess the type, 20 times as slow; all of ours are text."""
 
 _HELD = ("Could not set lock", "different configuration", "already attached")
 _OF_THE_FILE = (duckdb.IOException, duckdb.FatalException)
@@ -67,6 +68,12 @@ class Reader:
 class Transaction(Reader):
     """One open write transaction; made by `Database.write`."""
 
+    def __init__(
+        self, connection: duckdb.DuckDBPyConnection, types: dict[str, dict[str, str]]
+    ) -> None:
+        super().__init__(connection)
+        self._types = types
+
     def execute(self, sql: str, parameters: Sequence[Any] = ()) -> int:
         """Run one statement and return how many rows it changed."""
         result = self.connection.execute(sql, _bound(parameters)).fetchone()
@@ -87,14 +94,16 @@ class Transaction(Reader):
         """
         if not columns or not len(next(iter(columns.values()))):
             return 0
+        if table not in self._types:
+            none = self.connection.execute(f"select * from store.{table} limit 0").description or ()
+            self._types[table] = {str(column[0]): str(column[1]) for column in none}
+        types = self._types[table]
         names = ", ".join(f'"{name}"' for name in columns)
-        none = self.connection.execute(f"select {names} from store.{table} limit 0")
-        types = [str(column[1]) for column in none.description or ()]
         how = {"nothing": "or ignore ", "replace": "or replace ", "error": ""}[conflict]
         return _insert_arrays(
             self.connection,
             f"insert {how}into store.{table} ({names})",
-            list(zip(types, columns.values(), strict=True)),
+            [(types[name], values) for name, values in columns.items()],
         )
 
 
@@ -109,6 +118,7 @@ class Database:
         self.path = path
         self._wait_seconds = wait_seconds
         self._is_current = False
+        self._types: dict[str, dict[str, str]] = {}
 
     def rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[Row]:
         """The rows of one of our own read-only queries; as `read`."""
@@ -174,7 +184,7 @@ class Database:
             _migrate(connection, self.path)
             connection.begin()
             try:
-                yield Transaction(connection)
+                yield Transaction(connection, self._types)
                 connection.commit()
             except BaseException:
                 with contextlib.suppress(duckdb.Error):  # a commit that failed has ended it already
@@ -199,7 +209,7 @@ class Database:
                 if not is_held or time.monotonic() > deadline:
                     raise _translated(error, self.path) from error
             time.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - a pause, not a secret
-            pause = min(pause * 1.5, 0.1)
+            pause = min(pause * 1.5, 0.05)
 
 
 def write_parquet(
@@ -212,7 +222,7 @@ def write_parquet(
         columns: (name, DuckDB type) of each column.
         rows: tuples in the order of ``columns``.
     """
-    connection = duckdb.connect()
+    connection = duckdb.connect(config=dict(_CONFIG))
     try:
         definition = ", ".join(f'"{name.replace(chr(34), chr(34) * 2)}" {t}' for name, t in columns)
         connection.execute(f"create table result ({definition})")
@@ -246,8 +256,6 @@ def _insert_arrays(
             arrays[f"k{i}"] = as_mask(values)
             part = f"case when k{i} then {part} end"
         parts.append(part)
-    # Without this DuckDB looks at every object for its type, 20 times as slow; all of ours are text.
-    connection.execute("set pandas_analyze_sample = 0")
     connection.register("incoming", arrays)
     try:
         sql = f"{head} select {', '.join(parts)} from incoming"

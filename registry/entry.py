@@ -9,6 +9,7 @@ import os
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 from registry.catalog import DECISIVE, Columns, now
 from registry.checkpoint import Checkpoint, Problem, read_checkpoint
@@ -26,7 +27,6 @@ from registry.fingerprint import (
 from registry.names import CACHE
 from registry.progress import Progress
 from registry.records import references
-from registry.resolve import mark_unresolved
 from registry.scores import Score, read_scores, score_row
 from registry.sources import Found
 from registry.tensor_name import layer_of, module_of
@@ -134,10 +134,15 @@ def _refuse_change(found: Found) -> None:
 
 
 def store(transaction: Transaction, entries: Sequence[Entry]) -> None:
-    """Write entries; rows of a place that was read before are replaced."""
+    """Write entries; rows of a place that was read before are replaced. Claims wait to be resolved then."""
     if not entries:
         return
-    _delete(transaction, [e.found.uri for e in entries])
+    uris = [e.found.uri for e in entries]
+    since = transaction.rows(
+        "select uri, known_since from store.address where uri in (select store.each(?))", [uris]
+    )
+    first_seen = {row["uri"]: row["known_since"] for row in since}
+    _delete(transaction, uris)
     good = [(e.found, e.reading) for e in entries if e.reading]
     columns = Columns()
     columns.add_rows("model", (_model(reading) for _, reading in good))
@@ -150,14 +155,15 @@ def store(transaction: Transaction, entries: Sequence[Entry]) -> None:
     for row in known:
         del new[row["model_id"]]
     columns.add_rows("tensor", (row for reading in new.values() for row in _tensors(reading)))
-    columns.add_rows("address", (_address(found, reading) for found, reading in good))
+    columns.add_rows(
+        "address", (_address(found, reading, first_seen.get(found.uri)) for found, reading in good)
+    )
     columns.add_rows("file", (row for e in entries for row in _files(e.found)))
     columns.add_rows("claim", (row for found, reading in good for row in _claims(found, reading)))
     columns.add(score_row(r.model, score) for _, r in good for score in r.scores)
     columns.add_rows("problem", (row for e in entries for row in _problems(e)))
     columns.insert(transaction, "replace")
     _drop_unplaced_headers(transaction)
-    mark_unresolved(transaction)
 
 
 def forget(transaction: Transaction, uris: Sequence[str]) -> None:
@@ -166,7 +172,6 @@ def forget(transaction: Transaction, uris: Sequence[str]) -> None:
         return
     _delete(transaction, uris)
     _drop_unplaced_headers(transaction)
-    mark_unresolved(transaction)
 
 
 def _delete(transaction: Transaction, uris: Sequence[str]) -> None:
@@ -229,7 +234,7 @@ def _files(found: Found) -> Iterable[Row]:
         }  # fmt: skip
 
 
-def _address(found: Found, reading: Reading) -> Row:
+def _address(found: Found, reading: Reading, known_since: datetime | None) -> Row:
     """The row of a good place."""
     config = reading.checkpoint.config
     architectures = config.get("architectures")
@@ -244,7 +249,8 @@ def _address(found: Found, reading: Reading) -> Row:
         "architecture": None if first is None else str(first),
         "family": None if family is None else str(family), "tokenizer": reading.tokenizer,
         "license": next((c.object for c in reading.claims if c.predicate == "license"), None),
-        "config": json.dumps(shown, sort_keys=True), "seen_at": now(),
+        "config": json.dumps(shown, sort_keys=True), "known_since": known_since or now(),
+        "seen_at": now(),
     }  # fmt: skip
 
 

@@ -52,6 +52,7 @@ class Address(SQLModel, table=True):
     tokenizer: str | None
     license: str | None
     config: str
+    known_since: datetime
     seen_at: datetime
 
 

@@ -17,7 +17,7 @@ from registry.entry import Entry, forget, read_entry, store
 from registry.errors import CorruptCheckpoint
 from registry.names import CACHE, Address, parse
 from registry.progress import SILENT, Progress
-from registry.resolve import is_unresolved, resolve_claims
+from registry.resolve import is_unresolved, mark_unresolved, resolve_claims
 from registry.sources import Found, find
 
 _BATCH = 1024
@@ -117,6 +117,8 @@ def scan(
                 if is_last:
                     forget(transaction, gone)
                     resolve_claims(transaction)
+                else:
+                    mark_unresolved(transaction)
     n_new = sum(f.uri not in known for f in todo)
     return _report(catalog, found, n_new, len(todo) - n_new, len(gone))
 

@@ -58,6 +58,7 @@ create table store.address (
     tokenizer    varchar,
     license      varchar,
     config       varchar not null,
+    known_since  timestamptz not null,
     seen_at      timestamptz not null
 );
 comment on table store.address is 'Places where a model was found';
@@ -72,6 +73,7 @@ comment on column store.address.family is 'config model_type, for example llama'
 comment on column store.address.tokenizer is 'Hex digest of the tokenizer; null where there is none';
 comment on column store.address.license is 'Licence as its card says it; null where it says nothing';
 comment on column store.address.config is 'config.json or adapter_config.json as JSON text';
+comment on column store.address.known_since is 'When a model was first found there';
 comment on column store.address.seen_at is 'When it was last found changed';
 
 create table store.file (

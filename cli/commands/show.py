@@ -1,7 +1,6 @@
 """`reg show`: everything about one model."""
 
 import json
-from typing import Any
 
 import click
 
@@ -13,15 +12,15 @@ _FEW = 20
 """Rows of each table that people are shown unasked."""
 
 _QUERIES = {
-    "parents": "select parent as model_id, parent_name as model, relation, role, coefficient, status, confidence "
-    "from edges where child = ? order by role, parent_name, status",
-    "children": "select child as model_id, child_name as model, relation, role, coefficient, status, confidence "
-    "from edges where parent = ? order by child_name, status",
+    "edges": "select * from edges where child = ? or parent = ? "
+    "order by child = ? desc, child_name, parent_name, role, status",
     "deltas": "select * from delta_summary where child_id = ? order by base",
     "claims": "select * from claims where model_id = ? order by predicate, source, object",
     "scores": "select * from scores where model_id = ? order by task, metric, origin, source",
     "files": "select uri, path, format, size_bytes, modified_at from files where model_id = ? order by uri, path",
     "runs": "select * from runs where model_id = ? order by started_at",
+    "recipe": "select canonical from runs r join recipes p on p.digest = r.recipe "
+    "where model_id = ? and status = 'COMPLETE' order by started_at desc limit 1",
     "problems": "select p.* from problems p join files f on f.uri = p.uri where f.model_id = ? "
     "group by all order by all",
     "conflicts": "select * from conflicts where child_id = ? order by kind, parent",
@@ -30,8 +29,15 @@ _QUERIES = {
 }
 
 _COLUMNS = {
-    "parents": ("model", "relation", "role", "coefficient:number", "status", "confidence:number"),
-    "children": ("model", "relation", "role", "coefficient:number", "status", "confidence:number"),
+    "edges": (
+        "child_name",
+        "parent_name",
+        "relation",
+        "role",
+        "coefficient:number",
+        "status",
+        "confidence:number",
+    ),
     "deltas": (
         "base",
         "relative_l2:number",
@@ -73,28 +79,18 @@ def command(session: Session, model: str, all_tensors: bool) -> None:
       reg show chat --tensors
       reg show models/math --json
     """
-    catalog, id_ = session.catalog, session.model(model)
-    document = dict(catalog.rows("select * from models where id = ?", [id_])[0])
-    found: dict[str, list[dict[str, Any]]] = {
-        name: catalog.rows(sql, [id_]) for name, sql in _QUERIES.items()
-    }
-    edges = (
-        "select * from edges where child = ? or parent = ? order by child_name, parent_name, status"
+    id_ = session.model(model)
+    with session.catalog.read() as reader:
+        document = dict(reader.rows("select * from models where id = ?", [id_])[0])
+        document |= {
+            name: reader.rows(sql, [id_] * sql.count("?")) for name, sql in _QUERIES.items()
+        }
+    document["recipe"] = (
+        json.loads(document["recipe"][0]["canonical"]) if document["recipe"] else None
     )
-    document |= found | {"edges": catalog.rows(edges, [id_, id_]), "recipe": _recipe(session, id_)}
-    for tensor in found["tensors"]:
+    for tensor in document["tensors"]:
         tensor["shape"] = json.loads(tensor["shape"])
     session.out.answer(document, *_blocks(document, None if all_tensors else _FEW), ids=[id_])
-
-
-def _recipe(session: Session, model: str) -> Any:
-    """The canonical recipe of the last finished run that made ``model``; None for what we did not make."""
-    rows = session.catalog.rows(
-        "select canonical from runs r join recipes p on p.digest = r.recipe "
-        "where model_id = ? and status = 'COMPLETE' order by started_at desc limit 1",
-        [model],
-    )
-    return json.loads(rows[0]["canonical"]) if rows else None
 
 
 def _blocks(model: Row, n_tensors: int | None) -> list[Block]:

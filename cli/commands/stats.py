@@ -66,14 +66,9 @@ def command(
             homolog.stats(session.catalog, *pair, spectral=spectral, jobs=jobs, progress=progress)
     view, columns = ("layers", _LAYER_COLUMNS) if layers else ("delta_summary", _COLUMNS)
     order = ", layer nulls first, module" if layers else ""
-    rows = [
-        row
-        for pair in pairs
-        for row in session.catalog.rows(
-            f"select * from {view} where child_id = ? and base_id = ? order by child_id{order}",
-            pair,
-        )
-    ]
+    sql = f"select * from {view} where child_id = ? and base_id = ? order by child_id{order}"
+    with session.catalog.read() as reader:
+        rows = [row for pair in pairs for row in reader.rows(sql, pair)]
     table = Table(rows, columns, empty="no pairs to measure")
     session.out.answer(rows, table, ids=dict.fromkeys(child for child, _ in pairs))
 

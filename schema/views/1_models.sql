@@ -6,11 +6,12 @@
 -- The values of a JSON list of text: how a list of ids is given to a query.
 create or replace macro store.each(ids) as unnest(cast(cast(ids as json) as varchar[]));
 
--- What models are called: at the first of their addresses, else by others, else the beginning of their id.
+-- What models are called: at the address that was known first, else by others, else the beginning of their id.
+create or replace macro store.first_name(name, known_since, uri) as min_by(name, {'since': known_since, 'uri': uri});
+
 create or replace view store.named as
 with placed as (
-    -- the place that was known first keeps the name
-    select model_id, min_by(name, {'s': seen_at, 'u': uri}) as name from store.address group by model_id
+    select model_id, store.first_name(name, known_since, uri) as name from store.address group by model_id
 ), claimed as (
     select resolved_id, min(object) as name from store.claim where resolved_id is not null group by resolved_id
 )
@@ -20,12 +21,13 @@ left join placed p on p.model_id = m.id
 left join claimed c on c.resolved_id = m.id;
 comment on view store.named is 'What every model is called';
 comment on column store.named.id is 'Model';
-comment on column store.named.name is 'Its name at the first of its addresses, else what others call it, else the beginning of its id';
+comment on column store.named.name is 'Its name at the address known first, else what others call it, else the beginning of its id';
 
 -- The same and what else decides a merge, for a JSON list of ids; by indexes, so fast however many others there are.
 create or replace macro store.nodes(ids) as table
 with placed as (
-    select model_id, min_by(name, uri) as name, min_by(tokenizer, uri) as tokenizer, min_by(license, uri) as license
+    select model_id, store.first_name(name, known_since, uri) as name, min_by(tokenizer, uri) as tokenizer,
+           min_by(license, uri) as license
     from store.address where model_id in (select store.each(ids)) group by model_id
 ), claimed as (
     select resolved_id, min(object) as name from store.claim
@@ -73,7 +75,7 @@ left join descent d on d.child = m.id
 left join scored s on s.model_id = m.id;
 comment on view models is 'One row per model: distinct weights, wherever they lie';
 comment on column models.id is 'Hex digest that identifies the model';
-comment on column models.name is 'Name people use; the first where there are several';
+comment on column models.name is 'Name people use; of several, that of the address known first';
 comment on column models.names is 'All its names';
 comment on column models.family is 'config model_type, for example llama';
 comment on column models.architecture is 'First of config architectures';

@@ -39,6 +39,12 @@ def _refuse(constant: str) -> Any:
 
 
 @pytest.fixture(scope="session")
+def place_at() -> Callable[[Path], Place]:
+    """Make a place of a folder."""
+    return Place
+
+
+@pytest.fixture(scope="session")
 def make_place(family: Any, tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Place]:
     """Make a place with copies of base, chat and math below `models`, nothing scanned."""
 

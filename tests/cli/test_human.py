@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import pytest
 
 from cli.block import Column, Csv, Facts, Line, Table, Text, Tree
-from cli.human import MOST_ROWS, Human, cell
+from cli.human import MOST_ROWS, Human, branches, cell
 
 WIDE = Table(
     [
@@ -92,12 +92,25 @@ def test_nothing_is_taken_for_markup_and_nothing_escapes(capsys):
 
 
 def test_a_tree_may_be_deeper_than_the_stack_and_have_many_roots(capsys):
-    chain = [(depth, f"m{depth}", "finetune") for depth in range(1500)]
+    chain = [(depth, f"m{depth}", "finetune") for depth in range(1100)]
     Human().answer(None, Tree([*chain, (0, "alone", "")]))
     shown = capsys.readouterr().out.splitlines()
-    assert len(shown) == 1501
+    assert len(shown) == 1101
     assert shown[1].startswith("└── m1  finetune")
-    assert shown[-1].strip() == "alone"
+    assert shown[-1] == "alone"
+
+
+def test_branches_join_siblings_and_leave_no_loose_ends():
+    assert branches([0, 1, 2, 2, 1, 2, 0, 1]) == [
+        "", "├── ", "│   ├── ", "│   └── ", "└── ", "    └── ", "", "└── "
+    ]  # fmt: skip
+
+
+def test_a_tree_is_cut_to_the_terminal(monkeypatch, terminal):
+    monkeypatch.setattr(sys, "stdout", terminal)
+    monkeypatch.setenv("NO_COLOR", "1")
+    Human().answer(None, Tree([(0, "base", ""), (1, "x" * 100, "finetune")]))
+    assert "x…" in terminal.getvalue().splitlines()[1]
 
 
 def test_empty_tables_say_so_or_nothing(capsys):

@@ -63,6 +63,13 @@ def test_parents_without_digests_keep_their_heads(make_parent):
     assert family([header_only]).names == [HEAD, EMBED, "w"]
 
 
+def test_a_head_that_the_digests_lack_is_a_copy(make_parent):
+    parent = make_parent("a", state(head="copy"), config=TIED)
+    digests = {name: digest for name, digest in parent.digests.items() if name != HEAD}
+    scanned_without_head = type(parent)(parent.id, parent.name, parent.checkpoint, digests)
+    assert family([scanned_without_head]).names == [EMBED, "w"]
+
+
 def test_files_that_stayed_the_same_are_not_refused(make_parent):
     parent = make_parent("a", state(), shards=2)
     (parent.checkpoint.root / "README.md").write_text("new", encoding="utf-8")

@@ -4,6 +4,7 @@ import json
 import shutil
 
 import pytest
+from conftest import save_model
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -13,6 +14,7 @@ from engine.verify import verify
 from registry.catalog import Catalog
 from registry.errors import UnknownModel
 from registry.header import read_header
+from registry.scan import scan
 
 
 @pytest.fixture(scope="module")
@@ -263,6 +265,21 @@ def test_a_target_that_is_nowhere_is_named(shelf, nowhere, tmp_path):
         verify(nowhere, str(tmp_path / "gone"))
     with pytest.raises(UnknownModel):
         verify(shelf, "nothing")
+
+
+def test_a_tied_model_may_be_stored_with_and_without_its_head(catalog, family, tmp_path):
+    weights = {n: t for n, t in family.weights["chat"].items() if n != "lm_head.weight"}
+    copy = weights | {"lm_head.weight": weights["model.embed_tokens.weight"].clone()}
+    config = {"tie_word_embeddings": True}
+    folders = [
+        save_model(tmp_path / "less", weights, config=config),
+        save_model(tmp_path / "more", copy, config=config),
+    ]
+    for folder in folders:
+        scan(catalog, [str(folder)])
+    found = [verify(catalog, str(folder)) for folder in folders]
+    assert [v.differences for v in found] == [(), ()]
+    assert found[0].model == found[1].model
 
 
 def test_a_link_to_a_known_folder_is_that_folder(made, known, tmp_path):

@@ -34,21 +34,23 @@ VALUES = {
 }
 
 
-def through_the_database(kind, values):
-    array, sql = as_array(kind, values, "v")
+@pytest.fixture(scope="module")
+def connection():
     with duckdb.connect() as connection:
         connection.execute("set pandas_analyze_sample = 0")
         connection.execute("set timezone = 'UTC'")
-        connection.register("incoming", {"v": array})
-        return [row[0] for row in connection.execute(f"select {sql} from incoming").fetchall()]
+        yield connection
 
 
 @pytest.mark.parametrize("kind", VALUES)
-def test_values_come_out_as_they_went_in(kind):
+def test_values_come_out_as_they_went_in(connection, kind):
     @settings(max_examples=15)
     @given(st.lists(VALUES[kind], min_size=1, max_size=5))
     def law(values):
-        assert through_the_database(kind, values) == values
+        array, sql = as_array(kind, values, "v")
+        connection.register("incoming", {"v": array})
+        rows = connection.execute(f"select {sql} from incoming").fetchall()
+        assert [row[0] for row in rows] == values
 
     law()
 

@@ -7,14 +7,12 @@ import sys
 import textwrap
 import threading
 import time
-from datetime import UTC, datetime, timedelta
-from decimal import Decimal
 from pathlib import Path
 
 import duckdb
 import pytest
 
-from registry.database import Database, write_parquet
+from registry.database import Database
 from registry.errors import (
     CatalogDamaged,
     CatalogLocked,
@@ -89,9 +87,6 @@ def ended(process):
     process.stdout.close()
 
 
-# --- Versions
-
-
 def test_reading_before_the_first_write_says_how_to_begin(database):
     with pytest.raises(CatalogMissing) as caught:
         database.rows("select 1")
@@ -156,9 +151,6 @@ def test_views_are_made_again_when_their_text_changed(database):
     again = Database(database.path)
     assert again.rows("select * from models") == []
     assert settings(again) == {"a": "1"}
-
-
-# --- Damage
 
 
 def test_a_file_that_is_no_database_is_damaged_and_left_alone(database):
@@ -232,9 +224,6 @@ def test_a_full_disk_keeps_what_was_there(database):
     assert issubclass(NotEnoughDisk, RunFailed.__base__)
 
 
-# --- Transactions
-
-
 def test_an_error_inside_a_transaction_leaves_nothing(database):
     put(database, a="1")
 
@@ -296,9 +285,6 @@ def test_a_list_is_given_as_one_parameter(database):
     )
     assert [r["key"] for r in rows] == ["a", "c"]
     assert database.rows("select store.each(?) as x", [[]]) == []
-
-
-# --- Locks
 
 
 def test_a_lock_of_another_process_is_named_after_the_wait(database):
@@ -373,14 +359,15 @@ WRITER = """
 
 def test_a_reader_sees_whole_transactions_while_others_write(database):
     put(database, a="1")
-    writers = [python(WRITER, database.path, name, 12) for name in ("one", "two")]
+    writers = [python(WRITER, database.path, name, 8) for name in ("one", "two")]
     seen = []
     while any(writer.poll() is None for writer in writers):
         seen.append(len(settings(database)) - 1)
+        time.sleep(0.02)
     for writer in writers:
         writer.communicate()
         assert writer.returncode == 0
-    assert len(settings(database)) == 241
+    assert len(settings(database)) == 161
     assert all(n % 10 == 0 for n in seen)
     assert seen == sorted(seen)
 
@@ -388,7 +375,7 @@ def test_a_reader_sees_whole_transactions_while_others_write(database):
 def test_a_killed_writer_leaves_whole_transactions_and_loses_no_acknowledged_one(database):
     put(database, a="1")
     acknowledged = 0
-    for round_ in range(4):
+    for round_ in range(3):
         writer = python(WRITER, database.path, f"round {round_}", 10_000)
         for _ in range(3 + round_):
             assert writer.stdout.readline()
@@ -400,53 +387,3 @@ def test_a_killed_writer_leaves_whole_transactions_and_loses_no_acknowledged_one
         assert n % 10 == 0
         assert n // 10 - acknowledged in (0, 1)
         acknowledged = n // 10
-
-
-# --- Parquet
-
-VALUES = """
-    select 1::utinyint a, 170141183460469231731687303715884105727::hugeint b, 1.5::decimal(10, 3) c,
-    'x''y"z' d, [1, null, 3] e, ['it''s', 'a"b', null, '', 'None', 'null'] f,
-    {'k': 'v', 'n': null, 'l': [1.5, 'inf'::double]} g, map(['a', 'b'], [1, null]) h,
-    '\\x00\\xFF'::blob i, timestamp '2020-01-02 03:04:05.678901' j,
-    timestamptz '2020-01-02 03:04:05+00' k, date '2020-01-01' l, interval '26 hours' m,
-    '00000000-0000-0000-0000-000000000001'::uuid n, true o, 1.1::float p, 'inf'::double q,
-    time '01:02:03' r, [date '2020-01-01', null] s, [{'a': 1}, {'a': null}] t, 'b'::enum('a', 'b') u
-    """
-
-
-def test_parquet_gives_back_values_and_types(tmp_path):
-    with duckdb.connect() as connection:
-        cursor = connection.execute(VALUES)
-        columns = [(str(c[0]), str(c[1])) for c in cursor.description]
-        row = cursor.fetchone()
-        nothing = tuple(None for _ in row)
-        write_parquet(tmp_path / "x.parquet", columns, [row, nothing])
-        read = connection.execute(f"select * from '{tmp_path / 'x.parquet'}'")
-        types = dict((str(c[0]), str(c[1])) for c in read.description)
-        assert read.fetchall() == [
-            tuple(float(v) if c == "b" else v for v, c in _named(row, columns)),
-            nothing,
-        ]
-    changed = {"b": "DOUBLE", "u": "ENUM('a', 'b')"}
-    assert types == dict(columns) | {"b": changed["b"]} | {"u": types["u"]}
-    assert row[2] == Decimal("1.5")
-    assert row[10] == datetime(2020, 1, 2, 3, 4, 5, tzinfo=UTC)
-    assert row[12] == timedelta(hours=26)
-
-
-def _named(row, columns):
-    return zip(row, (name for name, _ in columns), strict=True)
-
-
-def test_parquet_of_no_rows_keeps_the_columns(tmp_path):
-    write_parquet(tmp_path / "x.parquet", [('odd "name"', "BIGINT"), ("t", "VARCHAR")], [])
-    with duckdb.connect() as connection:
-        read = connection.execute(f"select * from '{tmp_path / 'x.parquet'}'")
-        assert [str(c[0]) for c in read.description] == ['odd "name"', "t"]
-        assert read.fetchall() == []
-
-
-def test_parquet_into_a_folder_that_is_not_there_is_named(tmp_path):
-    with pytest.raises(RunFailed, match=r"no/x\.parquet cannot be written"):
-        write_parquet(tmp_path / "no" / "x.parquet", [("a", "BIGINT")], [(1,)])

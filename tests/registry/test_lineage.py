@@ -199,7 +199,7 @@ def stored(tmp_path_factory, _empty_catalog):
             if i % 5 != 4:
                 transaction.execute(
                     "insert into store.address values (?, ?, ?, 'local', 'folder', ?, null, null, "
-                    "null, null, '{}', now())",
+                    "null, null, '{}', now(), now())",
                     [f"/m/{i}", f"/m/{i}", id_, f"m{i}"],
                 )
         for child, parent in sorted(edges):

@@ -1,9 +1,7 @@
 """Scanning: what is found is known, what is unchanged costs nothing, what is gone is gone."""
 
-import json
 import os
 import shutil
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -12,10 +10,10 @@ import numpy as np
 import pytest
 from conftest import save_model
 from safetensors.numpy import save_file
+from scanned import content, orphans, statuses, tiny, with_card
 
 from registry.catalog import Catalog
 from registry.errors import BadAddress, CorruptCheckpoint, UnknownModel
-from registry.records import references
 from registry.resolve import mark_unresolved
 from registry.scan import ensure, scan
 
@@ -43,51 +41,6 @@ def opened_weights(work):
     finally:
         _is_watching = False
     return list(_opened)
-
-
-def tiny(folder, value, **config):
-    """A checkpoint of two tensors; ``value`` decides its weights."""
-    folder.mkdir(parents=True, exist_ok=True)
-    weights = np.full((4, 4), value, np.float32)
-    save_file({"layers.0.w": weights, "norm": weights[0]}, folder / "model.safetensors")
-    (folder / "config.json").write_text(json.dumps({"model_type": "tiny", **config}))
-    return folder
-
-
-def with_card(folder, text):
-    (folder / "README.md").write_text(f"---\n{text}\n---\n")
-    return folder
-
-
-def statuses(catalog):
-    return {r["name"]: r["status"] for r in catalog.rows("select name, status from models")}
-
-
-def content(catalog):
-    """All rows of a catalog, without the times at which they were written."""
-    times = ("created_at", "seen_at", "applied_at", "measured_at")
-    tables = catalog.rows(
-        "select table_name as t from duckdb_tables() where schema_name = 'store' order by 1"
-    )
-    return {
-        r["t"]: sorted(
-            repr([(k, v) for k, v in row.items() if k not in times])
-            for row in catalog.rows(f"select * from store.{r['t']}")
-        )
-        for r in tables
-    }
-
-
-def orphans(catalog):
-    """Rows that refer to a model which is not there."""
-    return [
-        (table, column, row["id"])
-        for table, column in references("model")
-        for row in catalog.rows(
-            f"select {column} as id from store.{table} where {column} is not null "
-            f"and {column} not in (select id from store.model)"
-        )
-    ]
 
 
 # --- What is found
@@ -128,6 +81,22 @@ def test_one_model_at_two_addresses_has_two_names(family, catalog):
     assert model["names"] == ["base", "sharded"]
     assert model["addresses"] == [str(family.base), str(family.sharded)]
     assert catalog.find("base") == catalog.find("sharded")
+
+
+def test_a_copy_does_not_take_the_name_even_when_the_first_place_changes(tmp_path, catalog):
+    first = tiny(tmp_path / "tree" / "z", 1.0)
+    scan(catalog, [str(tmp_path / "tree")])
+    shutil.copytree(first, tmp_path / "tree" / "a")
+    scan(catalog, [str(tmp_path / "tree")])
+    id_ = catalog.find("z")
+    assert catalog.rows("select name from models") == [{"name": "z"}]
+    with_card(first, "license: mit")
+    assert scan(catalog, [str(tmp_path / "tree")]).updated == 1
+    assert catalog.rows("select name, names from models") == [{"name": "z", "names": ["a", "z"]}]
+    assert catalog.name(id_) == "z"
+    shutil.rmtree(first)
+    scan(catalog, [str(tmp_path / "tree")])
+    assert catalog.name(id_) == "a"
 
 
 def test_copies_with_one_card_and_its_scores_are_one_model_with_one_score(tmp_path, catalog):
@@ -354,73 +323,6 @@ def test_headers_only_reads_no_tensor_byte(tmp_path, catalog):
 # --- The cache of the Hub
 
 
-@pytest.fixture
-def hub(tmp_path, monkeypatch):
-    """A cache with two snapshots of one repository and one of another."""
-    cache = tmp_path / "hub"
-    for name, commit, value in (("org--base", "a" * 40, 1.0), ("org--base", "b" * 40, 2.0),
-                                ("org--chat", "c" * 40, 3.0)):  # fmt: skip
-        repository = cache / f"models--{name}"
-        made = tiny(tmp_path / "made" / commit[:4], value)
-        if name == "org--chat":
-            with_card(made, "base_model: org/base")
-        snapshot = repository / "snapshots" / commit
-        snapshot.mkdir(parents=True)
-        (repository / "blobs").mkdir(exist_ok=True)
-        for file in made.iterdir():
-            blob = repository / "blobs" / f"{commit[:4]}-{file.name}"
-            file.rename(blob)
-            (snapshot / file.name).symlink_to(Path("../../blobs") / blob.name)
-    (cache / "models--org--base" / "refs").mkdir()
-    (cache / "models--org--base" / "refs" / "main").write_text("b" * 40)
-    monkeypatch.setenv("HF_HUB_CACHE", str(cache))
-    return cache
-
-
-def test_the_cache_is_scanned_by_name(hub, catalog):
-    report = scan(catalog, ["hf-cache:"])
-    assert (report.scanned, report.problems) == (3, ())
-    rows = catalog.rows("select uri, source, name from store.address order by uri")
-    assert [(r["uri"], r["source"], r["name"]) for r in rows] == [
-        (f"hf-cache:org/base@{'a' * 40}", "hf-cache", "org/base"),
-        (f"hf-cache:org/base@{'b' * 40}", "hf-cache", "org/base"),
-        (f"hf-cache:org/chat@{'c' * 40}", "hf-cache", "org/chat"),
-    ]
-    assert scan(catalog, ["hf-cache:"]).unchanged == 3
-
-
-def test_one_revision_of_the_cache_is_scanned(hub, catalog):
-    assert scan(catalog, ["hf-cache:org/base@main"]).scanned == 1
-    assert scan(catalog, ["hf-cache:org/base"]).unchanged == 1
-    assert catalog.find(f"hf-cache:org/base@{'b' * 40}") == catalog.find(
-        str(hub / "models--org--base" / "snapshots" / ("b" * 40))
-    )
-
-
-def test_the_cache_is_found_through_hf_home(hub, catalog, monkeypatch):
-    monkeypatch.delenv("HF_HUB_CACHE")
-    monkeypatch.setenv("HF_HOME", str(hub.parent))
-    assert scan(catalog, ["hf-cache:"]).new == 3
-
-
-def test_a_snapshot_that_left_the_cache_is_gone(hub, catalog):
-    scan(catalog, ["hf-cache:"])
-    shutil.rmtree(hub / "models--org--base" / "snapshots" / ("a" * 40))
-    assert scan(catalog, ["hf-cache:org/chat"]).gone == 0
-    assert scan(catalog, ["hf-cache:org/base@main"]).gone == 0
-    assert scan(catalog, ["hf-cache:org/base"]).gone == 1
-    shutil.rmtree(hub / "models--org--chat")
-    assert scan(catalog, ["hf-cache:"]).gone == 1
-
-
-def test_another_cache_takes_nothing_away(hub, catalog, tmp_path, monkeypatch):
-    scan(catalog, ["hf-cache:"])
-    (tmp_path / "other").mkdir()
-    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "other"))
-    report = scan(catalog, ["hf-cache:"])
-    assert (report.scanned, report.gone) == (0, 0)
-
-
 # --- Interrupted, and at the same time
 
 
@@ -434,64 +336,6 @@ def test_claims_left_by_an_interrupted_scan_are_resolved_by_the_next(family, cat
         mark_unresolved(transaction)
     assert scan(catalog, [str(family.root)]).unchanged == 8
     assert content(catalog) == whole
-
-
-def test_a_catalog_that_was_lost_is_made_again_by_scanning(family, tmp_path):
-    catalogs = [Catalog(tmp_path / f"{i}.duckdb") for i in range(2)]
-    scan(catalogs[0], [str(family.root)])
-    for folder in sorted(family.root.iterdir(), reverse=True):
-        scan(catalogs[1], [str(folder)])
-    assert content(catalogs[0]) == content(catalogs[1])
-
-
-SCANNER = """
-import sys
-from pathlib import Path
-from registry.catalog import Catalog
-from registry.scan import scan
-print("ready", flush=True)
-sys.stdin.readline()
-catalog = Catalog(Path(sys.argv[1]))
-for tree in sys.argv[2:]:
-    scan(catalog, [tree], jobs=1)
-"""
-
-
-@pytest.mark.parametrize("n", [2, 4])
-def test_scans_at_once_lose_nothing_and_agree_with_one(family, tmp_path, n):
-    trees = [tmp_path / "tree" / name for name in ("a", "b", "c")]
-    for i, tree in enumerate(trees):
-        for k in range(5):
-            with_card(tiny(tree / f"m{k}", float(10 * i + k)), f"base_model: m{(k + 1) % 5}")
-    alone, together = Catalog(tmp_path / "one.duckdb"), Catalog(tmp_path / "many.duckdb")
-    for tree in trees:
-        scan(alone, [str(tree)])
-    scanners = [
-        subprocess.Popen(
-            [
-                sys.executable,
-                "-c",
-                SCANNER,
-                str(together.path),
-                *map(str, trees[i % 3 :] + trees[: i % 3]),
-            ],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-        )
-        for i in range(n)
-    ]
-    for scanner in scanners:
-        assert scanner.stdout.readline() == "ready\n"
-    for scanner in scanners:
-        scanner.stdin.write("go\n")
-        scanner.stdin.flush()
-    for scanner in scanners:
-        scanner.communicate(timeout=100)
-        assert scanner.returncode == 0
-    assert content(together) == content(alone)
-    assert orphans(together) == []
 
 
 # --- Ensure
@@ -514,10 +358,6 @@ def test_a_name_in_the_catalog_wins_over_a_folder_of_that_name(tmp_path, catalog
     assert ensure(catalog, "./m") != known
 
 
-def test_a_cached_repository_is_scanned_when_it_is_named(hub, catalog):
-    assert ensure(catalog, "hf-cache:org/chat") == catalog.find("org/chat")
-
-
 def test_what_cannot_be_used_says_why(tmp_path, catalog):
     (tmp_path / "empty").mkdir()
     with pytest.raises(CorruptCheckpoint, match="holds no safetensors file"):
@@ -528,30 +368,6 @@ def test_what_cannot_be_used_says_why(tmp_path, catalog):
 
 
 # --- Size
-
-
-@pytest.mark.slow
-def test_ten_thousand_checkpoints(tmp_path, catalog):
-    for i in range(10_000):
-        folder = tmp_path / f"{i // 100}" / f"m{i}"
-        folder.mkdir(parents=True)
-        header = b'{"w":{"dtype":"F32","shape":[4],"data_offsets":[0,16]}}       '
-        weights = np.full(4, i, np.float32).tobytes()
-        content_ = len(header).to_bytes(8, "little") + header + weights
-        (folder / "model.safetensors").write_bytes(content_)
-        (folder / "config.json").write_text('{"_name_or_path": "org/base"}')
-    started = time.monotonic()
-    first = scan(catalog, [str(tmp_path)])
-    first_seconds = time.monotonic() - started
-    assert (first.new, first.problems) == (10_000, ())
-    before = catalog.path.stat().st_mtime_ns
-    started = time.monotonic()
-    second = scan(catalog, [str(tmp_path)])
-    second_seconds = time.monotonic() - started
-    assert second.unchanged == 10_000
-    assert catalog.path.stat().st_mtime_ns == before
-    assert second_seconds < 5
-    assert first_seconds < 33, "fewer than 300 checkpoints a second"
 
 
 def test_the_family_of_the_tests_is_saved_as_told(tmp_path, catalog, family):

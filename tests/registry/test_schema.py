@@ -26,7 +26,7 @@ def test_every_file_of_the_schema_is_used():
     files = {f.relative_to(schema_folder()).as_posix() for f in schema_folder().rglob("*.sql")}
     used = {file.name for _, file in migrations()}
     assert {f for f in files if not f.startswith("views/")} == used
-    assert not [f for f in schema_folder().rglob("*.py")]
+    assert not list(schema_folder().rglob("*.py"))
 
 
 def test_the_views_are_the_promised_ones(catalog):

@@ -118,7 +118,7 @@ select error('boom')
 
 @pytest.mark.parametrize("sql", REFUSED)
 def test_a_statement_that_does_more_than_read_is_refused(catalog, sql):
-    with pytest.raises(SqlRefused, match="^refused: ") as caught:
+    with pytest.raises(SqlRefused, match=r"^refused: ") as caught:
         query(catalog.database, sql)
     assert "one SELECT" in caught.value.hint
 

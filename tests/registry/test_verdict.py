@@ -1,5 +1,7 @@
 """Mergeable or not, and why."""
 
+import functools
+
 import pytest
 import torch
 from conftest import moved, save_model, weights
@@ -39,13 +41,18 @@ def known(family, tmp_path_factory, _empty_catalog):
         save_model(tree / name, tensors, card="base_model: nobody/has-it")
     scan(catalog, [str(family.root), str(tree)])
     for child in ("chat", "math", "cpt", "broken", "twin"):
-        measure(catalog, catalog.find(child), catalog.find("base"), jobs=1)
+        measure(catalog, id_of(catalog, child), id_of(catalog, "base"), jobs=1)
     return catalog
 
 
+@functools.cache
+def id_of(catalog, name):
+    return catalog.find(name)
+
+
 def judge(catalog, *names, base=None):
-    ids = [catalog.find(name) for name in names]
-    return mergeable(catalog, ids, catalog.find(base) if base else None)
+    ids = [id_of(catalog, name) for name in names]
+    return mergeable(catalog, ids, id_of(catalog, base) if base else None)
 
 
 def refusals(verdict):
@@ -61,7 +68,7 @@ def reason(verdict, check):
 def test_two_fine_tunes_of_one_base_are_mergeable(known):
     verdict = judge(known, "chat", "math")
     assert verdict.ok
-    assert verdict.base == known.find("base")
+    assert verdict.base == id_of(known, "base")
     assert [r.check for r in verdict.reasons] == [
         "kind", "compatible", "tokenizer", "homologous", "delta", "delta", "dtype", "licence",
     ]  # fmt: skip
@@ -89,7 +96,7 @@ def test_one_fine_tune_and_its_base_are_mergeable(known):
     verdict = judge(known, "chat", base="base")
     assert verdict.ok
     assert verdict.suggestions[0].parameters == {"lambda": 1.0}
-    assert judge(known, "chat", "base").base == known.find("base")
+    assert judge(known, "chat", "base").base == id_of(known, "base")
 
 
 def test_a_model_far_from_the_others_calls_for_widen(known):
@@ -119,14 +126,14 @@ def test_strangers_are_refused_also_when_a_base_is_given(known):
 
 
 def test_measured_strangers_are_refused_by_their_weights(known):
-    measure(known, known.find("stranger"), known.find("chat"), jobs=1)
+    measure(known, id_of(known, "stranger"), id_of(known, "chat"), jobs=1)
     refused = refusals(judge(known, "chat", "stranger"))
     assert "point apart: cosine" in refused["homologous"]
 
 
 def test_close_weights_need_no_declared_base(known):
     assert not judge(known, "silent", "twin").ok
-    measure(known, known.find("silent"), known.find("twin"), jobs=1)
+    measure(known, id_of(known, "silent"), id_of(known, "twin"), jobs=1)
     verdict = judge(known, "silent", "twin")
     assert verdict.ok
     assert verdict.base is None
@@ -136,7 +143,7 @@ def test_close_weights_need_no_declared_base(known):
 
 def test_a_measured_delta_stands_for_a_claim(known):
     assert not judge(known, "silent", base="base").ok
-    measure(known, known.find("silent"), known.find("base"), jobs=1)
+    measure(known, id_of(known, "silent"), id_of(known, "base"), jobs=1)
     verdict = judge(known, "silent", base="base")
     assert verdict.ok
     assert reason(verdict, "homologous").detail == "common base base (measured)"
@@ -144,7 +151,7 @@ def test_a_measured_delta_stands_for_a_claim(known):
 
 def test_a_refuted_claim_is_refused(known):
     assert judge(known, "liar", "chat").ok, "a claim is believed until it is measured"
-    measure(known, known.find("liar"), known.find("base"), jobs=1)
+    measure(known, id_of(known, "liar"), id_of(known, "base"), jobs=1)
     verdict = judge(known, "liar", "chat")
     assert refusals(verdict).keys() == {"delta"}
     assert "the claim is refuted" in refusals(verdict)["delta"]
@@ -194,12 +201,15 @@ def test_siblings_of_a_base_that_nobody_has_shown_are_homologous(known):
 
 
 def test_the_same_model_twice_is_asked_once(known):
-    id_ = known.find("chat")
+    id_ = id_of(known, "chat")
     assert mergeable(known, [id_, id_]).reasons == mergeable(known, [id_]).reasons
 
 
 def test_an_id_that_is_not_there_has_no_verdict(known):
-    for models, base in (([known.find("chat"), "f" * 64], None), ([known.find("chat")], "e" * 64)):
+    for models, base in (
+        ([id_of(known, "chat"), "f" * 64], None),
+        ([id_of(known, "chat")], "e" * 64),
+    ):
         with pytest.raises(UnknownModel):
             mergeable(known, models, base)
 

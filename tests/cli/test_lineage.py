@@ -1,0 +1,59 @@
+"""`reg lineage`."""
+
+from xml.etree import ElementTree as ET
+
+import pytest
+
+
+def test_people_see_a_tree(known):
+    out = known.run("lineage").stdout
+    assert out.splitlines()[0] == "base"
+    assert "├── chat  finetune, declared" in out
+    assert "merged  merge 0.6, recorded + declared" in out
+    assert out.count("… (see above)") == 2
+
+
+def test_programs_see_nodes_and_edges(known):
+    graph = known.json("lineage")
+    assert {m["name"] for m in graph["models"]} == {"base", "chat", "math", "merged"}
+    assert {"child", "parent", "relation", "status", "coefficient", "confidence"} <= graph["edges"][
+        0
+    ].keys()
+    assert known.run("lineage", "--format", "json").stdout == known.run("lineage", "--json").stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "names"),
+    [
+        (("chat",), {"base", "chat", "merged"}), (("chat", "--ancestors"), {"base", "chat"}),
+        (("chat", "--descendants"), {"chat", "merged"}), (("merged", "--ancestors"), {"base", "chat", "math", "merged"}),
+    ],
+)  # fmt: skip
+def test_a_model_shows_its_relatives(known, words, names):
+    graph = known.json("lineage", *words)
+    assert {m["name"] for m in graph["models"]} == names
+    assert set(known.run("lineage", *words, "-q").stdout.split()) == {
+        m["id"] for m in graph["models"]
+    }
+
+
+def test_other_formats_are_whole(known):
+    assert known.run("lineage", "--format", "dot").stdout.startswith("digraph")
+    assert known.run("lineage", "--format", "mermaid").stdout.startswith("flowchart")
+    assert ET.fromstring(known.run("lineage", "--format", "graphml").stdout).tag.endswith("graphml")  # noqa: S314
+
+
+def test_contradictions_are_told(place):
+    card = place.folder / "models" / "chat" / "README.md"
+    card.write_text("---\nbase_model: base\nlicense: mit\n---\n")
+    place.run("scan", "models")
+    result = place.run("lineage")
+    assert (
+        "note: chat: the parent is under apache-2.0, the child says mit (license_dropped)"
+        in result.stderr
+    )
+    assert [c["kind"] for c in place.json("lineage")["conflicts"]] == ["license_dropped"]
+
+
+def test_a_direction_needs_a_model(known):
+    known.run("lineage", "--ancestors", code=2)

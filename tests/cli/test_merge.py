@@ -1,0 +1,127 @@
+"""`reg merge`, and a recipe as options."""
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+RECIPE = """
+merge_method: task_arithmetic
+base_model: base
+models:
+  - model: chat
+    parameters: {weight: 0.6}
+  - model: math
+parameters: {lambda: 0.5}
+"""
+
+
+def test_merge_says_what_it_made(place):
+    place.run("scan", "models")
+    made = place.json("merge", "--method", "linear", "chat", "math", "-o", "out/merged")
+    assert {"model", "run", "digest", "seconds", "read_bytes", "write_bytes"} <= made.keys()
+    assert made["model"] == "merged"
+    assert made["folder"] == str(place.folder / "out" / "merged")
+    assert place.json("show", "merged")["id"] == made["digest"]
+
+
+def test_models_need_not_be_scanned_first(place):
+    words = ("merge", "--method", "ties", "--base", "models/base", "models/chat", "models/math")
+    digest = place.run(*words, "-o", "merged", "-q").stdout.strip()
+    assert place.run("verify", "merged", "-q").stdout.strip() == digest
+
+
+def test_a_recipe_file_and_options_that_say_the_same_make_the_same_bytes(place):
+    place.run("scan", "models")
+    (place.folder / "recipe.yaml").write_text(RECIPE)
+    words = (
+        "merge",
+        "--method",
+        "task_arithmetic",
+        "--weight",
+        "chat=0.6",
+        "--set",
+        "lambda=0.5",
+        "chat",
+        "math",
+    )
+    first = place.run("merge", "recipe.yaml", "-o", "a", "-q").stdout
+    assert place.run(*words, "-o", "b", "--jobs", "1", "--memory", "1MB", "-q").stdout == first
+
+
+def test_options_reach_the_merge(place):
+    place.run("scan", "models")
+    words = (
+        "merge",
+        "--method",
+        "dare_linear",
+        "--seed",
+        "3",
+        "--dtype",
+        "float32",
+        "--shard-size",
+        "3KiB",
+    )
+    place.run(*words, "--set", "rescale=false", "chat", "math", "-o", "merged")
+    shards = sorted((place.folder / "merged").glob("*.safetensors"))
+    assert len(shards) > 1
+    assert {t.dtype for t in load_file(shards[0]).values()} == {torch.float32}
+    recipe = place.json("show", "merged")["recipe"]
+    assert recipe["seed"] == 3
+    assert recipe["parameters"]["rescale"] is False
+
+
+def test_nothing_is_overwritten_and_a_refusal_leaves_nothing(place):
+    place.run("scan", "models")
+    assert (
+        "not empty"
+        in place.run("merge", "--method", "linear", "chat", "-o", "models", code=1).stderr
+    )
+    bad = place.run(
+        "merge", "--method", "slerp", "--set", "t=2", "chat", "math", "-o", "new", code=1
+    )
+    assert "[0, 1]" in bad.stderr
+    assert not (place.folder / "new").exists()
+
+
+def test_strangers_are_refused_unless_allowed(place, family):
+    words = ("merge", "--method", "linear", "models/chat", str(family.stranger), "-o", "merged")
+    assert "--allow-unrelated" in place.run(*words, code=1).stderr
+    place.run(*words, "--allow-unrelated")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("chat", "math"), "give a RECIPE"),
+        (("a.yaml", "b.yaml"), "give a RECIPE"),
+        (("recipe.yaml", "--base", "base", "--weight", "chat=1"), "--base, --weight: a recipe file says this itself"),
+        (("--method", "linear", "chat", "--weight", "chat"), "is not NAME=VALUE"),
+        (("--method", "linear", "chat", "--weight", "=1"), "is not NAME=VALUE"),
+        (("--method", "linear", "chat", "--weight", "chat=much"), "'much' is not a number"),
+        (("--method", "linear", "chat", "--weight", "math=1"), "must be one of the models"),
+        (("--method", "linear", "chat", "chat", "--weight", "chat=1"), "only once"),
+        (("--method", "linear", "chat", "--weight", "chat=1", "--weight", "chat=2"), "only once"),
+        (("--method", "linear", "chat", "--memory", "lots"), "512MiB"),
+    ],
+)  # fmt: skip
+def test_wrong_usage_says_what_is_right(known, words, said):
+    result = known.run("merge", *words, "-o", "never", code=2)
+    assert said in " ".join(result.stderr.split())
+
+
+@pytest.mark.parametrize(
+    ("words", "error"),
+    [
+        (("nowhere.yaml",), "BadDocument"),
+        (("--method", "ties", "--set", "densty=0.5", "chat", "math"), "BadRecipe"),
+        (("--method", "tise", "chat", "math"), "UnknownMethod"),
+        (("--method", "ties", "--set", "density=yes", "chat", "math"), "BadParameter"),
+        (("--method", "linear", "--weight", "chat=nan", "chat", "math"), "BadParameter"),
+        (("--method", "linear", "--dtype", "int8", "chat", "math"), "BadRecipe"),
+        (("--method", "linear", "chat", "mth"), "UnknownModel"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_merged_is_named(known, words, error):
+    result = known.run("merge", *words, "-o", "never", "--json", code=1)
+    assert f'"error": "{error}"' in result.stderr
+    assert not (known.folder / "never").exists()

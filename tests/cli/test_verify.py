@@ -1,0 +1,55 @@
+"""`reg verify` and `reg reproduce`."""
+
+import json
+
+
+def test_what_was_merged_verifies(known):
+    found = known.json("verify", "merged")
+    assert found["ok"] is True
+    assert found["differences"] == []
+    assert set(found["checked"]) == {"file format", "sidecar", "metadata", "catalog"}
+    assert found["digest"] == known.json("show", "merged")["id"]
+    assert "19 tensors agree" in known.run("verify", "merged").stdout
+
+
+def test_one_flipped_byte_is_found_and_named(place):
+    place.run("scan", "models")
+    file = place.folder / "models" / "chat" / "model.safetensors"
+    data = bytearray(file.read_bytes())
+    data[-1] ^= 1
+    file.write_bytes(data)
+    found = place.json("verify", "models/chat", code=3)
+    assert found["ok"] is False
+    assert [d["what"] for d in found["differences"]] == ["tensor"]
+    said = place.run("verify", "models/chat", code=3).stdout
+    assert "1 differences" in said
+    assert found["differences"][0]["where"] in said
+
+
+def test_the_recorded_recipe_gives_the_same_bytes(place):
+    place.run("scan", "models")
+    digest = place.run(
+        "merge", "--method", "dare_ties", "chat", "math", "-o", "merged", "-q"
+    ).stdout.strip()
+    made = place.json("reproduce", "merged", "-o", "again")
+    assert made["ok"] is True
+    assert made["digest"] == made["expected"] == digest
+    assert place.run("reproduce", "merged", "-o", "third", "-q").stdout.strip() == digest
+
+
+def test_other_bytes_are_a_no(place):
+    place.run("scan", "models")
+    place.run("merge", "--method", "linear", "chat", "math", "-o", "merged")
+    sidecar = place.folder / "merged" / "homolog.json"
+    noted = json.loads(sidecar.read_text())
+    noted["recipe"]["parameters"]["weight"] = [0.9, 0.1]
+    sidecar.write_text(json.dumps(noted))
+    (place.folder / ".reg" / "catalog.duckdb").unlink()
+    place.run("scan", "models", "merged")
+    made = place.json("reproduce", "merged", "-o", "again", code=3)
+    assert made["ok"] is False
+    assert made["digest"] != made["expected"]
+
+
+def test_a_model_without_a_recipe_cannot_be_reproduced(known):
+    assert "no recipe" in known.run("reproduce", "chat", "-o", "never", code=1).stderr

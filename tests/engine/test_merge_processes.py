@@ -1,0 +1,77 @@
+"""Merges of other processes: killed in the middle, or racing for one folder."""
+
+import signal
+import subprocess
+import sys
+
+from engine.merge import merge
+from engine.verify import verify
+from registry.scan import scan
+
+
+def runs(catalog):
+    return catalog.rows("select * from store.run order by started_at, id")
+
+
+SCRIPT = """
+import os, signal, sys
+from pathlib import Path
+from engine.merge import merge
+from engine.recipe import Part, Recipe
+from registry.catalog import Catalog
+from registry.errors import RegError
+
+class Progress:
+    def start(self, what, total_bytes): self.what = what
+    def advance(self, n_bytes):
+        if self.what == "merge" and {kill}:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+recipe = Recipe("ties", (Part("chat"), Part("math")))
+if not {kill}:
+    print("ready", flush=True)
+    sys.stdin.readline()
+try:
+    print(merge(Catalog(Path(sys.argv[1])), recipe, Path(sys.argv[2]), progress=Progress()).model)
+except RegError as error:
+    print(error.kind)
+"""
+
+
+def started(catalog, output, *, kill):
+    script = SCRIPT.format(kill=kill)
+    command = [sys.executable, "-c", script, str(catalog.path), str(output)]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+def test_a_killed_run_leaves_a_hidden_folder_that_stands_in_nobodys_way(shelf, recipe_of, tmp_path):
+    models = tmp_path / "models"
+    models.mkdir()
+    with started(shelf, models / "out", kill=True) as process:
+        process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    (left,) = models.iterdir()
+    assert left.name.startswith(".out.")
+    assert left.name.endswith(".partial")
+    (row,) = runs(shelf)
+    assert row["status"] == "STARTED"
+    assert not scan(shelf, [str(models)]).models
+    merged = merge(shelf, recipe_of("ties", "chat", "math"), models / "out")
+    assert verify(shelf, str(merged.folder)).ok
+    assert sorted(row["status"] for row in runs(shelf)) == ["COMPLETE", "STARTED"]
+
+
+def test_of_two_merges_into_one_folder_one_wins(shelf, tmp_path):
+    with (
+        started(shelf, tmp_path / "out", kill=False) as one,
+        started(shelf, tmp_path / "out", kill=False) as two,
+    ):
+        for process in (one, two):
+            assert process.stdout.readline() == "ready\n"
+        for process in (one, two):
+            process.stdin.write("\n")
+            process.stdin.flush()
+        said = sorted(process.communicate()[0].strip() for process in (one, two))
+    assert said[1] == "OutputExists"
+    assert verify(shelf, str(tmp_path / "out")).model == said[0]
+    assert [p.name for p in tmp_path.iterdir() if "out" in p.name] == ["out"]

@@ -1,0 +1,41 @@
+"""Runs stay within the memory that was promised, in processes of their own."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from engine.methods import all_methods
+
+METHODS = all_methods()
+MEASURE = Path(__file__).with_name("peak.py")
+
+
+def measured(*arguments):
+    """Peak memory in a process of its own: (name of the case → (peak, promised) in bytes)."""
+    done = subprocess.run(
+        [sys.executable, str(MEASURE), *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_memory_stays_near_the_budget_however_large_the_models(tmp_path):
+    found = measured("element", tmp_path)
+    assert found.keys() == {name for name, m in METHODS.items() if m.scope == "element"}
+    for name, (peak, budget) in found.items():
+        assert budget == 64 << 20
+        assert peak < budget + (32 << 20), name
+
+
+def test_methods_on_whole_tensors_need_what_the_plan_says(tmp_path):
+    found = measured("tensor", tmp_path)
+    assert {name.split()[0] for name in found} == {
+        n for n, m in METHODS.items() if m.scope == "tensor"
+    }
+    for name, (peak, promised) in found.items():
+        assert peak < promised + (16 << 20), name
+        assert peak > promised / 3 or "," not in name.replace(",)", ")"), name  # of matrices

@@ -1,0 +1,53 @@
+"""Small checkpoints for the tests of scanning, and what a catalog holds of them afterwards."""
+
+import json
+
+import numpy as np
+from safetensors.numpy import save_file
+
+from registry.records import references
+
+
+def tiny(folder, value, **config):
+    """A checkpoint of two tensors; ``value`` decides its weights."""
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = np.full((4, 4), value, np.float32)
+    save_file({"layers.0.w": weights, "norm": weights[0]}, folder / "model.safetensors")
+    (folder / "config.json").write_text(json.dumps({"model_type": "tiny", **config}))
+    return folder
+
+
+def with_card(folder, text):
+    (folder / "README.md").write_text(f"---\n{text}\n---\n")
+    return folder
+
+
+def statuses(catalog):
+    return {r["name"]: r["status"] for r in catalog.rows("select name, status from models")}
+
+
+def content(catalog):
+    """All rows of a catalog, without the times at which they were written."""
+    times = ("created_at", "seen_at", "known_since", "applied_at", "measured_at")
+    tables = catalog.rows(
+        "select table_name as t from duckdb_tables() where schema_name = 'store' order by 1"
+    )
+    return {
+        r["t"]: sorted(
+            repr([(k, v) for k, v in row.items() if k not in times])
+            for row in catalog.rows(f"select * from store.{r['t']}")
+        )
+        for r in tables
+    }
+
+
+def orphans(catalog):
+    """Rows that refer to a model which is not there."""
+    return [
+        (table, column, row["id"])
+        for table, column in references("model")
+        for row in catalog.rows(
+            f"select {column} as id from store.{table} where {column} is not null "
+            f"and {column} not in (select id from store.model)"
+        )
+    ]
