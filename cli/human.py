@@ -51,14 +51,13 @@ class Human(Output):
     def tell(self, what: str, text: str) -> None:
         """Write one message to stderr, its kind in colour."""
         sys.stdout.flush()
-        message = Styled(f"{what}: ", style=_TOLD[what])
-        message.append(lines(text), style="default")
+        message = Styled.assemble((f"{what}: ", _TOLD[what]), lines(text))
         _console(sys.stderr, terminal=sys.stderr.isatty()).print(message, soft_wrap=True)
 
     def _say(self, text: str, style: str = "") -> None:
         """Print one line, whatever its length."""
         if style:
-            self._out.print(Styled(text, style=style), soft_wrap=True)
+            self._out.print(Styled(text, style), soft_wrap=True)
         else:
             print(text, file=self._out.file)  # rich takes a hundred times as long
 
@@ -95,16 +94,15 @@ class Human(Output):
         known = [(name, text) for name, text in shown if text]
         width = max((len(name) for name, _ in known), default=0)
         for name, text in known:
-            self._out.print(Styled(name.ljust(width + GAP), "dim") + Styled(text), soft_wrap=True)
+            self._out.print(Styled.assemble((name.ljust(width + GAP), "dim"), text), soft_wrap=True)
 
     def _tree(self, block: Tree) -> None:
         """Print each tree, lines cut to the terminal."""
         for branch, (_, name, detail) in zip(
             branches([d for d, _, _ in block.lines]), block.lines, strict=True
         ):
-            line = Styled(branch, "dim")
-            line.append(printable(name), "default")
-            line.append(f"  {printable(detail)}" if detail else "", "dim")
+            said = f"  {printable(detail)}" if detail else ""
+            line = Styled.assemble((branch, "dim"), printable(name), (said, "dim"))
             line.truncate(self._out.width, overflow="ellipsis")
             self._out.print(line, soft_wrap=True)
 

@@ -25,7 +25,7 @@ from engine.writer import SHARD_BYTES
 from registry.catalog import ID_DIGITS, Catalog, Columns, now
 from registry.checkpoint import read_checkpoint
 from registry.database import Reader
-from registry.errors import CatalogError, NotHomologous, RegError, UnknownModel
+from registry.errors import BadAddress, CatalogError, NotHomologous, RegError, UnknownModel
 from registry.fingerprint import digest_model, digest_tensors, digest_text
 from registry.lineage import Lineage
 from registry.progress import SILENT, Progress
@@ -172,11 +172,15 @@ def _planned(catalog: Catalog, asked: PinnedRecipe) -> Plan:
 def _common_base(catalog: Catalog, recipe: Recipe, ids: list[str]) -> str:
     """The base of task vectors that the recipe does not name."""
     models = list(dict.fromkeys(ids))
-    base = Lineage.load(catalog, models).common_base(models)
+    lineage = Lineage.load(catalog, models)
+    base = lineage.common_base(models)
+    names = ", ".join(part.model for part in recipe.models)
     if base is None:
-        names = ", ".join(part.model for part in recipe.models)
         message = f"no common base of {names} is known"
         raise NotHomologous(message, hint="give --base MODEL, or base_model: in the recipe")
+    if lineage.nodes[base].status == "latent":
+        message = f"the common base of {names} is {lineage.nodes[base].name}, whose files nobody has shown"
+        raise BadAddress(message, hint="reg scan its folder, or give --base MODEL")
     return base
 
 

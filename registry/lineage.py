@@ -121,9 +121,9 @@ class Lineage:
         None where there is none. Of several equally near ones the first by (name, id) is taken.
         """
         strict = [set(self.ancestors(m)) for m in models]
-        shared = set.intersection(*strict) - set(models)
-        if not shared:
-            shared = set.intersection(*(s | {m} for s, m in zip(strict, models, strict=True)))
+        shared = set.intersection(*strict) or set.intersection(
+            *(above | {model} for above, model in zip(strict, models, strict=True))
+        )
         reversed_graph = self._graph.reverse(copy=False)
         near = [nx.single_source_shortest_path_length(reversed_graph, m) for m in models]
         order = {id_: i for i, id_ in enumerate(self.nodes)}

@@ -61,8 +61,8 @@ def test_a_terminal_gets_what_fits_and_is_told_what_was_cut(monkeypatch, termina
 
 def test_a_terminal_gets_colours_unless_told_otherwise(monkeypatch, terminal):
     monkeypatch.setattr(sys, "stdout", terminal)
-    Human().answer(None, Line("no", "bad"))
-    assert terminal.getvalue().startswith("\x1b[31m")
+    Human().answer(None, Line("no", "bad"), Facts((("base", "chat", "text"),)))
+    assert terminal.getvalue() == "\x1b[31mno\x1b[0m\n\x1b[2mbase  \x1b[0mchat\n"
     terminal.truncate(0)
     monkeypatch.setenv("NO_COLOR", "1")
     Human().answer(None, Line("no", "bad"))

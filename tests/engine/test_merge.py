@@ -17,6 +17,7 @@ from engine.stats import measure
 from engine.verify import verify
 from registry.catalog import Catalog
 from registry.errors import (
+    BadAddress,
     BadParameter,
     BadRecipe,
     CatalogLocked,
@@ -181,6 +182,12 @@ def test_task_vectors_of_strangers_have_no_base(shelf, recipe_of):
     with pytest.raises(NotHomologous, match="no common base of chat, stranger is known") as caught:
         plan(shelf, recipe_of("ties", "chat", "stranger"))
     assert "--base" in caught.value.hint
+
+
+def test_a_base_that_is_only_talked_of_is_named(catalog, family, recipe_of):
+    with pytest.raises(BadAddress, match="is base, whose files nobody has shown") as caught:
+        plan(catalog, recipe_of("ties", family.chat, family.cpt))
+    assert "reg scan" in caught.value.hint
 
 
 @pytest.mark.parametrize("method", ["linear", "ties"])

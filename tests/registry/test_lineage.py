@@ -151,8 +151,7 @@ def test_law_ancestors_and_descendants_are_what_walking_finds(pairs):
 def test_law_the_common_base_is_shared_and_none_is_nearer(pairs, models):
     found = made(pairs).common_base([NAMES[m] for m in models])
     upward = [above(pairs, m) for m in models]
-    outside = [set(u) - set(models) for u in upward]
-    shared = set.intersection(*outside)
+    shared = set.intersection(*map(set, upward))
     if not shared:
         shared = set.intersection(*({m, *u} for m, u in zip(models, upward, strict=True)))
     distance = {

@@ -121,6 +121,8 @@ EDGES = {
     "a child of zeros": of([1.0, 2.0], [0.0, 0.0]),
     "the opposite": of([1.0, 2.0], [-1.0, -2.0]),
     "a constant": of([1.0, 2.0, 3.0], [1.5, 2.5, 3.5]),
+    "almost a constant": of([0.0] * 4, [0.99, 1.01, 1.0, 0.98]),
+    "closer to a constant than can be told": of([0.0] * 3, [1.0001, 0.9999, 1.0]),
     "one element": of([2.0], [3.0]),
     "only nonsense": of([float("nan"), 1.0], [1.0, float("inf")]),
     "some nonsense": of([float("nan"), 1.0, 2.0], [1.0, 1.5, 1.0]),
