@@ -8,26 +8,61 @@ The first argument receives the models, in the recipe's order:
     ``deltas``  (space "delta"):  each model's task vector, θ_i - θ_base.
 Keyword-only arguments named in `CONTEXT` are filled in by the engine; all others are the user's parameters,
 annotated with one of the aliases below, which carry range and grain (one per model, or one for the merge).
+
+A method that must know something of the whole model first, such as a threshold, has a survey: a function that
+looks at every tensor, as often as it likes, and returns what the method then gets as ``whole`` for each tensor.
 """
 
 import inspect
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal, Protocol, TypeVar, get_args, get_origin, get_type_hints
 
 import torch
 
+from engine.draws import Draws
 from registry.errors import BadParameter
 
 Space = Literal["weight", "delta"]
-Scope = Literal["element", "tensor"]
+Scope = Literal["element", "tensor", "model"]
 
 Tensors = Sequence[torch.Tensor]
 """n tensors of one shape, float32, in the recipe's order."""
 
-CONTEXT = ("base", "tensor", "draws")
+CONTEXT = ("base", "tensor", "draws", "whole", "statistics")
 """Keyword-only arguments the engine fills in: the base's tensor (float32, the shape of each model's), the
-tensor's name (str), and the random numbers of this slice (`engine.draws.Draws`)."""
+tensor's name (str), the random numbers of this slice (`engine.draws.Draws`), what the method's survey returned
+(None where there was no survey), and the models' stored statistics of this tensor, such as Fisher information: one
+float32 tensor per model, or None where the models have none of this tensor."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One tensor as a survey sees it.
+
+    Attributes:
+        tensor: its name.
+        models: as the method gets them: weights or task vectors, (n, *shape) float32.
+        base: the base's tensor, (*shape) float32, where there is one.
+        draws: random numbers of this tensor.
+        statistics: as in `CONTEXT`.
+    """
+
+    tensor: str
+    models: Tensors
+    base: torch.Tensor | None
+    draws: Draws
+    statistics: Tensors | None = None
+
+
+T = TypeVar("T")
+
+
+class Look(Protocol):
+    """A look at every tensor of a merge: calls a pure function on each, in parallel."""
+
+    def __call__(self, measure: Callable[[Seen], T], /) -> Iterator[tuple[str, T]]:
+        """Yield each tensor's name and what ``measure`` returned for it, in order of the names."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +107,12 @@ Scale = Annotated[float, Range(-_LARGE, _LARGE)]
 Positive = Annotated[float, Range(0.0, _LARGE)]
 """A number of at least 0."""
 
+Fraction = Annotated[float, Range(0.0, 1.0)]
+"""A number in [0, 1]."""
+
+Count = Annotated[int, Range(0, _LARGE)]
+"""A whole number of at least 0."""
+
 
 @dataclass(frozen=True)
 class Parameter:
@@ -80,7 +121,7 @@ class Parameter:
     Attributes:
         name: as in recipes (a trailing underscore of the Python name is dropped: ``lambda_`` is ``lambda``).
         default: None when the user must give it.
-        kind: "number", "flag" or "choice".
+        kind: "number", "count" (a whole number), "flag" or "choice".
         range: of numbers; None otherwise.
         choices: of choices; empty otherwise.
         per_model: each model may have its own value.
@@ -88,7 +129,7 @@ class Parameter:
 
     name: str
     default: float | bool | str | None
-    kind: Literal["number", "flag", "choice"]
+    kind: Literal["number", "count", "flag", "choice"]
     range: Range | None
     choices: tuple[str, ...]
     per_model: bool
@@ -101,8 +142,8 @@ class Parameter:
     @property
     def allowed(self) -> str:
         """The right values, in words."""
-        if self.kind == "number":
-            return f"a number in {self.range}"
+        if self.kind in {"number", "count"}:
+            return f"a {'whole ' if self.kind == 'count' else ''}number in {self.range}"
         return "true or false" if self.kind == "flag" else "one of " + ", ".join(self.choices)
 
     def check(self, value: object) -> float | bool | str:
@@ -120,8 +161,9 @@ class Parameter:
             and not isinstance(value, bool)
             and self.range
             and value in self.range
+            and (self.kind == "number" or value == int(value))
         ):
-            return float(value)
+            return float(value) if self.kind == "number" else int(value)
         message = f"parameter {self.name} is {value!r}; it must be {self.allowed}"
         raise BadParameter(message, hint="reg methods NAME lists the parameters of a method")
 
@@ -134,9 +176,15 @@ class Method:
         name: the function's and the file's.
         space: "delta": receives task vectors and returns one, the engine adds the base; "weight": receives and
             returns weights.
-        scope: "element": any slice of the flat tensor gives that slice of the result; "tensor": needs it whole.
+        scope: "element": any slice of the flat tensor gives that slice of the result; "tensor": needs it whole;
+            "model": needs it whole, and a survey of all tensors first.
         paper: arXiv id or another short reference.
         n_models: least and most number of models, without the base.
+        makes: "merge", or "edit" for a method that changes one model's task vector.
+        compat: name of another tool → the parameters with which the method does what that tool does.
+        whole_when: parameters with which a method of scope "element" needs tensors whole: name → values.
+        survey: ``survey(look, **parameters)``, where the method has one; it takes those of the method's parameters
+            that it names, for all tensors alike. A method whose parameter ``scope`` is "tensor" is not surveyed.
         parameters: the user's, in the order of the signature.
         context: the names of `CONTEXT` that the function asks for.
         summary: first sentence of its docstring.
@@ -151,6 +199,24 @@ class Method:
     context: tuple[str, ...]
     summary: str
     function: Callable[..., torch.Tensor]
+    makes: Literal["merge", "edit"] = "merge"
+    compat: Mapping[str, Mapping[str, float | bool | str]] = field(default_factory=dict)
+    whole_when: Mapping[str, tuple[float | bool | str, ...]] = field(default_factory=dict)
+    survey: Callable[..., Any] | None = None
+
+    def scope_with(self, values: Mapping[str, Any]) -> Scope:
+        """The scope with these parameters."""
+        if self.scope == "model" and values.get("scope") == "tensor":
+            return "tensor"
+        if any(values.get(name) in those for name, those in self.whole_when.items()):
+            return "tensor"
+        return self.scope
+
+    @property
+    def surveyed(self) -> tuple[str, ...]:
+        """Names of the parameters that the survey takes."""
+        taken = inspect.signature(self.survey).parameters if self.survey else ()
+        return tuple(p.name for p in self.parameters if p.keyword in taken)
 
     def parameter(self, name: str) -> Parameter | None:
         """The parameter of this name, if there is one."""
@@ -164,9 +230,17 @@ F = TypeVar("F", bound=Callable[..., torch.Tensor])
 
 
 def merge_method(
-    *, space: Space, scope: Scope, paper: str, n_models: tuple[int, int] = (1, MANY)
+    *,
+    space: Space,
+    scope: Scope,
+    paper: str,
+    n_models: tuple[int, int] = (1, MANY),
+    makes: Literal["merge", "edit"] = "merge",
+    compat: Mapping[str, Mapping[str, float | bool | str]] | None = None,
+    whole_when: Mapping[str, tuple[float | bool | str, ...]] | None = None,
+    survey: Callable[..., Any] | None = None,
 ) -> Callable[[F], F]:
-    """Declare a merge method; the function stays the plain function it is."""
+    """Declare a merge method, see `Method`; the function stays the plain function it is."""
 
     def declare(function: F) -> F:
         function.declared = Method(  # type: ignore[attr-defined]
@@ -179,6 +253,10 @@ def merge_method(
             context=tuple(n for n in inspect.signature(function).parameters if n in CONTEXT),
             summary=inspect.getdoc(function).split("\n", 1)[0],  # type: ignore[union-attr]
             function=function,
+            makes=makes,
+            compat=compat or {},
+            whole_when=whole_when or {},
+            survey=survey,
         )
         return function
 
@@ -214,10 +292,19 @@ def _parameters(function: Callable[..., Any]) -> list[Parameter]:
             Parameter(
                 name=name.rstrip("_"),
                 default=default,
-                kind="choice" if choices else "flag" if hint is bool else "number",
+                kind=_kind(hint, choices),
                 range=next((m for m in marks if isinstance(m, Range)), None),
                 choices=choices,
                 per_model=PER_MODEL in marks,
             )
         )
     return found
+
+
+def _kind(hint: Any, choices: tuple[str, ...]) -> Literal["number", "count", "flag", "choice"]:
+    """The kind of a parameter with this type."""
+    if choices:
+        return "choice"
+    if hint is bool:
+        return "flag"
+    return "count" if get_origin(hint) is Annotated and get_args(hint)[0] is int else "number"

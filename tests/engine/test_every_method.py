@@ -1,21 +1,28 @@
-"""Laws that every merge method obeys, found by its file and called by what it declares."""
+"""Laws that every merge method obeys, found by its file and called by what it declares.
+
+Each method has a twin in `tests/reference/`, NumPy in float64 written from the paper. It takes the models' arrays
+(weights or task vectors), the method's parameters by their names in the engine, and what the engine adds: ``base``,
+``tensor``, ``uniforms`` (one array of draws per model) and ``statistics``; a method that surveys the model takes the
+one tensor for the whole. A law that a method does not obey is in the twin's ``EXEMPT``, with the reason.
+"""
+
+from importlib import import_module
 
 import numpy as np
 import pytest
-import reference
 import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from engine.draws import Draws
+from engine.method import Seen
 from engine.methods import all_methods
 from registry.errors import BadParameter
 
 METHODS = all_methods()
 
-NOT_SYMMETRIC = {"slerp": "t = 0 is the first model", "passthrough": "there is only one model"}
-ADDS_UP = {"widen": "columns that are important in n models are added n times"}
-COMPARES = {"widen": "the order of nearly equal numbers decides"}
+TWINS = {name: import_module(f"reference.{name}") for name in METHODS}
+LAWS = {"alone", "coarse", "copies", "finite", "order", "unbiased"}
 
 SHAPES = [(), (0,), (1,), (7,), (40,), (2, 4), (3, 0), (0, 3), (1, 5), (5, 1), (9, 8), (4, 3, 2)]
 NAMES = ["model.layers.0.mlp.up_proj.weight", "model.embed_tokens.weight", "lm_head.weight"]
@@ -24,14 +31,18 @@ NUMBERS = (-2.0, -0.5, 0.0, 0.25, 0.5, 1.0, 2.0, 3.0)
 few = settings(deadline=None, max_examples=15)
 
 
-def methods_that(fits):
-    """Run a test with each method that fits."""
-    found = [method for method in METHODS.values() if fits(method)]
+def exempt(method, law):
+    """Tell whether a method says, with a reason, that it does not obey a law."""
+    return bool(getattr(TWINS[method.name], "EXEMPT", {}).get(law))
+
+
+def methods_that(fits, law=""):
+    """Run a test with each method that fits and obeys the law."""
+    found = [m for m in METHODS.values() if fits(m) and not exempt(m, law)]
     return pytest.mark.parametrize("method", found, ids=[method.name for method in found])
 
 
 every_method = methods_that(lambda _: True)
-random_methods = methods_that(lambda method: "draws" in method.context)
 
 
 def numbers(shape, seed, *, coarse):
@@ -45,7 +56,7 @@ def numbers(shape, seed, *, coarse):
 @st.composite
 def families(draw, method, *, at_least=1):
     """A base and as many models (or task vectors) as the method takes, some entries of which cancel."""
-    coarse = draw(st.booleans()) and method.name not in COMPARES
+    coarse = draw(st.booleans()) and not exempt(method, "coarse")
     shape, seed = draw(st.sampled_from(SHAPES)), draw(st.integers(0, 2**32))
     low, high = method.n_models
     n = draw(st.integers(max(low, at_least), max(at_least, min(high, 4))))
@@ -61,8 +72,9 @@ def choices(draw, method, n, numbers=NUMBERS):
     """A value for each of the method's parameters."""
     values = {}
     for each in method.parameters:
-        if each.kind == "number":
-            right = st.sampled_from([x for x in numbers if x in each.range])
+        if each.kind in {"number", "count"}:
+            fit = [x for x in numbers if x in each.range and (each.kind == "number" or x == int(x))]
+            right = st.sampled_from([int(x) for x in fit] if each.kind == "count" else fit)
             one_each = each.per_model and draw(st.booleans())
             values[each.keyword] = draw(
                 st.lists(right, min_size=n, max_size=n) if one_each else right
@@ -76,15 +88,24 @@ def choices(draw, method, n, numbers=NUMBERS):
     return values
 
 
+def statistics_of(models):
+    """Something like Fisher information: positive, of each model's shape."""
+    return [model.square().add_(0.5) for model in models]
+
+
 def call(method, models, base, *, draws=None, tensor=NAMES[0], **parameters):
     draws = draws or Draws(0, tensor, tuple("abcdefgh"))
-    context = {"base": base, "tensor": tensor, "draws": draws}
-    known = {p.keyword for p in method.parameters}
-    return method.function(
-        models,
-        **{name: context[name] for name in method.context},
-        **{name: value for name, value in parameters.items() if name in known},
-    )
+    statistics = statistics_of(models)
+    known = {p.keyword: parameters[p.keyword] for p in method.parameters if p.keyword in parameters}
+    whole = None
+    if method.scope_with({p.name: p.default for p in method.parameters} | known) == "model":
+        seen = Seen(tensor, models, base, draws, statistics)
+        surveyed = {name: value for name, value in known.items() if name in method.surveyed}
+        whole = method.survey(lambda measure: iter([(tensor, measure(seen))]), **surveyed)
+    context = {
+        "base": base, "tensor": tensor, "draws": draws, "whole": whole, "statistics": statistics,
+    }  # fmt: skip
+    return method.function(models, **{name: context[name] for name in method.context}, **known)
 
 
 def same_bytes(x, y):
@@ -104,9 +125,10 @@ def test_method_agrees_with_the_paper_in_float64(method, data):
         "base": base.double().numpy(),
         "tensor": tensor,
         "draws": [draws.uniform(i, base.shape).double().numpy() for i in range(len(models))],
+        "statistics": [s.double().numpy() for s in statistics_of(models)],
     }
-    added = {"uniforms" if k == "draws" else k: context[k] for k in method.context}
-    expected = getattr(reference, method.name)(
+    added = {"uniforms" if k == "draws" else k: context[k] for k in method.context if k != "whole"}
+    expected = getattr(TWINS[method.name], method.name)(
         [m.double().numpy() for m in models], **added, **parameters
     )
     assert expected.shape == tuple(result.shape)
@@ -128,7 +150,7 @@ def test_inputs_stay_as_they_were_and_the_result_is_new(method, data):
     assert all(same_bytes(x, y) for x, y in zip(before, (base, *models), strict=True))
 
 
-@every_method
+@methods_that(lambda _: True, "finite")
 @few
 @given(data=st.data())
 def test_finite_models_give_a_finite_result(method, data):
@@ -142,7 +164,7 @@ def test_finite_models_give_a_finite_result(method, data):
     assert call(method, wild[1:], wild[0], **parameters).isfinite().all()
 
 
-@every_method
+@methods_that(lambda _: True, "alone")
 @few
 @given(data=st.data())
 def test_one_model_alone_is_given_back(method, data):
@@ -154,7 +176,7 @@ def test_one_model_alone_is_given_back(method, data):
         torch.testing.assert_close(call(method, twice, base, density=1.0), models[0])
 
 
-@methods_that(lambda method: method.name not in ADDS_UP)
+@methods_that(lambda _: True, "copies")
 @few
 @given(data=st.data())
 def test_copies_of_one_model_give_that_model(method, data):
@@ -164,7 +186,7 @@ def test_copies_of_one_model_give_that_model(method, data):
     torch.testing.assert_close(merged, models[0])
 
 
-@random_methods
+@methods_that(lambda method: "draws" in method.context, "unbiased")
 def test_random_methods_give_the_model_in_the_mean(method):
     model, base = numbers((50_000,), 0, coarse=False), torch.zeros(50_000)
     merged = call(method, [model], base, density=0.25)
@@ -185,7 +207,7 @@ def test_lambda_zero_gives_the_base(method, data):
     assert torch.equal(base + delta, base)
 
 
-@methods_that(lambda method: method.name not in NOT_SYMMETRIC)
+@methods_that(lambda _: True, "order")
 @few
 @given(data=st.data())
 def test_order_of_models_does_not_matter(method, data):
@@ -216,7 +238,10 @@ def test_a_slice_of_the_models_gives_that_slice_of_the_result(method, data):
     size, seed = data.draw(st.integers(1, 3000)), data.draw(st.integers(0, 2**32))
     n = min(3, method.n_models[1])
     models = [numbers((size,), seed + i, coarse=False) for i in range(n)]
-    parameters = data.draw(choices(method, n, (0.3, 0.7, 1.1)))
+    parameters = data.draw(choices(method, n, (0, 1, 0.3, 0.7, 1.1)))
+    assume(
+        method.scope_with({p.name: parameters[p.keyword] for p in method.parameters}) == "element"
+    )
     a, b = sorted(data.draw(st.tuples(st.integers(0, size), st.integers(0, size))))
     draws = Draws(seed, "w", ("a", "b", "c"), start=data.draw(st.integers(0, 2**40)))
     whole = call(method, models, models[0], draws=draws, **parameters)
@@ -248,7 +273,7 @@ def test_bytes_do_not_depend_on_the_number_of_threads(method):
     assert all(same_bytes(one, two) for one, two in zip(*results, strict=True))
 
 
-@random_methods
+@methods_that(lambda method: "draws" in method.context)
 def test_another_seed_gives_another_result(method):
     model = torch.ones(1000)
     one, other = (call(method, [model], model, draws=Draws(s, "w", ("a",))) for s in (0, 1))
@@ -262,6 +287,19 @@ def test_values_out_of_range_are_refused(method):
         for value in wrong:
             with pytest.raises(BadParameter, match=each.name):
                 each.check(value)
+
+
+@every_method
+def test_what_a_method_does_not_obey_is_a_law_and_has_a_reason(method):
+    reasons = getattr(TWINS[method.name], "EXEMPT", {})
+    assert set(reasons) <= LAWS
+    assert all(len(reason.split()) > 2 for reason in reasons.values())
+
+
+@every_method
+def test_what_other_tools_do_is_a_choice_of_parameters(method):
+    for values in method.compat.values():
+        assert all(method.parameter(name).check(value) == value for name, value in values.items())
 
 
 @every_method

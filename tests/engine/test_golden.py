@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from engine.draws import Draws
+from engine.method import Seen
 from engine.methods import all_methods
 
 GOLDEN = Path(__file__).parents[2] / "data" / "golden"
@@ -27,6 +28,17 @@ def test_golden_vectors_are_those_of_the_methods_there_are():
     assert [path.stem for path in sorted(GOLDEN.glob("*.json"))] == list(METHODS)
 
 
+def whole_of(method, models, keywords):
+    """What the method's survey finds, where this one tensor is the whole model."""
+    values = {p.name: keywords.get(p.keyword, p.default) for p in method.parameters}
+    if method.scope_with(values) != "model":
+        return None
+    draws = keywords.get("draws", Draws(0, "w", tuple("abcd")))
+    seen = Seen("w", models, keywords.get("base"), draws, keywords.get("statistics"))
+    surveyed = {name: keywords[name] for name in method.surveyed if name in keywords}
+    return method.survey(lambda measure: iter([("w", measure(seen))]), **surveyed)
+
+
 @pytest.mark.parametrize(("name", "case"), CASES)
 def test_method_gives_the_expected_numbers(name, case):
     method = METHODS[name]
@@ -42,7 +54,12 @@ def test_method_gives_the_expected_numbers(name, case):
         keywords["tensor"] = case["tensor"]
     if "draws" in method.context:
         keywords["draws"] = Draws(**(case["draws"] | {"models": tuple(case["draws"]["models"])}))
-    result = method.function([tensor(model) for model in case["models"]], **keywords)
+    if "statistics" in method.context:
+        keywords["statistics"] = [tensor(values) for values in case["statistics"]]
+    models = [tensor(model) for model in case["models"]]
+    if "whole" in method.context:
+        keywords["whole"] = whole_of(method, models, keywords)
+    result = method.function(models, **keywords)
     torch.testing.assert_close(result, tensor(case["expected"]), rtol=1e-6, atol=2e-6)
 
 

@@ -1,0 +1,15 @@
+"""The arc between two tensors."""
+
+import numpy as np
+
+EXEMPT = {"order": "t = 0 is the first model"}
+
+
+def slerp(models, *, t=0.5):
+    u, v = models
+    lengths = np.linalg.norm(u) * np.linalg.norm(v)
+    cosine = np.sum(u * v) / lengths if lengths else 1.0
+    if abs(cosine) > 0.9995:
+        return (1 - t) * u + t * v
+    angle = np.arccos(cosine)
+    return (np.sin((1 - t) * angle) * u + np.sin(t * angle) * v) / np.sin(angle)
