@@ -1,4 +1,4 @@
-# The five words of the project: demo, test, check, fix, bench.
+# The words of the project: demo, test, check, fix, bench, zoo, zoo-report.
 VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
@@ -6,7 +6,7 @@ TORCH := torch==2.13.0
 JOBS ?= 2
 export HF_HUB_DISABLE_TELEMETRY = 1
 
-.PHONY: demo test check fix bench zoo install install-dev clean
+.PHONY: demo test check fix bench zoo zoo-report install install-dev clean
 
 demo: install                       ## environment, then the whole story on really trained weights
 	$(BIN)/reg demo
@@ -29,6 +29,9 @@ bench: install-dev                  ## ratios against plain reads and writes
 
 zoo: install-dev                    ## train the family of data/zoo again, from nothing
 	$(BIN)/python tests/zoo/train.py --out data/zoo
+
+zoo-report: install-dev             ## merge the family by every method, score the results: data/methods.md
+	$(BIN)/python tests/zoo/report.py
 
 install: $(VENV)/.installed
 install-dev: $(VENV)/.installed-dev

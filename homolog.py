@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from engine.methods import all_methods as methods
     from engine.methods import get as method
     from engine.plan import Plan
-    from engine.recipe import Part, Recipe, out_dtype, read_recipe
+    from engine.recipe import Part, Recipe, out_dtype, parse_rounding
+    from engine.recipe_file import read_recipe
     from engine.stats import Measured, pairs
     from engine.stats import measure as stats
     from engine.suite import Outcome, run_suite
@@ -42,7 +43,8 @@ _HOMES = {
     "engine.method": ("Method",),
     "engine.methods": ("method", "methods"),
     "engine.plan": ("Plan",),
-    "engine.recipe": ("Part", "Recipe", "out_dtype", "read_recipe"),
+    "engine.recipe": ("Part", "Recipe", "out_dtype", "parse_rounding"),
+    "engine.recipe_file": ("read_recipe",),
     "engine.stats": ("Measured", "pairs", "stats"),
     "engine.suite": ("Outcome", "run_suite"),
     "engine.verify": ("Verification", "verify"),
@@ -85,6 +87,7 @@ __all__ = [
     "methods",
     "out_dtype",
     "pairs",
+    "parse_rounding",
     "plan",
     "query",
     "read_harness",

@@ -30,6 +30,13 @@ _OPTIONS = (
         help="A parameter of the method, for all models.",
     ),
     click.option("--dtype", metavar="DTYPE", help="Dtype of the result. Default: the base's own."),
+    click.option(
+        "--compat", metavar="TOOL", help="Take the defaults of another tool, such as mergekit, not the papers'."
+    ),
+    click.option(
+        "--round", "rounding", type=click.Choice(["nearest", "stochastic"]),
+        help="How weights are rounded to the dtype. Default: nearest.",
+    ),
     click.option("--seed", type=int, help="Seed of random masks. Default: 0."),
     click.option(
         "--memory", "memory_bytes", type=Size(), metavar="SIZE", help="Memory for tensors. Default: 512MiB."
@@ -52,6 +59,8 @@ class Asked:
         weights: MODEL=W texts.
         settings: NAME=VALUE texts.
         dtype: of the result, as recipes spell it.
+        compat: the tool whose defaults are taken.
+        rounding: of the result.
         seed: of random masks.
         memory_bytes: for tensors; None: the engine's own limit.
         jobs: threads; None: one per core.
@@ -64,6 +73,8 @@ class Asked:
     weights: tuple[str, ...]
     settings: tuple[str, ...]
     dtype: str | None
+    compat: str | None
+    rounding: str | None
     seed: int | None
     memory_bytes: int | None
     jobs: int | None
@@ -95,6 +106,8 @@ class Asked:
             parameters=dict(_pair(text, "--set", _value) for text in self.settings),
             out_dtype=homolog.out_dtype(self.dtype),
             seed=self.seed or 0,
+            compat=self.compat,
+            rounding=homolog.parse_rounding(self.rounding, "--round"),
         )
 
     def _from_file(self) -> "Recipe":
@@ -104,13 +117,14 @@ class Asked:
             raise click.UsageError(message)
         given = {
             "--base": self.base, "--weight": self.weights, "--set": self.settings, "--dtype": self.dtype,
-            "--seed": self.seed,
+            "--seed": self.seed, "--round": self.rounding,
         }  # fmt: skip
         extra = [option for option, value in given.items() if value not in (None, ())]
         if extra:
             message = f"{', '.join(extra)}: a recipe file says this itself"
             raise click.UsageError(message)
-        return homolog.read_recipe(Path(self.models[0]))
+        recipe = homolog.read_recipe(Path(self.models[0]))
+        return recipe if self.compat is None else recipe.like(self.compat)
 
     def _weights(self) -> dict[str, float]:
         """Model, as it was typed → weight."""

@@ -14,27 +14,28 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from engine import pinned, provenance
-from engine.lookup import identify, load_parent
+from engine import provenance
+from engine.assemble import decide, pin_down
 from engine.output import place, refuse_full_disk, unfinished
-from engine.pinned import PinnedRecipe
-from engine.plan import Plan, make_plan
+from engine.pin import from_canonical
+from engine.plan import Plan
 from engine.recipe import Recipe
-from engine.run import MEMORY_BYTES, Change, run_plan
+from engine.run import MEMORY_BYTES, Change, Outcome, run_plan
 from engine.writer import SHARD_BYTES
 from registry.catalog import ID_DIGITS, Catalog, Columns, now
 from registry.checkpoint import read_checkpoint
 from registry.database import Reader
-from registry.errors import BadAddress, CatalogError, NotHomologous, RegError, UnknownModel
+from registry.errors import CatalogError, RegError, UnknownModel
 from registry.fingerprint import digest_model, digest_tensors, digest_text
-from registry.lineage import Lineage
 from registry.progress import SILENT, Progress
 from registry.records import Edge, Evidence
 from registry.records import Recipe as RecipeRow
 from registry.records import Run as RunRow
 from registry.scan import ensure, scan
-from registry.verdict import mergeable
 from registry.version import VERSION
+
+_WORTH_SAYING = 0.01
+"""Share of the changed elements that rounding took back, from which on it is said."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,8 @@ class Merged:
         seconds: the run took.
         read_bytes: tensor bytes read.
         write_bytes: tensor bytes written.
-        notes: of the plan.
+        notes: of the plan and of the run.
+        change: against the reference.
     """
 
     model: str
@@ -75,6 +77,7 @@ class Merged:
     read_bytes: int
     write_bytes: int
     notes: tuple[str, ...]
+    change: Change
 
 
 def plan(
@@ -87,18 +90,10 @@ def plan(
     Raises:
         UnknownModel: a model that is neither in the catalog nor on disk.
         NotHomologous: no common base is known and ``allow_unrelated`` is not set.
-        RegError: as `engine.pinned.pin` and `engine.plan.make_plan`.
+        RegError: as `engine.pin.pin` and `engine.planner.make_plan`.
     """
-    method = pinned.check(recipe)
-    ids = [identify(catalog, part.model, progress=progress) for part in recipe.models]
-    base = identify(catalog, recipe.base, progress=progress) if recipe.base else None
-    with catalog.read():  # opening once for all questions is what takes the time
-        if base is None and method.space == "delta":
-            base = _common_base(catalog, recipe, ids)
-        asked = pinned.pin(recipe, base, ids)
-        if not allow_unrelated:
-            _refuse_strangers(catalog, asked, base)
-    return _planned(catalog, asked)
+    asked = pin_down(catalog, recipe, allow_unrelated=allow_unrelated, progress=progress)
+    return decide(catalog, asked)
 
 
 def merge(
@@ -139,7 +134,7 @@ def reproduce(
     """
     place(output)
     expected = ensure(catalog, target)
-    decided = _planned(catalog, pinned.from_canonical(recorded_recipe(catalog, expected)))
+    decided = decide(catalog, from_canonical(recorded_recipe(catalog, expected)))
     return expected, _carry_out(catalog, decided, output, options or Options(), progress)
 
 
@@ -163,40 +158,6 @@ def recorded_recipe(catalog: Catalog, model: str) -> Any:
     return sidecar.get("recipe")
 
 
-def _planned(catalog: Catalog, asked: PinnedRecipe) -> Plan:
-    """Decide every step of a pinned recipe."""
-    base = load_parent(catalog, asked.base) if asked.base else None
-    return make_plan(asked, base, [load_parent(catalog, model) for model in asked.models])
-
-
-def _common_base(catalog: Catalog, recipe: Recipe, ids: list[str]) -> str:
-    """The base of task vectors that the recipe does not name."""
-    models = list(dict.fromkeys(ids))
-    lineage = Lineage.load(catalog, models)
-    base = lineage.common_base(models)
-    names = ", ".join(part.model for part in recipe.models)
-    if base is None:
-        message = f"no common base of {names} is known"
-        raise NotHomologous(message, hint="give --base MODEL, or base_model: in the recipe")
-    if lineage.nodes[base].status == "latent":
-        message = f"the common base of {names} is {lineage.nodes[base].name}, whose files nobody has shown"
-        raise BadAddress(message, hint="reg scan its folder, or give --base MODEL")
-    return base
-
-
-def _refuse_strangers(catalog: Catalog, asked: PinnedRecipe, base: str | None) -> None:
-    """Refuse models of which it is known, or not known at all, that they share no base."""
-    if len(set(asked.models)) == 1 and not asked.base:
-        return
-    verdict = mergeable(catalog, asked.models, base)
-    failed = next(
-        (r for r in verdict.reasons if r.check in ("homologous", "delta") and r.ok is False), None
-    )
-    if failed:
-        hint = "reg stats --base measures them; --allow-unrelated merges nevertheless"
-        raise NotHomologous(failed.detail, hint=hint)
-
-
 def _carry_out(
     catalog: Catalog, decided: Plan, output: Path, options: Options, progress: Progress
 ) -> Merged:
@@ -209,18 +170,19 @@ def _carry_out(
     with _recorded_end(catalog, run):
         with unfinished(target, run) as made:
             provenance.write_companions(decided, made)
-            change = run_plan(
+            outcome = run_plan(
                 decided, made, metadata=provenance.metadata(decided, VERSION),
                 shard_bytes=options.shard_bytes, jobs=options.jobs,
                 memory_bytes=options.memory_bytes, progress=progress,
             )  # fmt: skip
-            model = _describe(catalog, decided, made, change, options.jobs)
+            model = _describe(catalog, decided, made, outcome, options.jobs)
         scan(catalog, [str(target)], jobs=options.jobs)
         merged = Merged(
             model=model, run=run, folder=target, seconds=time.monotonic() - started,
-            read_bytes=decided.read_bytes, write_bytes=decided.write_bytes, notes=decided.notes,
+            read_bytes=decided.read_bytes, write_bytes=decided.write_bytes,
+            notes=(*decided.notes, *_lost(outcome)), change=outcome.change,
         )  # fmt: skip
-        _record_complete(catalog, decided, merged)
+        _record_complete(catalog, decided, merged, outcome.state)
     return merged
 
 
@@ -253,7 +215,7 @@ def _record_start(catalog: Catalog, decided: Plan, run: str, target: Path) -> No
         RunRow(
             id=run, recipe=decided.recipe.digest, status="STARTED", output=str(target), model_id=None,
             engine_version=VERSION, process=os.getpid(), started_at=now(), ended_at=None,
-            seconds=None, read_bytes=None, write_bytes=None, error=None,
+            seconds=None, read_bytes=None, write_bytes=None, error=None, state=None,
         )
     ])  # fmt: skip
     with catalog.write() as transaction:
@@ -261,17 +223,20 @@ def _record_start(catalog: Catalog, decided: Plan, run: str, target: Path) -> No
 
 
 def _describe(
-    catalog: Catalog, decided: Plan, folder: Path, change: Change, jobs: int | None
+    catalog: Catalog, decided: Plan, folder: Path, outcome: Outcome, jobs: int | None
 ) -> str:
     """Write sidecar and card into a folder that has its shards; return the model's digest."""
     checkpoint = read_checkpoint(folder)
     digests = digest_tensors(checkpoint.tensors, jobs=jobs)
     model = digest_model(digests, tied=checkpoint.tied)
-    provenance.write_sidecar(decided, folder, model=model, digests=digests, version=VERSION)
+    provenance.write_sidecar(
+        decided, folder, model=model, digests=digests, version=VERSION, state=outcome.state
+    )
     with catalog.read() as reader:
         licenses, facts = _licenses(reader, decided), _known_facts(reader, decided)
     provenance.write_readme(
-        decided, folder, model=model, change=change, version=VERSION, licenses=licenses, measured=facts
+        decided, folder, model=model, change=outcome.change, version=VERSION, licenses=licenses,
+        measured=facts,
     )  # fmt: skip
     return model
 
@@ -280,7 +245,7 @@ def _licenses(reader: Reader, decided: Plan) -> Mapping[str, str | None]:
     """Parent id → licence as its card says it."""
     rows = reader.rows(
         "select id, license from models where id in (select store.each(?))",
-        [[p.id for p in decided.parents]],
+        [[p["digest"] for p in provenance.parents_of(decided)]],
     )
     return {row["id"]: row["license"] for row in rows}
 
@@ -306,7 +271,21 @@ def _known_facts(reader: Reader, decided: Plan) -> tuple[tuple[str, str], ...]:
     return tuple(facts)
 
 
-def _record_complete(catalog: Catalog, decided: Plan, merged: Merged) -> None:
+def _lost(outcome: Outcome) -> list[str]:
+    """What rounding took back, when it is worth a sentence."""
+    change = outcome.change
+    share = change.n_lost / max(1, change.n_lost + change.n_changed)
+    if share < _WORTH_SAYING:
+        return []
+    return [
+        f"{share:.1%} of the changed elements are the reference's again after rounding; "
+        "out_dtype: float32 keeps them, round: stochastic keeps their mean"
+    ]
+
+
+def _record_complete(
+    catalog: Catalog, decided: Plan, merged: Merged, state: dict[str, float] | None
+) -> None:
     """Write the edges of a finished run and mark it COMPLETE."""
     made_of: dict[tuple[str, str], float | None] = {}
     for entry in provenance.parents_of(decided):
@@ -332,6 +311,9 @@ def _record_complete(catalog: Catalog, decided: Plan, merged: Merged) -> None:
         columns.insert(transaction, "replace")
         transaction.execute(
             "update store.run set status = 'COMPLETE', model_id = ?, ended_at = ?, seconds = ?, "
-            "read_bytes = ?, write_bytes = ? where id = ?",
-            [merged.model, now(), merged.seconds, merged.read_bytes, merged.write_bytes, merged.run],
+            "read_bytes = ?, write_bytes = ?, state = ? where id = ?",
+            [
+                merged.model, now(), merged.seconds, merged.read_bytes, merged.write_bytes,
+                None if state is None else json.dumps(state, sort_keys=True), merged.run,
+            ],
         )  # fmt: skip

@@ -213,6 +213,16 @@ class Method:
         return self.scope
 
     @property
+    def base(self) -> Literal["needed", "optional", "none"]:
+        """What the method has to do with a base: task vectors have one; others may ask for it, or take it if given."""
+        if self.space == "delta":
+            return "needed"
+        asked = inspect.signature(self.function).parameters.get("base")
+        if asked is None:
+            return "none"
+        return "needed" if asked.default is asked.empty else "optional"
+
+    @property
     def surveyed(self) -> tuple[str, ...]:
         """Names of the parameters that the survey takes."""
         taken = inspect.signature(self.survey).parameters if self.survey else ()

@@ -6,14 +6,20 @@ a head of its own the embedding stands for the heads of the tied others.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TypeVar
 
+from engine.source import Source
 from registry.checkpoint import Checkpoint
 from registry.errors import FileChanged
 from registry.file_ref import list_files
 from registry.header import TensorRef
 from registry.tensor_name import EMBEDDING, HEAD
 
+WORN = "+"
+"""Stands between a model's id or name and those of an adapter that it wears."""
+
+_S = TypeVar("_S", bound=Source)
 _WEIGHTS = ("safetensors", "index")
 
 
@@ -26,16 +32,53 @@ class Parent:
         name: what people call it.
         checkpoint: its files.
         digests: tensor name → digest; {} for a model of which only headers were read.
+        made: tensor name → what is computed in place of the stored tensor, or beside those.
+        adapters: that it wears, in the order in which they were put on.
+        parents: of a model that is computed by a recipe while it is read, that recipe's models; else ().
     """
 
     id: str
     name: str
     checkpoint: Checkpoint
     digests: Mapping[str, str]
+    made: Mapping[str, Source] = field(default_factory=dict)
+    adapters: tuple["Parent", ...] = ()
+    parents: tuple["Parent", ...] = ()
 
-    def digest(self, ref: TensorRef) -> str | None:
-        """The digest of one of its tensors, where it is known."""
-        return self.digests.get(ref.name)
+    @property
+    def tensors(self) -> dict[str, Source]:
+        """Its tensors by name: the stored ones, and in their place or beside them those that are computed.
+
+        A head that is a mere copy of the embedding is left out.
+        """
+        stored: dict[str, Source] = {t.name: t for t in self.checkpoint.tensors}
+        kept = {name: t for name, t in stored.items() if name not in self.copies}
+        return {**kept, **self.made}
+
+    @property
+    def copies(self) -> tuple[str, ...]:
+        """Names of stored heads that are mere copies of the embedding.
+
+        A model has one id and one list of digests with and without such a copy: a head that the list lacks is one.
+        """
+        if not self.checkpoint.tied or not self.digests:
+            return ()
+        stored = {t.name: t for t in self.checkpoint.tensors}
+        embedding = _embedding(stored)
+        if embedding is None:
+            return ()
+        same = (None, self.digest(embedding))
+        return tuple(name for name in _heads(stored) if self.digest(stored[name]) in same)
+
+    @property
+    def read_from(self) -> tuple["Parent", ...]:
+        """Every model whose files are read for this one, itself first where its own are."""
+        own = () if self.parents else (self,)
+        return own + tuple(each for p in (*self.adapters, *self.parents) for each in p.read_from)
+
+    def digest(self, source: Source) -> str | None:
+        """The digest of one of its tensors, where it is known; computed ones have none."""
+        return self.digests.get(source.name) if isinstance(source, TensorRef) else None
 
 
 @dataclass(frozen=True)
@@ -48,7 +91,7 @@ class Family:
         n_dropped: heads that are mere copies of embeddings and were left out.
     """
 
-    tables: tuple[dict[str, TensorRef], ...]
+    tables: tuple[dict[str, Source], ...]
     stand_ins: tuple[tuple[Parent, str, str], ...]
     n_dropped: int
 
@@ -64,7 +107,7 @@ def refuse_change(parents: Sequence[Parent]) -> None:
     Raises:
         FileChanged: naming the first file that differs; what was computed from it belongs to no model.
     """
-    for parent in parents:
+    for parent in [each for one in parents for each in one.read_from]:
         root = parent.checkpoint.root
         now = {f.path: (f.size_bytes, f.mtime_ns) for f in list_files(root)}
         bare = parent.checkpoint.layout == "file"
@@ -78,16 +121,8 @@ def refuse_change(parents: Sequence[Parent]) -> None:
 
 def family(parents: Sequence[Parent]) -> Family:
     """Bring the tensors of ``parents`` to common names."""
-    tables: list[dict[str, TensorRef]] = [
-        {t.name: t for t in p.checkpoint.tensors} for p in parents
-    ]
-    n_dropped = 0
-    for parent, table in zip(parents, tables, strict=True):
-        embedding = _embedding(table)
-        for head in _heads(table):
-            if _is_copy(parent, table[head], embedding):
-                del table[head]
-                n_dropped += 1
+    tables = [parent.tensors for parent in parents]
+    n_dropped = sum(len(parent.copies) for parent in parents)
     stand_ins = []
     for head in sorted({name for table in tables for name in _heads(table)}):
         for parent, table in zip(parents, tables, strict=True):
@@ -98,21 +133,11 @@ def family(parents: Sequence[Parent]) -> Family:
     return Family(tuple(tables), tuple(stand_ins), n_dropped)
 
 
-def _embedding(table: Mapping[str, TensorRef]) -> TensorRef | None:
+def _embedding(table: Mapping[str, _S]) -> _S | None:
     """The input embedding of a model, where it has one."""
     return next((ref for name, ref in table.items() if EMBEDDING.search(name)), None)
 
 
-def _heads(table: Mapping[str, TensorRef]) -> list[str]:
+def _heads(table: Mapping[str, _S]) -> list[str]:
     """The names of a model's output heads."""
     return [name for name in table if HEAD.search(name)]
-
-
-def _is_copy(parent: Parent, head: TensorRef, embedding: TensorRef | None) -> bool:
-    """Tell whether a head is a mere copy of the embedding.
-
-    A model has one id and one list of digests with and without such a copy: a head that the list lacks is one.
-    """
-    if embedding is None or not parent.checkpoint.tied or not parent.digests:
-        return False
-    return parent.digest(head) in (None, parent.digest(embedding))

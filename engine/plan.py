@@ -1,24 +1,19 @@
-"""Plans: every decision of a merge, made before the first tensor byte is read.
+"""Plans: every decision of a merge, made before the first tensor byte is merged.
 
-Who makes one: `make_plan`, from a pinned recipe and the parents' checkpoints; pure, same in, same out. Who reads
-it: `reg plan` prints it, `engine.run` executes it; there is no third path. A tensor that cannot be merged is a
-refusal here, never a surprise in the middle of a run.
+Who makes one: `engine.planner`, from a pinned recipe and the parents; same in, same out. Who reads it: `reg plan`
+prints it, `engine.run` executes it; there is no third path.
 """
 
 import heapq
-import re
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from engine.parent import Family, Parent, family
+from engine.parent import Parent
 from engine.pinned import PinnedRecipe
-from engine.reader import FLOATS
-from engine.recipe import DTYPES
-from registry.errors import MissingTensor, NotMergeable, ShapeMismatch, UnsupportedDtype
+from engine.source import Source, refs
+from engine.vocabulary import Unified
 from registry.header import TensorRef
-from registry.tensor_name import has_vocabulary
 
 CHUNK = 1 << 18
 """Most elements of one slice of an element-wise step; results do not depend on it."""
@@ -26,18 +21,15 @@ CHUNK = 1 << 18
 UNIT_BYTES = 24 << 20
 """Memory that a slice of an element-wise step may need, bytes: with many parents slices are shorter than `CHUNK`."""
 
+ITEM_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
+"""Bytes of an element of each dtype that is written."""
+
 _PAGE = 1 << 10
 _FLOAT_BYTES = 4
 # Memory of one unit of work, in float32 numbers per element: for each parent, and beside them.
 _SLICED = (2, 12)  # with the method's temporaries; result, cast, comparison, a raw read
 _WHOLE = (1, 6)  # of a whole tensor, whose temporaries and comparison go block by block
 _VECTOR = (6, 6)  # of a whole vector: methods may compute those in float64
-_ITEM_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
-_SPELLED = {code: name for name, code in DTYPES.items()}
-_BUFFER = re.compile(r"(?:^|\.)(?:inv_freq|position_ids|token_type_ids|masked_bias|(attn\.bias))$")
-_MASK_DIMS = 4
-
-Tables = Sequence[Mapping[str, TensorRef]]
 
 
 @dataclass(frozen=True)
@@ -47,20 +39,33 @@ class TensorStep:
     Attributes:
         name: in the output.
         action: "merge": by the method; "copy": the bytes of ``sources[0]``.
-        sources: one per model in the recipe's order; for "copy" only one.
+        sources: one per model in the recipe's order; for "copy" only one, stored.
         base: the base's tensor, where the method has a base.
         dtype: of the output, as safetensors spells it.
         shape: of the output.
         why: reason of a copy, in words; empty for a merge.
+        values: every parameter's value for this tensor, or tuple of one per model.
+        keys: one per model, for its random draws.
+        statistics: one per model, where the models have any of this tensor.
     """
 
     name: str
     action: Literal["merge", "copy"]
-    sources: tuple[TensorRef, ...]
-    base: TensorRef | None
+    sources: tuple[Source, ...]
+    base: Source | None
     dtype: str
     shape: tuple[int, ...]
     why: str = ""
+    values: Mapping[str, Any] = field(default_factory=dict)
+    keys: tuple[str, ...] = ()
+    statistics: tuple[Source, ...] | None = None
+
+    @property
+    def inputs(self) -> tuple[Source, ...]:
+        """Everything that is read: the base first, statistics last."""
+        return (
+            ((self.base,) if self.base is not None else ()) + self.sources + (self.statistics or ())
+        )
 
     @property
     def n_params(self) -> int:
@@ -70,14 +75,19 @@ class TensorStep:
     @property
     def read_bytes(self) -> int:
         """Bytes this step reads."""
-        return sum(t.n_bytes for t in self.sources) + (self.base.n_bytes if self.base else 0)
+        return sum(source.n_bytes for source in self.inputs)
 
     @property
     def write_bytes(self) -> int:
         """Bytes this step writes."""
         if self.action == "copy":
             return self.sources[0].n_bytes
-        return self.n_params * _ITEM_BYTES[self.dtype]
+        return self.n_params * ITEM_BYTES[self.dtype]
+
+    @property
+    def sliceable(self) -> bool:
+        """Tell whether all that is read is stored and of the output's shape, so that slices of it can be read."""
+        return self.statistics is None and all(isinstance(s, TensorRef) for s in self.inputs)
 
 
 @dataclass(frozen=True)
@@ -91,6 +101,9 @@ class Plan:
         steps: one per output tensor, by name.
         tie: value of ``tie_word_embeddings`` the output's config must have; None: as the reference's.
         notes: decisions a person should know of, in words.
+        vocabulary: how the models' vocabularies were brought together; None: they were alike.
+        chat_template: text of the output's chat template; None: the reference's.
+        layers: for a model made of slices, the layer of the reference that each layer's config entries come from.
     """
 
     recipe: PinnedRecipe
@@ -99,6 +112,10 @@ class Plan:
     steps: tuple[TensorStep, ...]
     tie: bool | None
     notes: tuple[str, ...]
+    vocabulary: Unified | None = None
+    chat_template: str | None = None
+    layers: tuple[int, ...] | None = None
+    statistics: tuple[Parent, ...] = ()
 
     @property
     def reference(self) -> Parent:
@@ -112,7 +129,7 @@ class Plan:
 
     @property
     def read_bytes(self) -> int:
-        """Tensor bytes the run reads."""
+        """Tensor bytes that the last pass of the run reads; a survey reads those it looks at as often as it looks."""
         return sum(step.read_bytes for step in self.steps)
 
     @property
@@ -123,18 +140,29 @@ class Plan:
     @property
     def chunk(self) -> int:
         """Elements of one slice of an element-wise step: at most `CHUNK`, fewer for many parents."""
-        fitting = UNIT_BYTES // self._element_bytes(1)
+        each, beside = _SLICED
+        fitting = UNIT_BYTES // (_FLOAT_BYTES * (each * len(self.parents) + beside))
         return min(CHUNK, max(1, fitting // _PAGE) * _PAGE)
+
+    def is_whole(self, step: TensorStep) -> bool:
+        """Tell whether a step's tensor is worked on as a whole."""
+        scope = self.recipe.method.scope_with(step.values)
+        return step.action == "merge" and (scope != "element" or not step.sliceable)
 
     def slice_elements(self, step: TensorStep, chunk: int | None = None) -> int:
         """Elements of one unit of work of ``step``: a slice of ``chunk``, or the whole tensor."""
-        if step.action == "merge" and self.recipe.method.scope == "tensor":
-            return step.n_params
-        return min(chunk or self.chunk, step.n_params)
+        return step.n_params if self.is_whole(step) else min(chunk or self.chunk, step.n_params)
 
     def unit_bytes(self, step: TensorStep, chunk: int | None = None) -> int:
         """Memory that one unit of work of ``step`` needs at most, bytes: inputs, temporaries and result."""
-        return self.slice_elements(step, chunk) * self._element_bytes(len(step.shape))
+        kind = _SLICED
+        if self.is_whole(step):
+            kind = _WHOLE if len(step.shape) > 1 else _VECTOR
+        each, beside = kind
+        n_inputs = max(len(step.inputs), len(self.parents))
+        size = self.slice_elements(step, chunk) * _FLOAT_BYTES * (each * n_inputs + beside)
+        made = (s for s in step.inputs if not isinstance(s, TensorRef))
+        return size + sum(_FLOAT_BYTES * ref.n_params for s in made for ref in refs(s))
 
     def peak_bytes(self, jobs: int) -> int:
         """Memory that ``jobs`` units at once need at most, bytes."""
@@ -145,186 +173,3 @@ class Plan:
             for _ in range(min(jobs, -(-step.n_params // self.slice_elements(step))))
         )
         return sum(heapq.nlargest(jobs, units))
-
-    def _element_bytes(self, n_dims: int) -> int:
-        """Memory per element of a unit of work, bytes."""
-        kind = _SLICED
-        if self.recipe.method.scope == "tensor":
-            kind = _WHOLE if n_dims > 1 else _VECTOR
-        each, beside = kind
-        return _FLOAT_BYTES * (each * len(self.parents) + beside)
-
-
-def make_plan(recipe: PinnedRecipe, base: Parent | None, models: Sequence[Parent]) -> Plan:
-    """Decide every step of a merge.
-
-    Args:
-        recipe: pinned.
-        base: the parent with id ``recipe.base``.
-        models: the parents with ids ``recipe.models``, in that order.
-
-    Raises:
-        MissingTensor: a parent lacks a tensor that others have.
-        ShapeMismatch: one name, two shapes.
-        UnsupportedDtype: weights in a dtype that holds codes, not values.
-        NotMergeable: an adapter among the parents.
-    """
-    parents = [base, *models] if base else list(models)
-    for parent in parents:
-        if parent.checkpoint.kind == "adapter":
-            message = f"{parent.name} is an adapter; this merge takes whole models"
-            raise NotMergeable(
-                message, hint="merge the adapter into its base first (peft: merge_and_unload)"
-            )
-    made = family(parents)
-    _refuse_codes(parents, made)
-    notes = [
-        f"{parent.name} has no {head} of its own: its {embedding} stands for it; the output has both"
-        for parent, head, embedding in made.stand_ins
-    ]
-    names = _names(parents, made, notes)
-    steps = tuple(_step(name, recipe, parents, made.tables, notes) for name in names)
-    notes += _dtype_notes(recipe, parents, steps)
-    tie = False if made.stand_ins else True if made.n_dropped else None
-    return Plan(recipe, base, tuple(models), steps, tie, tuple(dict.fromkeys(notes)))
-
-
-def effective_config(plan: Plan) -> dict[str, Any]:
-    """The config of the output: the reference's, with dtype and tying as the plan decided and without its place."""
-    config = _adapted(plan.reference.checkpoint.config, plan)
-    if plan.tie is not None:
-        config["tie_word_embeddings"] = plan.tie
-    inner = config.get("text_config")
-    if isinstance(inner, dict):
-        config["text_config"] = _adapted(inner, plan)
-        if plan.tie is not None and "tie_word_embeddings" in inner:
-            config["text_config"]["tie_word_embeddings"] = plan.tie
-    return config
-
-
-def _adapted(config: Mapping[str, Any], plan: Plan) -> dict[str, Any]:
-    """A config whose dtype is the one most weights have, as far as it names one."""
-    adapted = {key: value for key, value in config.items() if key != "_name_or_path"}
-    n_bytes: Counter[str] = Counter()
-    for step in plan.steps:
-        n_bytes[step.dtype] += step.write_bytes
-    known = [dtype for dtype in FLOATS if n_bytes[dtype]]
-    for key in ("torch_dtype", "dtype"):
-        if known and key in adapted:
-            adapted[key] = _SPELLED[max(known, key=lambda dtype: n_bytes[dtype])]
-    return adapted
-
-
-def _refuse_codes(parents: Sequence[Parent], made: Family) -> None:
-    """Refuse tensors of codes, such as 8-bit floats or packed integers, unless they are the same in all parents."""
-    for name in made.names:
-        held = [(p, t[name]) for p, t in zip(parents, made.tables, strict=True) if name in t]
-        mixed = any(ref.dtype in FLOATS for _, ref in held)
-        codes = [ref for _, ref in held if _is_code(ref) or (mixed and ref.dtype not in FLOATS)]
-        if codes and not (len(held) == len(parents) and _same(held)):
-            message = (
-                f"tensor {name} of {codes[0].file} has dtype {codes[0].dtype}, which holds codes and not values; "
-                "merging them would be noise"
-            )
-            raise UnsupportedDtype(message, hint="dequantise the model first")
-
-
-def _is_code(ref: TensorRef) -> bool:
-    """Tell whether a tensor holds codes: small floats, or whole numbers in more than one dimension."""
-    if ref.dtype in FLOATS or _is_buffer(ref):
-        return False
-    return ref.dtype.startswith(("F", "C")) or len(ref.shape) > 1
-
-
-def _is_buffer(ref: TensorRef) -> bool:
-    """Tell whether a tensor is computed from the config; models of one family may or may not store it."""
-    found = _BUFFER.search(ref.name)
-    return found is not None and (found[1] is None or len(ref.shape) == _MASK_DIMS)
-
-
-def _same(held: Sequence[tuple[Parent, TensorRef]]) -> bool:
-    """Tell whether some parents' tensors are known to be equal."""
-    digests = {parent.digest(ref) for parent, ref in held}
-    return len(digests) == 1 and None not in digests
-
-
-def _names(parents: Sequence[Parent], made: Family, notes: list[str]) -> list[str]:
-    """The tensors of the output; a tensor that only some parents have is a refusal or a note."""
-    names = []
-    for name in made.names:
-        pairs = list(zip(parents, made.tables, strict=True))
-        lacking = list(dict.fromkeys(p.name for p, table in pairs if name not in table))
-        having, ref = next((p.name, table[name]) for p, table in pairs if name in table)
-        kept = name in made.tables[0]
-        if lacking and not _is_buffer(ref):
-            message = f"tensor {name} is in {having} but not in {', '.join(lacking)}"
-            raise MissingTensor(message, hint="reg mergeable says what else differs")
-        if lacking:
-            notes.append(
-                f"{name} is not in {', '.join(lacking)}; " + ("copied" if kept else "left out")
-            )
-        names += [name] if kept else []
-    return names
-
-
-def _step(
-    name: str,
-    recipe: PinnedRecipe,
-    parents: Sequence[Parent],
-    tables: Tables,
-    notes: list[str],
-) -> TensorStep:
-    """Decide how tensor ``name`` is made."""
-    held = [(p, table[name]) for p, table in zip(parents, tables, strict=True) if name in table]
-    refs = [ref for _, ref in held]
-    first, reference = held[0]
-    out = recipe.out_dtype or reference.dtype
-    same = _same(held)
-    why = ""
-    if _is_buffer(reference):
-        why = "a buffer, computed from the config"
-    elif any(ref.dtype not in FLOATS for ref in refs):
-        why = f"{reference.dtype}, no weights"
-    if why and len(held) == len(parents) and not same:
-        notes.append(f"{name} ({reference.dtype}) differs between parents; {first.name}'s is kept")
-    if not why:
-        _refuse_shapes(name, held)
-    if not why and same and recipe.method.space == "delta" and out == reference.dtype:
-        why = "equal in all parents"
-    if why:
-        return TensorStep(name, "copy", (reference,), None, reference.dtype, reference.shape, why)
-    base = reference if recipe.base else None
-    sources = tuple(refs[1:] if base else refs)
-    return TensorStep(name, "merge", sources, base, out, reference.shape)
-
-
-def _refuse_shapes(name: str, held: Sequence[tuple[Parent, TensorRef]]) -> None:
-    """Refuse one name with two shapes."""
-    first, a = held[0]
-    for other, b in held:
-        if a.shape != b.shape:
-            message = (
-                f"tensor {name} has shape {list(a.shape)} in {first.name} "
-                f"and {list(b.shape)} in {other.name}"
-            )
-            hint = "reg mergeable says what else differs"
-            if has_vocabulary(name) and a.shape[1:] == b.shape[1:]:
-                hint = "their vocabularies differ; bring both to one tokenizer first"
-            raise ShapeMismatch(message, hint=hint)
-
-
-def _dtype_notes(
-    recipe: PinnedRecipe, parents: Sequence[Parent], steps: Sequence[TensorStep]
-) -> list[str]:
-    """What a person should know of the dtypes."""
-    merged = [step for step in steps if step.action == "merge"]
-    read = {ref.dtype for step in merged for ref in (*step.sources, step.base) if ref is not None}
-    notes = []
-    if len(read) > 1 and recipe.out_dtype is None:
-        notes.append(
-            f"the parents hold {', '.join(sorted(read))}; each tensor keeps the dtype of {parents[0].name}; "
-            "out_dtype: in the recipe chooses another"
-        )
-    if "F64" in read:
-        notes.append("F64 weights are merged in float32, as all others")
-    return notes

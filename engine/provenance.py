@@ -9,13 +9,14 @@ import json
 import re
 import shutil
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from engine.parent import Parent
+from engine.output_config import effective_config
+from engine.parent import WORN, Parent
 from engine.pinned import as_yaml
-from engine.plan import Plan, effective_config
+from engine.plan import Plan
 from engine.run import Change
 from registry.card import MergeCard, ParentLine, write_card
 from registry.catalog import ID_DIGITS
@@ -40,28 +41,68 @@ _OF_THE_REFERENCE = re.compile(r"\.index\.json$|results|^(?:trainer_state|traini
 
 
 def parents_of(plan: Plan) -> list[dict[str, Any]]:
-    """Every parent with name, digest, role and coefficient, the base first."""
-    base = [] if plan.base is None else [(plan.base, "base", None)]
+    """Every parent with name, digest, role and coefficient, the base first.
+
+    A model that wears adapters is one parent and each adapter another, but for the base, which is one already. Of a
+    model that another recipe makes, the parents are that recipe's.
+    """
     models = zip(plan.models, plan.recipe.coefficients, strict=True)
-    rows = base + [(model, "model", coefficient) for model, coefficient in models]
+    rows = [] if plan.base is None else _roles(plan.base, "base", None, known=())
+    known = {id_ for id_, _, _ in rows}
+    for model, coefficient in models:
+        rows += _roles(model, "model", coefficient, known=known)
     names = _names(plan)
     return [
-        {"name": names[parent.id], "digest": parent.id, "role": role, "coefficient": coefficient}
-        for parent, role, coefficient in rows
+        {"name": names[id_], "digest": id_, "role": role, "coefficient": coefficient}
+        for id_, role, coefficient in rows
     ]
+
+
+def _roles(
+    parent: Parent, role: str, coefficient: float | None, *, known: Collection[str]
+) -> list[tuple[str, str, float | None]]:
+    """The models that one parent is made of, and what they are to the result: (id, role, coefficient)."""
+    if parent.parents:
+        inner = [row for each in parent.parents for row in _roles(each, "model", None, known=known)]
+        return list(dict.fromkeys(inner))
+    body = parent.id.partition(WORN)[0]
+    adapters = [(adapter.id, "adapter", coefficient) for adapter in parent.adapters]
+    if adapters and body in known:
+        return adapters
+    return [(body, role, coefficient), *adapters]
 
 
 def public_name(parent: Parent) -> str:
     """A parent's name without any folder of this machine: org/name of the Hub, or the folder's own name."""
-    parts = parent.name.replace("\\", "/").split("/")
-    return parent.name if len(parts) <= 2 and all(parts) else parts[-1]  # noqa: PLR2004 - org and name
+    name = parent.name
+    for adapter in reversed(parent.adapters):
+        name = name.removesuffix(WORN + adapter.name)
+    parts = name.replace("\\", "/").split("/")
+    return name if len(parts) <= 2 and all(parts) else parts[-1]  # noqa: PLR2004 - org and name
 
 
 def _names(plan: Plan) -> dict[str, str]:
-    """Id → public name; the beginning of the id where two parents have one name."""
-    names = {parent.id: public_name(parent) for parent in plan.parents}
-    taken = Counter(names.values())
-    return {id_: name if taken[name] == 1 else id_[:ID_DIGITS] for id_, name in names.items()}
+    """Id → public name; the beginning of the id where two models have one name.
+
+    A model with adapters is ``model+adapter``; the result of another recipe has a name made of its digest.
+    """
+    parents = [*plan.parents, *plan.statistics]
+    plain = {p.id.partition(WORN)[0]: public_name(p) for p in _all(parents) if not p.parents}
+    taken = Counter(plain.values())
+    names = {id_: name if taken[name] == 1 else id_[:ID_DIGITS] for id_, name in plain.items()}
+    for parent in _all(parents):
+        if parent.parents:
+            names[parent.id] = f"stage-{parent.id.partition(':')[2][:ID_DIGITS]}"
+        elif parent.adapters:
+            names[parent.id] = WORN.join(names[id_] for id_ in parent.id.split(WORN))
+    return names
+
+
+def _all(parents: Iterable[Parent]) -> Iterator[Parent]:
+    """Parents, their adapters, and the parents of those that other recipes make."""
+    for parent in parents:
+        yield parent
+        yield from _all((*parent.adapters, *parent.parents))
 
 
 def metadata(plan: Plan, version: str) -> dict[str, str]:
@@ -101,6 +142,11 @@ def write_companions(plan: Plan, folder: Path) -> None:
         if not module.is_symlink() and config.is_file() and config.stat().st_size <= _CARRIED_BYTES:
             (folder / module.name).mkdir(exist_ok=True)
             shutil.copyfile(resolve_inside(module, config.name), folder / module.name / config.name)
+    if plan.vocabulary:
+        for name, content in plan.vocabulary.files.items():
+            (folder / name).write_bytes(content)
+    if plan.chat_template is not None:
+        write_chat_template(folder, plan.chat_template)
     if checkpoint.config:
         text = json.dumps(effective_config(plan), indent=2) + "\n"
         (folder / "config.json").write_text(text, encoding="utf-8")
@@ -122,13 +168,15 @@ def read_sidecar(folder: Path) -> dict[str, Any] | None:
 
 
 def write_sidecar(
-    plan: Plan, folder: Path, *, model: str, digests: Mapping[str, str], version: str
-) -> None:
-    """Write the sidecar: what made the weights and the digest of each tensor."""
+    plan: Plan, folder: Path, *, model: str, digests: Mapping[str, str], version: str,
+    state: Mapping[str, float] | None = None,
+) -> None:  # fmt: skip
+    """Write the sidecar: what made the weights, what the method needs to go on from them, each tensor's digest."""
     document = {
         "format": SIDECAR_FORMAT,
         "model": model,
         **_made(plan, version),
+        **({"state": dict(sorted(state.items()))} if state else {}),
         "tensors": dict(sorted(digests.items())),
     }
     (folder / SIDECAR).write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
@@ -150,7 +198,8 @@ def write_readme(
         version: of Homolog.
     """
     names = _names(plan)
-    stated = {licenses.get(parent.id) for parent in plan.parents}
+    parents = parents_of(plan)
+    stated = {licenses.get(parent["digest"]) for parent in parents}
     own = (
         (f"relative L2 distance to {names[plan.reference.id]}", f"{change.relative_l2:.6g}"),
         (f"largest change against {names[plan.reference.id]}", f"{change.max_abs:.6g}"),
@@ -161,7 +210,7 @@ def write_readme(
         + f" ({plan.recipe.method.name})",
         parents=tuple(
             ParentLine(p["name"], p["digest"][:ID_DIGITS], p["role"], p["coefficient"])
-            for p in parents_of(plan)
+            for p in parents
         ),
         method=plan.recipe.method.name,
         recipe_yaml=as_yaml(plan.recipe, names),

@@ -1,16 +1,15 @@
 """Recipes: what the user asks for.
 
-Who makes one: a YAML file (mergekit's keys), or the options of `reg merge`. Who reads it: `engine.pinned`, which says
-what is meant; here is only what was said.
+Who makes one: `engine.recipe_file` from YAML (mergekit's keys), the options of `reg merge`, or Python. Who reads it:
+`engine.pinned`, which says what is meant; here is only what was said.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
-from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from registry.documents import parse_yaml, read_yaml
+from engine.vocabulary import TokenizerChoice
 from registry.errors import BadRecipe
 
 DTYPES = {
@@ -18,14 +17,15 @@ DTYPES = {
 }  # fmt: skip
 """Output dtypes as recipes spell them → as safetensors spells them."""
 
-_KEYS = ("merge_method", "base_model", "models", "parameters", "dtype", "out_dtype", "seed")
-_LATER = {
-    "slices": "layer slices",
-    "modules": "merging several modules",
-    "tokenizer_source": "rebuilding tokenizers",
-    "tokenizer": "rebuilding tokenizers",
-    "chat_template": "changing the chat template",
+Rounding = Literal["nearest", "stochastic"]
+"""How float32 becomes the output's dtype: to the nearest value, or up or down at random without bias."""
+
+_ALIGNMENTS = {
+    "weight_matching": ("residual",),
+    "ot_fusion": ("solver", "regularization", "residual"),
 }
+
+ROUNDINGS: tuple[Rounding, ...] = ("nearest", "stochastic")
 
 
 @dataclass(frozen=True)
@@ -33,12 +33,59 @@ class Part:
     """One model of a recipe and the parameters that are its own.
 
     Attributes:
-        model: a path, a name or an id.
-        parameters: name → value.
+        model: a path, a name or an id; ``model+adapter`` for a model that wears a LoRA; the name of a recipe that
+            stands before this one in the same file.
+        parameters: name → value, gradient or filters, see `engine.setting`.
+        layers: [first, last) of its layers; None: all.
+        statistics: path or name of a checkpoint that holds the model's Fisher information or Gram matrices under
+            the names of its tensors; for the methods that use them.
     """
 
     model: str
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    layers: tuple[int, int] | None = None
+    statistics: str | None = None
+
+
+@dataclass(frozen=True)
+class Slice:
+    """Some layers of the output.
+
+    Attributes:
+        parts: where they come from, as many layers of each.
+        parameters: for all of them.
+    """
+
+    parts: tuple[Part, ...]
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Module:
+    """A part of the output that is made by itself.
+
+    Attributes:
+        name: a component of its tensors' names, such as vision_tower; "" for the whole model.
+        slices: its layers, from the first on; one whose parts have no ``layers`` is all of them.
+        parameters: for all of them.
+    """
+
+    name: str
+    slices: tuple[Slice, ...]
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """A step before the merge that brings all models into the basis of the first.
+
+    Attributes:
+        method: "weight_matching" or "ot_fusion".
+        options: of that method, by name.
+    """
+
+    method: str
+    options: Mapping[str, float | bool | str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -47,11 +94,18 @@ class Recipe:
 
     Attributes:
         method: name of a merge method.
-        models: in the order that decides every sum.
+        models: in the order that decides every sum; with ``modules``, every part of those once.
         base: the base of the task vectors; None: the common base of the models, where the method needs one.
-        parameters: name → value, for all models.
+        parameters: name → value, gradient or filters, for all models.
         out_dtype: dtype of the result as safetensors spells it; None: each tensor keeps the base's own.
         seed: of the random masks.
+        modules: what is merged from layers; (): whole models.
+        tokenizer: how vocabularies are brought together; None: they must have the same shapes.
+        chat_template: auto, chatml, one of the models, or the template itself; None: the reference's.
+        compat: a tool whose defaults the parameters have; None: the papers'.
+        rounding: of the result.
+        align: done first; None: the models share a basis.
+        stages: recipes whose results are models of this one, by name.
     """
 
     method: str
@@ -60,59 +114,18 @@ class Recipe:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     out_dtype: str | None = None
     seed: int = 0
+    modules: tuple[Module, ...] = ()
+    tokenizer: TokenizerChoice | None = None
+    chat_template: str | None = None
+    compat: str | None = None
+    rounding: Rounding = "nearest"
+    align: Alignment | None = None
+    stages: Mapping[str, "Recipe"] = field(default_factory=dict)
 
-
-def read_recipe(path: Path) -> Recipe:
-    """Read a recipe file.
-
-    Raises:
-        BadRecipe: an unknown key (with the nearest known one), a missing key or a value of the wrong kind.
-        BadDocument: not YAML.
-    """
-    return parse_recipe(read_yaml(path), str(path))
-
-
-def recipe_from_text(text: str) -> Recipe:
-    """Read a recipe from YAML text."""
-    return parse_recipe(parse_yaml(text), "the recipe")
-
-
-def parse_recipe(document: Any, where: str) -> Recipe:
-    """Make a recipe of a parsed YAML document; ``where`` names it in errors."""
-    top = mapping(document, where)
-    for key in top:
-        if key in _LATER:
-            message = f"{where}: key {key!r}: {_LATER[key]} is not supported yet"
-            raise BadRecipe(message, hint="merge whole models with `models:`")
-    _refuse_unknown(top, _KEYS, where)
-    for key in ("merge_method", "models"):
-        if key not in top:
-            message = f"{where}: key {key!r} is missing"
-            raise BadRecipe(message, hint="reg methods lists the methods")
-    method, models = top["merge_method"], top["models"]
-    if not isinstance(method, str):
-        message = f"{where}: merge_method is {method!r:.200}; it must be a name"
-        raise BadRecipe(message)
-    if not isinstance(models, list) or not models:
-        message = f"{where}: models is {models!r:.200}; it must be a list of at least one model"
-        raise BadRecipe(message)
-    parts = tuple(_part(entry, f"{where}, models[{i}]") for i, entry in enumerate(models))
-    base = top.get("base_model")
-    if base is not None and not isinstance(base, str):
-        message = f"{where}: base_model is {base!r:.200}; it must be a name, an id or a path"
-        raise BadRecipe(message)
-    seed = top.get("seed", 0)
-    if not isinstance(seed, int) or isinstance(seed, bool):
-        message = f"{where}: seed is {seed!r:.200}; it must be a whole number"
-        raise BadRecipe(message)
-    return Recipe(
-        method=method,
-        models=parts,
-        base=base,
-        parameters=_parameters(top, where),
-        out_dtype=out_dtype(top.get("dtype") if top.get("out_dtype") is None else top["out_dtype"]),
-        seed=seed,
-    )
+    def like(self, tool: str) -> "Recipe":
+        """The same recipe, and those before it, with the defaults of a tool."""
+        stages = {name: stage.like(tool) for name, stage in self.stages.items()}
+        return replace(self, compat=tool, stages=stages)
 
 
 def out_dtype(name: str | None) -> str | None:
@@ -141,21 +154,7 @@ def mapping(value: Any, where: str) -> dict[str, Any]:
     return value
 
 
-def _part(entry: Any, where: str) -> Part:
-    """One entry of ``models``."""
-    if isinstance(entry, str):
-        return Part(entry)
-    fields = mapping(entry, where)
-    _refuse_unknown(fields, ("model", "parameters"), where)
-    if not isinstance(fields.get("model"), str):
-        message = (
-            f"{where}: model is {fields.get('model')!r:.200}; it must be a name, an id or a path"
-        )
-        raise BadRecipe(message)
-    return Part(fields["model"], _parameters(fields, where))
-
-
-def _refuse_unknown(fields: Mapping[str, Any], keys: Sequence[str], where: str) -> None:
+def refuse_unknown(fields: Mapping[str, Any], keys: Sequence[str], where: str) -> None:
     """Refuse a key that would be passed over, with the nearest one there is."""
     for key in fields:
         if key not in keys:
@@ -164,7 +163,40 @@ def _refuse_unknown(fields: Mapping[str, Any], keys: Sequence[str], where: str) 
             raise BadRecipe(message, hint=f"did you mean {near[0]}?" if near else None)
 
 
-def _parameters(fields: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """The mapping below the key ``parameters``; {} where there is none."""
-    value = fields.get("parameters")
-    return {} if value is None else mapping(value, f"{where}, parameters")
+def layer_range(value: Any, where: str) -> tuple[int, int]:
+    """A range of layers."""
+    whole = isinstance(value, list) and [type(x) for x in value] == [int, int]
+    if not whole or not 0 <= value[0] < value[1]:
+        message = (
+            f"{where}: layer_range is {value!r:.200}; it must be [first, last + 1], counted from 0"
+        )
+        raise BadRecipe(message)
+    return value[0], value[1]
+
+
+def parse_rounding(value: Any, where: str) -> Rounding:
+    """The rounding; "nearest" where there is none.
+
+    Raises:
+        BadRecipe: there is no such rounding.
+    """
+    if value is None:
+        return "nearest"
+    for rounding in ROUNDINGS:
+        if value == rounding:
+            return rounding
+    message = f"{where}: round is {value!r:.200}; it must be one of " + ", ".join(ROUNDINGS)
+    raise BadRecipe(message)
+
+
+def parse_alignment(value: Any, where: str) -> Alignment | None:
+    """The step before the merge: a name, or a mapping with the name as ``method``."""
+    if value is None:
+        return None
+    fields = {"method": value} if isinstance(value, str) else mapping(value, where)
+    method = fields.get("method")
+    if method not in _ALIGNMENTS:
+        message = f"{where}: method is {method!r:.200}; it must be one of " + ", ".join(_ALIGNMENTS)
+        raise BadRecipe(message)
+    refuse_unknown(fields, ("method", *_ALIGNMENTS[method]), where)
+    return Alignment(method, {key: value for key, value in fields.items() if key != "method"})

@@ -3,7 +3,7 @@
 The work is cut into units: a slice of an element-wise step, or a whole tensor. Each unit reads its slices,
 computes in float32, casts once and writes where its bytes belong; units share nothing, so their order, their
 size and the number of threads cannot change a byte. What the result changed against its reference is summed on
-the way, unit by unit in the plan's order.
+the way, unit by unit in the plan's order. A method that surveys the whole model does so before the first unit.
 """
 
 import math
@@ -11,18 +11,18 @@ import os
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
-from engine.draws import Draws
-from engine.method import CONTEXT
+from engine.arithmetic import merged, rounded
 from engine.parent import refuse_change
-from engine.pinned import Value
 from engine.plan import CHUNK, Plan, TensorStep
-from engine.reader import DTYPES, FLOATS, Reader
+from engine.reader import FLOATS, Reader
+from engine.source import Source, finite, load
+from engine.survey import survey
 from engine.threads import in_order
 from engine.writer import SHARD_BYTES, OutputTensor, Writer, shards_of
 from registry.errors import NonFinite
@@ -45,6 +45,7 @@ class Change:
     Attributes:
         n: elements compared.
         n_changed: elements that differ from the reference's.
+        n_lost: elements that the merge changed, and that are the reference's again after rounding.
         sum_sq: Σ δ², float64.
         base_sum_sq: Σ W0², float64.
         max_abs: largest magnitude of δ.
@@ -52,6 +53,7 @@ class Change:
 
     n: int = 0
     n_changed: int = 0
+    n_lost: int = 0
     sum_sq: float = 0.0
     base_sum_sq: float = 0.0
     max_abs: float = 0.0
@@ -60,6 +62,7 @@ class Change:
         return Change(
             self.n + other.n,
             self.n_changed + other.n_changed,
+            self.n_lost + other.n_lost,
             self.sum_sq + other.sum_sq,
             self.base_sum_sq + other.base_sum_sq,
             max(self.max_abs, other.max_abs),
@@ -69,6 +72,19 @@ class Change:
     def relative_l2(self) -> float:
         """‖δ‖ / ‖W0‖; 0 for a zero reference."""
         return math.sqrt(self.sum_sq / self.base_sum_sq) if self.base_sum_sq else 0.0
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run found out beside the weights.
+
+    Attributes:
+        change: against the reference.
+        state: what the method must know to go on merging into the result, name → number; None for most methods.
+    """
+
+    change: Change
+    state: dict[str, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -97,7 +113,7 @@ def run_plan(
     memory_bytes: int = MEMORY_BYTES,
     chunk: int | None = None,
     progress: Progress = SILENT,
-) -> Change:
+) -> "Outcome":
     """Write the shards of a plan's result into ``folder``, which must exist and hold none.
 
     Laws: the bytes depend on the plan, ``metadata`` and ``shard_bytes`` alone; an error leaves no shard, and is the
@@ -118,6 +134,7 @@ def run_plan(
         NotEnoughDisk: the output does not fit.
         FileChanged: a parent's files are not those that were planned with.
     """
+    jobs = jobs or os.cpu_count() or 1
     outputs = [OutputTensor(s.name, s.dtype, s.shape, s.write_bytes) for s in plan.steps]
     progress.start("merge", plan.read_bytes + plan.write_bytes)
     with (
@@ -125,16 +142,17 @@ def run_plan(
         Reader() as reader,
         Writer(folder, shards_of(outputs, shard_bytes), metadata) as writer,
     ):
+        whole = survey(plan, reader, jobs=jobs, memory_bytes=memory_bytes)
 
         def work(unit: _Unit) -> Change:
-            change = _do(plan, unit, reader, writer)
+            change = _do(plan, unit, reader, writer, whole)
             progress.advance(unit.io_bytes)
             return change
 
         changes = in_order(
             work,
             (unit for step in plan.steps for unit in _units(plan, step, chunk)),
-            jobs=jobs or os.cpu_count() or 1,
+            jobs=jobs,
             needs=lambda unit: plan.unit_bytes(unit.step, chunk),
             memory_bytes=memory_bytes,
         )
@@ -142,7 +160,7 @@ def run_plan(
             total = sum(changes, Change())
         refuse_change(plan.parents)
         writer.finish()
-    return total
+    return Outcome(total, whole if isinstance(whole, dict) else None)
 
 
 @contextmanager
@@ -170,22 +188,28 @@ def _is_opaque(step: TensorStep) -> bool:
     return step.action == "copy" and step.dtype not in FLOATS
 
 
-def _do(plan: Plan, unit: _Unit, reader: Reader, writer: Writer) -> Change:
+def _do(plan: Plan, unit: _Unit, reader: Reader, writer: Writer, whole: Any) -> Change:
     """Carry out one unit."""
     step = unit.step
     if _is_opaque(step):
-        data = reader.bytes(step.sources[0], unit.start, unit.stop)
+        data = reader.bytes(_stored(step.sources[0]), unit.start, unit.stop)
         writer.write(step.name, unit.start, data.numpy().data)
         return Change()
+
+    def read(source: Source) -> torch.Tensor:
+        if plan.is_whole(step):
+            return load(reader, source)
+        ref = _stored(source)
+        return finite(ref, reader.flat(ref, unit.start, unit.stop))
+
     if step.action == "copy":
-        out = reader.flat(step.sources[0], unit.start, unit.stop)
-        reference = _finite(step.sources[0], out)
+        ref = _stored(step.sources[0])
+        out = reader.flat(ref, unit.start, unit.stop)
+        reference = result = finite(ref, out)
     else:
-        sources = [_read(reader, ref, unit) for ref in step.sources]
-        base = _read(reader, step.base, unit) if step.base else None
-        reference = base if base is not None else sources[0]
-        out = _compute(plan, unit, base, sources).to(DTYPES[step.dtype]).reshape(-1)
-    change = _change(reference, out)
+        reference, result = merged(plan, step, read, start=unit.start, whole=whole)
+        out = rounded(plan, step, result, unit.start)
+    change = _change(reference, result, out)
     if not math.isfinite(change.sum_sq):
         message = f"{plan.recipe.method.name} makes tensor {step.name} not finite in {step.dtype}"
         raise NonFinite(message, hint="choose out_dtype: float32, or smaller weights")
@@ -193,65 +217,16 @@ def _do(plan: Plan, unit: _Unit, reader: Reader, writer: Writer) -> Change:
     return change
 
 
-def _compute(
-    plan: Plan, unit: _Unit, base: torch.Tensor | None, sources: list[torch.Tensor]
-) -> torch.Tensor:
-    """Call the method on one unit: flat slices for element-wise methods, the true shape for others."""
-    method, step = plan.recipe.method, unit.step
-    if method.scope == "tensor":
-        sources = [s.reshape(step.shape) for s in sources]
-        base = None if base is None else base.reshape(step.shape)
-    draws = Draws(plan.recipe.seed, step.name, _keys(plan), unit.start)
-    available = dict(zip(CONTEXT, (base, step.name, draws), strict=True))
-    keywords: dict[str, object] = {
-        p.keyword: _value(plan.recipe.values[p.name]) for p in method.parameters
-    }
-    call = partial(
-        method.function, **keywords, **{name: available[name] for name in method.context}
-    )
-    if base is None:
-        return call(sources)
-    deltas = [source.sub_(base) for source in sources]
-    return call(deltas).add_(base)
+def _stored(source: Source) -> TensorRef:
+    """A source that is stored, as those of copies and of slices are."""
+    if not isinstance(source, TensorRef):
+        message = f"{source.name} is computed and has no slices"
+        raise TypeError(message)
+    return source
 
 
-def _keys(plan: Plan) -> tuple[str, ...]:
-    """A key per model for random draws: its id, and for one listed again, which time it is."""
-    ids = plan.recipe.models
-    return tuple(f"{model}#{ids[:i].count(model)}" for i, model in enumerate(ids))
-
-
-def _value(value: Value | tuple[float, ...]) -> Value | list[float]:
-    """A parameter as methods take it."""
-    return list(value) if isinstance(value, tuple) else value
-
-
-def _read(reader: Reader, ref: TensorRef, unit: _Unit) -> torch.Tensor:
-    """A slice in float32, refused if any of it is not finite."""
-    return _finite(ref, reader.flat(ref, unit.start, unit.stop))
-
-
-def _finite(ref: TensorRef, stored: torch.Tensor) -> torch.Tensor:
-    """Stored values in float32; a tensor that is float32 already is itself the result.
-
-    Raises:
-        NonFinite: naming file and tensor.
-    """
-    values = stored.to(torch.float32)
-    if not _is_finite(values):
-        what = "NaN or infinity" if not _is_finite(stored) else "numbers beyond float32"
-        message = f"tensor {ref.name} of {ref.file} holds {what}"
-        raise NonFinite(message, hint="reg stats counts them; merge without this model")
-    return values
-
-
-def _is_finite(values: torch.Tensor) -> bool:
-    """Tell whether all values are finite; their sum says so in one pass, unless it overflows."""
-    return math.isfinite(float(values.sum())) or bool(torch.isfinite(values).all())
-
-
-def _change(reference: torch.Tensor, out: torch.Tensor) -> Change:
-    """Compare flat slices of the result and its reference; not finite where the result is not."""
+def _change(reference: torch.Tensor, result: torch.Tensor, out: torch.Tensor) -> Change:
+    """Compare flat slices of the result, as merged and as rounded, and its reference; not finite where it is not."""
     total = Change()
     for start in range(0, len(out), CHUNK):  # float64 copies of a whole tensor would be its largest
         block = slice(start, start + CHUNK)
@@ -259,10 +234,18 @@ def _change(reference: torch.Tensor, out: torch.Tensor) -> Change:
         low, high = torch.aminmax(delta)
         sum_sq = float(torch.dot(delta, delta))
         n_changed = int(np.count_nonzero(delta.numpy() != 0))
+        n_lost = 0
+        if result is not reference and out.dtype != torch.float32:
+            n_lost = int(
+                np.count_nonzero(
+                    (result[block].numpy() != reference[block].numpy()) & (delta.numpy() == 0)
+                )
+            )
         before = delta.copy_(reference[block])
         total += Change(
             n=len(delta),
             n_changed=n_changed,
+            n_lost=n_lost,
             sum_sq=sum_sq,
             base_sum_sq=float(torch.dot(before, before)),
             max_abs=max(-float(low), float(high)),

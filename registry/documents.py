@@ -24,9 +24,13 @@ MAX_JSON_BYTES = 100_000_000
 MAX_YAML_BYTES = 4_000_000
 """Larger than any recipe or model card in use."""
 
+MAX_NODES = 100_000
+"""Values that aliases in a document may make."""
+
 MAX_DEPTH = 100
 """Nesting of objects and lists; leaves room for everything that walks through them."""
 
+_MERGE_KEY = "tag:yaml.org,2002:merge"
 _OLD_WORDS = {"bool", "timestamp", "value"}
 _PLAIN_TAGS = {
     f"tag:yaml.org,2002:{kind}" for kind in ("str", "int", "float", "bool", "null", "map", "seq")
@@ -109,12 +113,35 @@ def parse_yaml(text: str, *, where: str = "text") -> Any:
         BadDocument: when malformed, longer than `MAX_YAML_BYTES` characters or nested deeper than `MAX_DEPTH`,
             and for aliases, tags of other than plain values, and duplicate keys.
     """
+    with _named(text, where):
+        _check_events(text, max_nodes=0)
+        return yaml.load(text, Loader=_Loader)  # noqa: S506 (a subclass of the safe loader)
+
+
+def read_yaml_all(path: Path, *, max_bytes: int = MAX_YAML_BYTES) -> list[Any]:
+    """Read a file of YAML documents that people write by hand; as `read_yaml` and `parse_yaml_all`."""
+    return parse_yaml_all(_read_text(path, max_bytes), where=str(path))
+
+
+def parse_yaml_all(text: str, *, where: str = "text") -> list[Any]:
+    """Parse YAML documents that people write by hand: several in one text, and aliases, within bounds.
+
+    Raises:
+        BadDocument: as `parse_yaml`; for aliases that make more than `MAX_NODES` values of it, or never end.
+    """
+    with _named(text, where):
+        _check_events(text, max_nodes=MAX_NODES)
+        return list(yaml.load_all(text, Loader=_MergingLoader))
+
+
+@contextmanager
+def _named(text: str, where: str) -> Iterator[None]:
+    """Refuse what is too long, and translate what goes wrong in the block."""
     if len(text) > MAX_YAML_BYTES:
         message = f"{where}: has {len(text)} characters; at most {MAX_YAML_BYTES} are read"
         raise BadDocument(message)
     try:
-        _check_events(text)
-        return yaml.load(text, Loader=_Loader)  # noqa: S506 (a subclass of the safe loader)
+        yield
     except yaml.YAMLError as error:
         message = f"{where}: is not valid YAML: {_one_line(error)}"
         raise BadDocument(message) from error
@@ -176,25 +203,63 @@ def _check_depth(value: Any) -> None:
         raise RecursionError
 
 
-def _check_events(text: str) -> None:
-    """Refuse, before anything is built, what could grow: aliases, deep nesting, tags that make objects."""
-    depth = 0
+def _check_events(text: str, max_nodes: int) -> None:
+    """Refuse, before anything is built, what could grow: aliases, deep nesting, tags that make objects.
+
+    With ``max_nodes`` aliases are read, as long as no more values than that come of them.
+    """
+    count = _Count()
     for event in yaml.parse(text, Loader=_Loader):
         tag = getattr(event, "tag", None)
-        if isinstance(event, yaml.CollectionStartEvent):
-            depth += 1
-        elif isinstance(event, yaml.CollectionEndEvent):
-            depth -= 1
-        if isinstance(event, yaml.AliasEvent):
-            problem = f"aliases (*{event.anchor}) are not read"
+        problem = None
+        if isinstance(event, yaml.AliasEvent) and not (max_nodes and event.anchor in count.sizes):
+            problem = f"aliases (*{event.anchor}) are not read" + (
+                " inside themselves" if max_nodes else ""
+            )
         elif tag not in (None, "!") and tag not in _PLAIN_TAGS:
             problem = f"the tag {tag!r} is not read"
-        elif depth > MAX_DEPTH:
-            problem = f"nested deeper than {MAX_DEPTH}"
         else:
-            continue
-        message = f"{problem} {event.start_mark}"
-        raise yaml.YAMLError(message)
+            count.add(event)
+            if len(count.open) > MAX_DEPTH:
+                problem = f"nested deeper than {MAX_DEPTH}"
+            elif count.n_expanded > max_nodes:
+                problem = f"aliases make more than {max_nodes} values"
+        if problem:
+            message = f"{problem} {event.start_mark}"
+            raise yaml.YAMLError(message)
+
+
+class _Count:
+    """How many values a document has when its aliases are written out.
+
+    Attributes:
+        sizes: anchor → number of values it stands for, once it is closed.
+        open: (anchor, values before it) of the collections that are not closed yet.
+        n_nodes: values so far.
+        n_expanded: those of them that aliases made.
+    """
+
+    def __init__(self) -> None:
+        self.sizes: dict[str, int] = {}
+        self.open: list[tuple[str | None, int]] = []
+        self.n_nodes = self.n_expanded = 0
+
+    def add(self, event: yaml.Event) -> None:
+        """Count one event."""
+        if isinstance(event, yaml.AliasEvent) and event.anchor:
+            self.n_nodes += self.sizes[event.anchor]
+            self.n_expanded += self.sizes[event.anchor]
+        elif isinstance(event, yaml.CollectionStartEvent):
+            self.open.append((event.anchor, self.n_nodes))
+            self.n_nodes += 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            anchor, before = self.open.pop()
+            if anchor:
+                self.sizes[anchor] = self.n_nodes - before
+        elif isinstance(event, yaml.ScalarEvent):
+            self.n_nodes += 1
+            if event.anchor:
+                self.sizes[event.anchor] = 1
 
 
 def _one_line(error: yaml.YAMLError) -> str:
@@ -207,10 +272,14 @@ def _one_line(error: yaml.YAMLError) -> str:
 class _Loader(yaml.CSafeLoader):
     """The safe loader with the words of YAML 1.2: dates and `no` are text, `true` and `false` are not."""
 
+    merges = False
+
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:  # noqa: FBT001, FBT002 (the parent's signature)
         """Build a mapping, refusing a key that comes twice or is not plain text."""
         seen = set()
         for key_node, _ in node.value:
+            if key_node.tag == _MERGE_KEY and self.merges:
+                continue
             key = self.construct_object(key_node, deep=True)
             if not isinstance(key, str | int | float | None) or key in seen:
                 problem = (
@@ -233,6 +302,12 @@ _Loader.yaml_implicit_resolvers = {
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:bool", re.compile("^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
 )
+
+
+class _MergingLoader(_Loader):
+    """The same, with `<<: *alias`, which takes over the keys of another mapping."""
+
+    merges = True
 
 
 class _Dumper(yaml.CSafeDumper):

@@ -185,6 +185,7 @@ class Run(SQLModel, table=True):
     read_bytes: CountOrNone
     write_bytes: CountOrNone
     error: str | None
+    state: str | None
 
 
 class Problem(SQLModel, table=True):

@@ -41,6 +41,17 @@ def layer_of(name: str) -> int | None:
     return int(found[1]) if found else None
 
 
+def split_layer(name: str) -> tuple[str, int, str] | None:
+    """What stands before the number of the layer, the number, and what stands behind it; None outside of layers.
+
+    Law: joining the three gives the name back.
+    """
+    found = _LAYER.search(name)
+    if found is None or str(int(found[1])) != found[1]:
+        return None
+    return name[: found.start(1)], int(found[1]), name[found.end(1) :]
+
+
 def module_of(name: str) -> str:
     """The part tensor ``name`` plays: embedding, attention_q, mlp_down, norm, …, or other."""
     return next((module for module, pattern in _PATTERNS if pattern.search(name)), "other")

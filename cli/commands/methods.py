@@ -1,6 +1,7 @@
 """`reg methods`: the merge methods."""
 
 import inspect
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -36,7 +37,7 @@ def command(session: Session, name: str | None) -> None:
     """List the merge methods and their parameters.
 
     Space delta: the method merges task vectors and needs a base; weight: it merges the weights themselves. Scope
-    element: every weight by itself; tensor: a tensor at a time.
+    element: every weight by itself; tensor: a tensor at a time; model: it looks at the whole model first.
 
     Examples:
       reg methods
@@ -58,6 +59,8 @@ def _row(method: "Method") -> dict[str, Any]:
             "default": p.default,
             "kind": p.kind,
             "allowed": p.allowed,
+            "range": [p.range.low, p.range.high] if p.range else None,
+            "choices": list(p.choices),
             "per_model": p.per_model,
         }
         for p in method.parameters
@@ -70,6 +73,9 @@ def _row(method: "Method") -> dict[str, Any]:
         "parameters": parameters,
         "given": " ".join(given),
         "n_models": list(method.n_models),
+        "makes": method.makes,
+        "base": method.base,
+        "compat": {tool: dict(values) for tool, values in method.compat.items()},
         "paper": method.paper,
         "summary": method.summary,
     }
@@ -82,8 +88,11 @@ def _one(method: "Method", row: dict[str, Any]) -> list[Block]:
         ("method", method.name, "text"),
         ("space", method.space, "text"),
         ("scope", method.scope, "text"),
+        ("makes", method.makes, "text"),
+        ("base", method.base, "text"),
         ("models", str(low) if low == high else f"{low} or more", "text"),
         ("paper", method.paper, "text"),
+        *((f"as {tool}", _pairs(values), "text") for tool, values in method.compat.items()),
     ))  # fmt: skip
     parameters = [p | {"default": _spelled(p["default"])} for p in row["parameters"]]
     return [
@@ -92,6 +101,11 @@ def _one(method: "Method", row: dict[str, Any]) -> list[Block]:
         Text(inspect.getdoc(method.function) or ""),
         Table(parameters, _PARAMETERS, "parameters"),
     ]
+
+
+def _pairs(values: Mapping[str, float | bool | str]) -> str:
+    """Parameters in one line."""
+    return " ".join(f"{name}={_spelled(value)}" for name, value in values.items()) or "the defaults"
 
 
 def _spelled(default: object) -> str:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from engine.plan import Plan
 
 _STEPS = (
-    Column("tensors"), Column("n", kind="count"), Column("action"), Column("shape"), Column("dtype"), Column("why")
+    Column("tensors"), Column("n", kind="count"), Column("action"), Column("shape"), Column("dtype"), Column("parameters"), Column("why")
 )  # fmt: skip
 _MODELS = (Column("name", "model"), Column("coefficient", kind="number"), Column("id", kind="id"))
 
@@ -86,11 +86,11 @@ def _document(plan: "Plan", options: "Options", output: Path) -> dict[str, Any]:
         "method": plan.recipe.method.name,
         "base": {"name": plan.base.name, "id": plan.base.id} if plan.base else None,
         "models": [{"name": m.name, "id": m.id, "coefficient": c} for m, c in models],
-        "parameters": plan.recipe.values,
+        "parameters": plan.recipe.parameters,
         "steps": [
             {
                 "name": s.name, "action": s.action, "dtype": s.dtype, "shape": s.shape, "why": s.why,
-                "read_bytes": s.read_bytes, "write_bytes": s.write_bytes,
+                "read_bytes": s.read_bytes, "write_bytes": s.write_bytes, "parameters": s.values,
             }
             for s in plan.steps
         ],
@@ -104,18 +104,39 @@ def _document(plan: "Plan", options: "Options", output: Path) -> dict[str, Any]:
 
 
 def _grouped(steps: list[Row]) -> list[Row]:
-    """Steps that differ in the number of their layer or expert only, as one row."""
-    groups: dict[tuple[str, ...], int] = defaultdict(int)
+    """Steps that differ in the number of their layer or expert only, as one row.
+
+    Parameters are shown where they are not the same for all; then layers that have other ones have their own row.
+    """
+    merged = [step["parameters"] for step in steps if step["action"] == "merge"]
+    varying = {name for values in merged for name in values if values[name] != merged[0].get(name)}
+    groups: dict[tuple[str, ...], list[str]] = defaultdict(list)
     for step in steps:
         name = re.sub(r"(?<=\.)\d+(?=\.)", "*", step["name"])
-        groups[name, step["action"], str(list(step["shape"])), step["dtype"], step["why"]] += 1
-    keys = ("tensors", "action", "shape", "dtype", "why")
-    return [dict(zip(keys, group, strict=True)) | {"n": n} for group, n in groups.items()]
+        shown = {k: v for k, v in step["parameters"].items() if k in varying}
+        kind = (
+            step["action"],
+            str(list(step["shape"])),
+            step["dtype"],
+            _spelled(shown),
+            step["why"],
+        )
+        groups[name, *kind].append(step["name"])
+    keys = ("tensors", "action", "shape", "dtype", "parameters", "why")
+    rows = [dict(zip(keys, group, strict=True)) | {"n": len(n)} for group, n in groups.items()]
+    alone = [names[0] if len(names) == 1 else "" for names in groups.values()]
+    return [
+        row | ({"tensors": name} if name else {}) for row, name in zip(rows, alone, strict=True)
+    ]
 
 
 def _spelled(parameters: dict[str, Any]) -> str:
     """Parameters in one line."""
-    return ", ".join(
-        f"{k} {' '.join(f'{x:g}' for x in v) if isinstance(v, tuple) else v}"
-        for k, v in parameters.items()
-    )
+    return ", ".join(f"{name} {_value(value)}" for name, value in parameters.items())
+
+
+def _value(value: Any) -> str:
+    """A value, or one per model, as text."""
+    if isinstance(value, list | tuple):
+        return " ".join(_value(each) for each in value)
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -9,7 +9,9 @@ from engine.method import Scale, Tensors, merge_method
 from engine.ops import weighted_sum
 
 
-@merge_method(space="weight", scope="element", paper="mergekit", n_models=(1, 1))
+@merge_method(
+    space="weight", scope="element", paper="mergekit", n_models=(1, 1), compat={"mergekit": {}}
+)
 def passthrough(weights: Tensors, *, scale: Scale = 1.0) -> torch.Tensor:
     """Take one model's weights as they are, or scaled.
 

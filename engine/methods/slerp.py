@@ -5,6 +5,7 @@ as in mergekit and MergeLLM: one angle per tensor, between the tensors as flat v
 """
 
 import math
+from typing import Literal
 
 import torch
 
@@ -14,28 +15,44 @@ from engine.ops import dots, weighted_sum
 NEARLY_PARALLEL = 0.9995
 """Beyond this absolute cosine sin Ω is too small to divide by: the path is taken to be straight."""
 
+NO_DIRECTION = 1e-8
+"""mergekit takes the direction of a tensor for none if it is no longer than this."""
 
-@merge_method(space="weight", scope="tensor", paper="doi:10.1145/325165.325242", n_models=(2, 2))
-def slerp(weights: Tensors, *, t: Interpolation = 0.5) -> torch.Tensor:
+
+@merge_method(
+    space="weight",
+    scope="tensor",
+    paper="doi:10.1145/325165.325242",
+    n_models=(2, 2),
+    compat={"mergekit": {"zero": "orthogonal"}},
+)
+def slerp(
+    weights: Tensors,
+    *,
+    t: Interpolation = 0.5,
+    zero: Literal["linear", "orthogonal"] = "linear",
+) -> torch.Tensor:
     """Walk from the first model to the second along the arc between them, tensor by tensor.
 
     W = sin((1-t)Ω)/sin Ω · W_1 + sin(tΩ)/sin Ω · W_2, where Ω is the angle between W_1 and W_2. The tensors keep
     their lengths: only the angle is that of unit vectors. Nearly parallel and nearly opposite tensors are
     interpolated linearly, W = (1-t) W_1 + t W_2, and so is a tensor that is zero in a model: it has no direction.
-    (MergeLLM and mergekit take it to be at a right angle to everything and return sin(tπ/2) · W_2.)
     Laws: t = 0 gives the first model, t = 1 the second; changing places and t for 1-t changes nothing.
 
     Args:
         weights: the two models' tensors, (2, *shape) float32.
         t: position between them.
+        zero: the way to or from a zero tensor: straight, or as if at a right angle to everything, sin(tπ/2) · W_2,
+            as in mergekit and MergeLLM, for which tensors up to 1e-8 long are zero.
 
     Returns:
         The merged tensor, (*shape) float32.
     """
     first, cross, second = dots(weights, [(0, 0), (0, 1), (1, 1)])
     length = math.sqrt(first) * math.sqrt(second)
-    if length == 0 or abs(cross) > NEARLY_PARALLEL * length:
+    right = zero == "orthogonal" and math.sqrt(min(first, second)) <= NO_DIRECTION
+    if not right and (length == 0 or abs(cross) > NEARLY_PARALLEL * length):
         return weighted_sum(weights, [1 - t, t])
-    angle = math.acos(cross / length)
+    angle = math.pi / 2 if right else math.acos(cross / length)
     sine = math.sin(angle)
     return weighted_sum(weights, [math.sin((1 - t) * angle) / sine, math.sin(t * angle) / sine])

@@ -32,7 +32,7 @@ comment on column recipes.created_at is 'When it was first run';
 
 create or replace view runs as
 select u.id, u.recipe, u.status, u.output, u.model_id, n.name as model, u.engine_version, u.process, u.started_at,
-       u.ended_at, u.seconds, u.read_bytes, u.write_bytes, u.error
+       u.ended_at, u.seconds, u.read_bytes, u.write_bytes, u.error, u.state
 from store.run u left join store.named n on n.id = u.model_id;
 comment on view runs is 'One row per execution of a recipe';
 comment on column runs.id is 'Identity of the run';
@@ -49,3 +49,4 @@ comment on column runs.seconds is 'Duration, seconds';
 comment on column runs.read_bytes is 'Tensor bytes read';
 comment on column runs.write_bytes is 'Tensor bytes written';
 comment on column runs.error is 'Why it failed';
+comment on column runs.state is 'What the method needs to go on merging into the result, as JSON: name → number; null for most methods';

@@ -67,7 +67,7 @@ def test_options_reach_the_merge(place):
     assert {t.dtype for t in load_file(shards[0]).values()} == {torch.float32}
     recipe = place.json("show", "merged")["recipe"]
     assert recipe["seed"] == 3
-    assert recipe["parameters"]["rescale"] is False
+    assert recipe["modules"][0]["slices"][0]["parameters"]["rescale"] is False
 
 
 def test_nothing_is_overwritten_and_a_refusal_leaves_nothing(place):

@@ -19,7 +19,7 @@ def test_show_gives_programs_everything(known):
     }
     assert promised <= found.keys()
     assert found["recipe"]["method"] == "task_arithmetic"
-    assert found["recipe"]["parameters"]["weight"] == [0.6, 1.0]
+    assert found["recipe"]["modules"][0]["slices"][0]["sources"][0]["parameters"]["weight"] == 0.6
     assert {e["relation"] for e in found["edges"]} == {"merge"}
     assert found["parents"] == ["base", "chat", "math"]
     assert found["tensors"][0]["shape"] == [48, 16]

@@ -42,7 +42,7 @@ def test_other_bytes_are_a_no(place):
     place.run("merge", "--method", "linear", "chat", "math", "-o", "merged")
     sidecar = place.folder / "merged" / "homolog.json"
     noted = json.loads(sidecar.read_text())
-    noted["recipe"]["parameters"]["weight"] = [0.9, 0.1]
+    noted["recipe"]["modules"][0]["slices"][0]["sources"][0]["parameters"]["weight"] = 0.9
     sidecar.write_text(json.dumps(noted))
     (place.folder / ".reg" / "catalog.duckdb").unlink()
     place.run("scan", "models", "merged")

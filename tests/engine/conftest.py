@@ -10,8 +10,8 @@ from safetensors.torch import load_file, save_file
 
 from engine.methods import get
 from engine.parent import Parent
-from engine.pinned import pin
-from engine.plan import make_plan
+from engine.pin import pin
+from engine.planner import make_plan
 from engine.recipe import Part, Recipe
 from registry.catalog import Catalog
 from registry.checkpoint import read_checkpoint

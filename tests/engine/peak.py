@@ -10,8 +10,9 @@ from safetensors.torch import save_file
 
 from engine.methods import all_methods
 from engine.parent import Parent
-from engine.pinned import pin
-from engine.plan import Plan, make_plan
+from engine.pin import pin
+from engine.plan import Plan
+from engine.planner import make_plan
 from engine.recipe import Part, Recipe
 from engine.run import run_plan
 from registry.checkpoint import read_checkpoint

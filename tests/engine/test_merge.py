@@ -12,7 +12,7 @@ from engine import merge as merging
 from engine.lookup import identify
 from engine.merge import Options, merge, plan, reproduce
 from engine.methods import all_methods
-from engine.recipe import recipe_from_text
+from engine.recipe_file import recipe_from_text
 from engine.stats import measure
 from engine.verify import verify
 from registry.catalog import Catalog
@@ -149,7 +149,8 @@ def test_mergekits_form_with_the_base_among_the_models(shelf, family, tmp_path):
     merged = merge(shelf, recipe_from_text(text), tmp_path / "out")
     canonical = json.loads(shelf.rows("select canonical from store.recipe")[0]["canonical"])
     assert canonical["models"] == [shelf.find("chat"), shelf.find("math")]
-    assert canonical["parameters"]["density"] == [0.5, 0.6]
+    sources = canonical["modules"][0]["slices"][0]["sources"]
+    assert [s["parameters"]["density"] for s in sources] == [0.5, 0.6]
     config = json.loads((merged.folder / "config.json").read_text(encoding="utf-8"))
     assert config["torch_dtype"] == "float32"
     (row,) = shelf.rows("select dtype from store.model where id = ?", [merged.model])

@@ -8,8 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.methods import all_methods
-from engine.pinned import as_yaml, check, from_canonical, pin
-from engine.recipe import DTYPES, Part, Recipe, recipe_from_text
+from engine.pin import check, from_canonical, pin
+from engine.pinned import as_yaml
+from engine.recipe import DTYPES, Part, Recipe
+from engine.recipe_file import recipe_from_text
 from registry.errors import BadParameter, BadRecipe, UnknownMethod
 
 METHODS = all_methods()
@@ -26,7 +28,9 @@ def pinned_recipes(draw):
     n = draw(st.integers(low, min(high, 4)))
     shared, own = {}, [{} for _ in range(n)]
     for parameter in method.parameters:
-        if parameter.kind != "number":
+        if parameter.kind == "count":
+            values = st.sampled_from([int(x) for x in (0, 1, 3, 40) if x in parameter.range])
+        elif parameter.kind != "number":
             values = st.sampled_from(list(parameter.choices or (False, True)))
         elif parameter.name == "weight":
             values = st.sampled_from([0.1, 0.5, 1.0, 2.5])  # whose sums are not 0
@@ -175,16 +179,53 @@ def test_a_value_out_of_range_is_named_with_the_range(method, name, value, messa
             check(Recipe(method, (Part("a"), Part("b", {name: value}))))
 
 
-@pytest.mark.parametrize("value", [[0.1, 0.9], [{"filter": "mlp", "value": 0.5}, {"value": 1}]])
-def test_gradients_and_filters_are_refused_as_such(value):
-    for recipe in (
-        Recipe("ties", (Part("a"),), parameters={"density": value}),
-        Recipe("ties", (Part("a", {"density": value}),)),
-    ):
-        with pytest.raises(
-            BadRecipe, match="density is a list; gradients over layers are not supported yet"
-        ):
-            check(recipe)
+def test_gradients_and_filters_are_settings_of_their_own():
+    text = """
+merge_method: task_arithmetic
+models:
+- model: a
+  parameters:
+    weight: [{filter: mlp, value: [0, 1]}, {filter: self_attn, value: 0.25}]
+- model: b
+parameters: {weight: [{filter: norm, value: 7}, {value: 0.5}]}
+"""
+    pinned = pin(recipe_from_text(text), BASE_ID, IDS[:2])
+    piece = pinned.whole
+
+    def weights(name, depth):
+        return piece.at([name, name], name, depth)["weight"]
+
+    assert weights("layers.0.mlp.up", 0.5) == (0.5, 0.5)
+    assert weights("layers.0.mlp.up", 1.0) == (1.0, 0.5)
+    assert weights("layers.0.self_attn.q", 0.5) == (0.25, 0.5)
+    assert weights("layers.0.norm", 0.5) == (7.0, 7.0)
+    assert weights("other", 0.5) == (0.5, 0.5)
+    assert pinned.coefficients == (None, None)
+    assert from_canonical(pinned.canonical()) == pinned
+
+
+def test_what_no_filter_fits_has_the_default_or_is_missing():
+    recipe = Recipe("ties", (Part("a"),), parameters={"density": [{"filter": "mlp", "value": 1}]})
+    assert pin(recipe, BASE_ID, IDS[:1]).whole.at(["x"], "x", 0.0)["density"] == (0.2,)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [[], {}, [{"filter": "mlp"}], [{"filter": 3, "value": 1}], [{"value": 1, "x": 2}], [[0.5]], [{"value": []}]],
+)  # fmt: skip
+def test_a_setting_of_no_known_form_is_refused(value):
+    with pytest.raises(BadRecipe, match="parameter density"):
+        check(Recipe("ties", (Part("a"),), parameters={"density": value}))
+
+
+def test_every_value_of_a_gradient_is_in_range():
+    with pytest.raises(BadParameter, match=r"density is 2"):
+        check(Recipe("ties", (Part("a"),), parameters={"density": [0.5, 2]}))
+
+
+def test_numbers_that_yaml_takes_for_text_are_numbers():
+    text = "merge_method: ties\nmodels: [a]\nparameters: {density: 1e-3}\n"
+    assert pin(recipe_from_text(text), BASE_ID, IDS[:1]).values["density"] == (0.001,)
 
 
 def test_a_parameter_of_the_merge_is_not_one_of_a_model():
@@ -227,21 +268,41 @@ def test_coefficients_are_what_is_multiplied_in_the_end():
     assert of("widen") == (None, None)
 
 
-GOOD = pin(Recipe("ties", (Part("a"), Part("b"))), BASE_ID, IDS[:2]).canonical()
+PINNED = pin(Recipe("ties", (Part("a"), Part("b"))), BASE_ID, IDS[:2])
+GOOD = PINNED.canonical()
+OLD = {k: v for k, v in GOOD.items() if k != "modules"} | {
+    "format": "homolog-recipe-1",
+    "parameters": {"weight": [1.0, 1.0], "density": [0.2, 0.2], "lambda": 1.0},
+}
+
+
+def with_slice(**changes):
+    """The good form with something else in its slice."""
+    piece = GOOD["modules"][0]["slices"][0]
+    return {**GOOD, "modules": [{"name": "", "slices": [{**piece, **changes}]}]}
+
+
+SOURCES = GOOD["modules"][0]["slices"][0]["sources"]
 
 HOSTILE = [
     (None, "it must be a mapping"),
     ([GOOD], "it must be a mapping"),
-    ({**GOOD, "format": "homolog-recipe-99"}, "this version reads homolog-recipe-1"),
+    ({**GOOD, "format": "homolog-recipe-99"}, "this version reads homolog-recipe-2"),
     ({**GOOD, "models": "ab"}, "they must be ids"),
     ({**GOOD, "models": [1, 2]}, "they must be ids"),
     ({**GOOD, "base": 7}, "they must be ids"),
     ({**GOOD, "base": None}, "needs a base"),
     ({**GOOD, "seed": "0"}, "the seed '0'"),
     ({**GOOD, "out_dtype": "F8_E4M3"}, "the out_dtype 'F8_E4M3'"),
-    ({**GOOD, "parameters": []}, r"parameters is .*; it must be a mapping"),
-    ({**GOOD, "parameters": {"weight": [1.0]}}, "one value for each of 2 models"),
-    ({**GOOD, "parameters": {"x": 1.0}}, "ties has no parameter 'x'"),
+    (with_slice(parameters=[]), r"parameters is .*; it must be a mapping"),
+    (with_slice(parameters={"x": 1.0}), "ties has no parameter 'x'"),
+    (with_slice(parameters={"weight": 1.0}), "'weight' of method ties in the wrong place"),
+    (with_slice(sources=[]), "sources is .*; it must be a list of at least one"),
+    (with_slice(sources=[{**SOURCES[0], "model": 2}]), "the source 2; there are 2 models"),
+    (with_slice(sources=[{**SOURCES[0], "layers": [3]}]), "layer_range is"),
+    ({**GOOD, "modules": None}, "modules is None"),
+    ({**GOOD, "round": "up"}, "round is 'up'"),
+    ({**OLD, "parameters": {"weight": [1.0]}}, "one value for each of 2 models"),
     ({k: v for k, v in GOOD.items() if k != "models"}, "they must be ids"),
 ]
 
@@ -253,13 +314,94 @@ def test_a_recorded_recipe_is_not_trusted(document, message):
 
 
 def test_a_recorded_value_out_of_range_is_refused():
-    parameters = {**GOOD["parameters"], "density": [0.0, 1.0]}
+    sources = [{**SOURCES[0], "parameters": {"density": 0.0}}, SOURCES[1]]
     with pytest.raises(BadParameter, match=r"density is 0\.0"):
-        from_canonical({**GOOD, "parameters": parameters})
+        from_canonical(with_slice(sources=sources))
     with pytest.raises(UnknownMethod):
         from_canonical({**GOOD, "method": None})
 
 
 def test_a_parameter_younger_than_the_record_has_its_default():
-    parameters = {k: v for k, v in GOOD["parameters"].items() if k not in ("tie", "density")}
-    assert from_canonical({**GOOD, "parameters": parameters}).canonical() == GOOD
+    assert from_canonical(with_slice(parameters={})) == PINNED
+
+
+def test_the_first_format_is_still_read():
+    assert from_canonical(OLD) == PINNED
+
+
+SLICED = """
+merge_method: task_arithmetic
+base_model: base
+slices:
+- sources:
+  - {model: base, layer_range: [0, 2]}
+  - {model: a, layer_range: [0, 2], parameters: {weight: [0, 1]}}
+- sources:
+  - {model: base, layer_range: [1, 3]}
+  - {model: b, layer_range: [2, 4]}
+  parameters: {weight: 0.25, lambda: 2}
+parameters: {weight: 0.5}
+"""
+
+
+def test_slices_keep_their_sources_layers_and_parameters():
+    recipe = recipe_from_text(SLICED)
+    pinned = pin(recipe, BASE_ID, [BASE_ID, *IDS[:2]])
+    assert pinned.models == tuple(IDS[:2])
+    first, second = pinned.modules[0].slices
+    assert [(s.model, s.layers) for s in first.sources] == [(-1, (0, 2)), (0, (0, 2))]
+    assert [(s.model, s.layers) for s in second.sources] == [(-1, (1, 3)), (1, (2, 4))]
+    assert first.at(["w"], "w", 1.0)["weight"] == (1.0,)
+    assert second.at(["w"], "w", 1.0)["weight"] == (0.25,)
+    assert (first.values["lambda"], second.values["lambda"]) == (1.0, 2.0)
+    assert from_canonical(pinned.canonical()) == pinned
+    names = {BASE_ID: "base", IDS[0]: "a", IDS[1]: "b"}
+    again = recipe_from_text(as_yaml(pinned, names))
+    ids = {name: id_ for id_, name in names.items()}
+    assert pin(again, BASE_ID, [ids[p.model] for p in again.models]).digest == pinned.digest
+
+
+def test_modules_are_pinned_by_name():
+    text = """
+merge_method: linear
+modules:
+  vision: {models: [a, b]}
+  default: {slices: [{sources: [{model: a, layer_range: [0, 1]}, {model: b, layer_range: [1, 2]}]}]}
+"""
+    pinned = pin(recipe_from_text(text), None, IDS[:2])
+    assert [module.name for module in pinned.modules] == ["vision", ""]
+    assert pinned.values == {}
+    assert from_canonical(pinned.canonical()) == pinned
+
+
+def test_recipes_that_name_earlier_ones_keep_them():
+    text = """
+merge_method: linear
+models: [a, b]
+name: first
+---
+merge_method: ties
+base_model: base
+models: [first, b]
+"""
+    recipe = recipe_from_text(text)
+    first = pin(recipe.stages["first"], None, IDS[:2])
+    id_ = f"recipe:{first.digest}"
+    pinned = pin(recipe, BASE_ID, [id_, IDS[1]], stages={id_: first})
+    assert from_canonical(pinned.canonical()) == pinned
+    names = {BASE_ID: "base", IDS[0]: "a", IDS[1]: "b", id_: "stage"}
+    again = recipe_from_text(as_yaml(pinned, names))
+    assert again.stages["stage"].method == "linear"
+    assert again.models[0].model == "stage"
+
+
+def test_a_recipe_that_needs_its_own_result_is_refused():
+    with pytest.raises(BadRecipe, match="needs its own result"):
+        recipe_from_text(
+            "merge_method: linear\nmodels: [b]\nname: a\n---\nmerge_method: linear\nmodels: [a]\nname: b\n"
+        )
+
+
+def test_defaults_of_another_tool_are_refused_where_it_has_no_such_method():
+    with pytest.raises(BadRecipe, match="compat is 'mergekit'; method widen is like that of none"):
+        check(Recipe("widen", (Part("a"),), compat="mergekit"))

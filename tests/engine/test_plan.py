@@ -5,8 +5,9 @@ import dataclasses
 import pytest
 import torch
 
+from engine.output_config import effective_config
 from engine.parent import Parent
-from engine.plan import CHUNK, UNIT_BYTES, effective_config
+from engine.plan import CHUNK, UNIT_BYTES
 from registry.errors import MissingTensor, NotMergeable, ShapeMismatch, UnsupportedDtype
 
 EMBED, HEAD = "model.embed_tokens.weight", "lm_head.weight"

@@ -65,7 +65,7 @@ def written(folder):
 
 def run(plan, folder, **options):
     folder.mkdir(parents=True)
-    return run_plan(plan, folder, metadata={"format": "pt"}, **options)
+    return run_plan(plan, folder, metadata={"format": "pt"}, **options).change
 
 
 def same_bits(x, y):

@@ -5,10 +5,12 @@ import numpy as np
 EXEMPT = {"order": "t = 0 is the first model"}
 
 
-def slerp(models, *, t=0.5):
+def slerp(models, *, t=0.5, zero="linear"):
     u, v = models
-    lengths = np.linalg.norm(u) * np.linalg.norm(v)
-    cosine = np.sum(u * v) / lengths if lengths else 1.0
+    lengths = np.linalg.norm(u), np.linalg.norm(v)
+    if min(lengths) <= 1e-8 and zero == "orthogonal":
+        return np.cos(t * np.pi / 2) * u + np.sin(t * np.pi / 2) * v
+    cosine = np.sum(u * v) / (lengths[0] * lengths[1]) if min(lengths) else 1.0
     if abs(cosine) > 0.9995:
         return (1 - t) * u + t * v
     angle = np.arccos(cosine)

@@ -65,6 +65,19 @@ def test_zero_tensor_is_interpolated_linearly():
     close(slerp([torch.zeros(2), torch.zeros(2)]), [0.0, 0.0])
 
 
+def test_zero_tensor_can_be_at_a_right_angle_to_everything():
+    close(slerp([torch.zeros(2), torch.ones(2)], t=1 / 3, zero="orthogonal"), [0.5, 0.5])
+    close(slerp([torch.ones(2), torch.zeros(2)], t=1 / 3, zero="orthogonal"), [0.866025, 0.866025])
+    close(slerp([torch.zeros(2), torch.zeros(2)], zero="orthogonal"), [0.0, 0.0])
+    assert torch.equal(slerp([W1, W2], zero="orthogonal"), slerp([W1, W2]))
+
+
+def test_short_tensor_has_a_direction_unless_it_is_mergekits_zero():
+    short = 1e-9 * EAST
+    close(slerp([short, EAST]), [0.5, 0])
+    close(slerp([short, EAST], zero="orthogonal"), [0.707107, 0])
+
+
 def test_lengths_too_small_or_large_for_float32_squares_have_an_angle():
     for size in (1e-30, 1e30):
         torch.testing.assert_close(slerp([size * EAST, size * NORTH]) / size, slerp([EAST, NORTH]))
