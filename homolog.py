@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from engine.casts import record_casts
+    from engine.collect import collect
     from engine.merge import Merged, Options, merge, plan, reproduce
     from engine.method import Method
     from engine.methods import all_methods as methods
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "engine.casts": ("record_casts",),
+    "engine.collect": ("collect",),
     "engine.merge": ("Merged", "Options", "merge", "plan", "reproduce"),
     "engine.method": ("Method",),
     "engine.methods": ("method", "methods"),
@@ -80,6 +82,7 @@ __all__ = [
     "Score",
     "Verdict",
     "Verification",
+    "collect",
     "ensure",
     "merge",
     "mergeable",

@@ -104,6 +104,9 @@ Interpolation = Annotated[float, Range(0.0, 1.0)]
 Scale = Annotated[float, Range(-_LARGE, _LARGE)]
 """Factor on a weight or a score."""
 
+Factor = Annotated[PerModel, Range(-_LARGE, _LARGE), PER_MODEL]
+"""Factor on a model's weights."""
+
 Positive = Annotated[float, Range(0.0, _LARGE)]
 """A number of at least 0."""
 

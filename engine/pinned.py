@@ -184,11 +184,14 @@ class PinnedRecipe:
             numbers = [float(each) for each in weight]  # type: ignore[arg-type]
             if "sign" in values:
                 return tuple(numbers)
-            parts = shares(numbers) if values.get("normalize") is True else numbers
+            normal = values.get("normalize", values.get("normalize_weights"))
+            parts = shares(numbers) if normal is True else numbers
             return tuple(float(factor) * part for part in parts)  # type: ignore[arg-type]
         if isinstance(t, float) and len(self.models) == 2:  # noqa: PLR2004 - t is between two
             return (1.0 - t, t)
-        return (scale if isinstance(scale, float) else None,) * len(self.models)
+        if isinstance(scale, tuple) and len(scale) == len(self.models) == 1:
+            return (None if _differs(scale[0]) else float(scale[0]),)  # type: ignore[arg-type]
+        return (None,) * len(self.models)
 
     @property
     def text(self) -> str:

@@ -67,7 +67,7 @@ def _importance(
 def _probabilities(rows: Floats) -> Floats:
     """Softmax of each row, plus `_FLOOR`: (rows, columns) float64."""
     powers = np.exp(rows - rows.max(axis=1, keepdims=True))
-    return powers / _row_sums(powers) + _FLOOR
+    return np.asarray(powers / _row_sums(powers) + _FLOOR)
 
 
 def _row_sums(values: Floats) -> Floats:

@@ -59,7 +59,9 @@ def model_stock(
         products = gram(deltas)[:, :, None]
         rows = [delta.reshape(1, -1) for delta in deltas]
     else:
-        rows = [delta.reshape(1, -1) if len(shape) == 1 else delta.flatten(0, -2) for delta in deltas]
+        rows = [
+            delta.reshape(1, -1) if len(shape) == 1 else delta.flatten(0, -2) for delta in deltas
+        ]
         products = _row_products(rows)
     cosine = _mean_cosine(products, average, norms_at_least)
     below = 1 + (n - 1) * cosine
@@ -84,9 +86,7 @@ def _mean_cosine(products: Floats, average: Average, norms_at_least: float) -> F
     total = np.zeros(products.shape[2])
     for i in range(n):
         for j in range(i + 1, n):
-            length = np.maximum(
-                np.sqrt(products[i, i]) * np.sqrt(products[j, j]), norms_at_least
-            )
+            length = np.maximum(np.sqrt(products[i, i]) * np.sqrt(products[j, j]), norms_at_least)
             cosine = np.divide(products[i, j], length, out=np.zeros_like(length), where=length > 0)
             cosine = np.clip(cosine, -1.0, 1.0)
             total += np.arccos(cosine) if average == "angle" else cosine

@@ -5,14 +5,14 @@ Not from a paper: the name and the meaning are those of mergekit's method. It bu
 
 import torch
 
-from engine.method import Scale, Tensors, merge_method
+from engine.method import Factor, Tensors, merge_method, per_model
 from engine.ops import weighted_sum
 
 
 @merge_method(
     space="weight", scope="element", paper="mergekit", n_models=(1, 1), compat={"mergekit": {}}
 )
-def passthrough(weights: Tensors, *, scale: Scale = 1.0) -> torch.Tensor:
+def passthrough(weights: Tensors, *, scale: Factor = 1.0) -> torch.Tensor:
     """Take one model's weights as they are, or scaled.
 
     W = s W_1. Law: scale 1 gives the same bytes.
@@ -24,4 +24,4 @@ def passthrough(weights: Tensors, *, scale: Scale = 1.0) -> torch.Tensor:
     Returns:
         The scaled tensor, (*shape) float32.
     """
-    return weighted_sum(weights, [scale])
+    return weighted_sum(weights, per_model(scale, 1))

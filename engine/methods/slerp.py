@@ -43,7 +43,7 @@ def slerp(
         weights: the two models' tensors, (2, *shape) float32.
         t: position between them.
         zero: the way to or from a zero tensor: straight, or as if at a right angle to everything, sin(tπ/2) · W_2,
-            as in mergekit and MergeLLM, for which tensors up to 1e-8 long are zero.
+            as in mergekit (where a tensor up to 1e-8 long is zero) and MergeLLM.
 
     Returns:
         The merged tensor, (*shape) float32.

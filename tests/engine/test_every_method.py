@@ -22,7 +22,7 @@ from registry.errors import BadParameter
 METHODS = all_methods()
 
 TWINS = {name: import_module(f"reference.{name}") for name in METHODS}
-LAWS = {"alone", "coarse", "copies", "finite", "order", "unbiased"}
+LAWS = {"alone", "coarse", "copies", "finite", "order", "random", "unbiased"}
 
 SHAPES = [(), (0,), (1,), (7,), (40,), (2, 4), (3, 0), (0, 3), (1, 5), (5, 1), (9, 8), (4, 3, 2)]
 NAMES = ["model.layers.0.mlp.up_proj.weight", "model.embed_tokens.weight", "lm_head.weight"]
@@ -82,7 +82,8 @@ def choices(draw, method, n, numbers=NUMBERS):
         else:
             kinds = each.choices or (False, True)
             values[each.keyword] = draw(st.sampled_from(kinds))
-    if values.get("normalize") and "weight" in values:
+    normal = values.get("normalize") or values.get("normalize_weights")
+    if normal and "weight" in values:
         weight = values["weight"]
         assume(sum(weight) if isinstance(weight, list) else weight)
     return values
@@ -273,7 +274,7 @@ def test_bytes_do_not_depend_on_the_number_of_threads(method):
     assert all(same_bytes(one, two) for one, two in zip(*results, strict=True))
 
 
-@methods_that(lambda method: "draws" in method.context)
+@methods_that(lambda method: "draws" in method.context, "random")
 def test_another_seed_gives_another_result(method):
     model = torch.ones(1000)
     one, other = (call(method, [model], model, draws=Draws(s, "w", ("a",))) for s in (0, 1))

@@ -1,7 +1,6 @@
 """The mean on the sphere: walk to where the pulls along the arcs cancel."""
 
 import numpy as np
-
 from reference.sphere import unit
 
 EXEMPT = {"order": "where directions cancel out, the first one decides"}

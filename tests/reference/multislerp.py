@@ -1,7 +1,6 @@
 """Weighted mean of directions and of lengths, apart from each other."""
 
 import numpy as np
-
 from reference.steps import each
 
 

@@ -1,7 +1,6 @@
 """Arcs between two models, or between their task vectors, by weights."""
 
 import numpy as np
-
 from reference.sphere import between
 from reference.steps import each
 

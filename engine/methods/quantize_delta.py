@@ -1,0 +1,50 @@
+"""Uniform quantization of a task vector: round it to whole multiples of a step.
+
+Not from a paper: symmetric rounding to nearest, the common baseline of delta compression; BitDelta,
+arXiv:2402.10193, is its limit of one bit, with another step.
+"""
+
+from typing import Annotated
+
+import torch
+
+from engine.magnitude import Per, as_rows
+from engine.method import Range, Tensors, merge_method
+from engine.ops import BLOCK
+
+Bits = Annotated[int, Range(2, 16)]
+"""Bits per entry, its sign included."""
+
+
+@merge_method(
+    space="delta", scope="tensor", paper="round to nearest", n_models=(1, 1), makes="edit"
+)
+def quantize_delta(deltas: Tensors, *, bits: Bits = 8, per: Per = "row") -> torch.Tensor:
+    """Round one model's task vector to a symmetric, uniform grid of 2^bits - 1 values.
+
+    q = round(δ / s) with s = max|δ| / (2^(bits-1) - 1), a half to the even side, and δ̂ = q s. The largest entry
+    stays as it is, and no entry moves by more than s / 2. What is written is δ̂ in the recipe's dtype, not q: the
+    edit shows what so many bits keep. Law: zeros stay zeros.
+
+    Args:
+        deltas: the model's task vector, (1, *shape) float32.
+        bits: bits per entry.
+        per: one step s for a whole tensor, or for each of its rows (slices along dim 0).
+
+    Returns:
+        The rounded task vector, (*shape) float32.
+    """
+    rows = as_rows(deltas[0], per)
+    rounded = torch.empty_like(rows)
+    if not rows.numel():
+        return rounded.reshape(deltas[0].shape)
+    levels = 2 ** (bits - 1) - 1
+    height = max(1, BLOCK // rows.shape[1])
+    for top in range(0, len(rows), height):
+        strip = rows[top : top + height]
+        ends = torch.maximum(strip.amax(1, keepdim=True), -strip.amin(1, keepdim=True)).double()
+        ends.masked_fill_(ends == 0, 1.0)  # of rows of zeros, which stay zeros
+        for left in range(0, rows.shape[1], BLOCK):
+            whole = strip[:, left : left + BLOCK].double().mul_(levels).div_(ends).round_()
+            rounded[top : top + height, left : left + BLOCK] = whole.mul_(ends).div_(levels)
+    return rounded.reshape(deltas[0].shape)
