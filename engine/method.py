@@ -113,6 +113,9 @@ Positive = Annotated[float, Range(0.0, _LARGE)]
 Fraction = Annotated[float, Range(0.0, 1.0)]
 """A number in [0, 1]."""
 
+Share = Annotated[PerModel, Range(0.0, 1.0), PER_MODEL]
+"""A number in [0, 1] that each model may have for itself."""
+
 Count = Annotated[int, Range(0, _LARGE)]
 """A whole number of at least 0."""
 

@@ -4,14 +4,23 @@ Yu et al., "Language Models are Super Mario: Absorbing Abilities from Homologous
 arXiv:2311.03099
 """
 
+from typing import Literal
+
 import torch
 
 from engine.draws import Draws
 from engine.method import Density, Lambda, Tensors, Weight, merge_method, per_model
-from engine.ops import blocks, drop
+from engine.ops import blocks, drop, shares
+from engine.pruning import realised
 
 
-@merge_method(space="delta", scope="element", paper="2311.03099")
+@merge_method(
+    space="delta",
+    scope="element",
+    paper="2311.03099",
+    compat={"mergekit": {"density": 1.0, "rescale_by": "l1"}},
+    whole_when={"rescale_by": ("l1",)},
+)
 def dare_linear(
     deltas: Tensors,
     *,
@@ -19,7 +28,9 @@ def dare_linear(
     weight: Weight = 1.0,
     density: Density = 0.5,
     lambda_: Lambda = 1.0,
+    normalize: bool = False,
     rescale: bool = True,
+    rescale_by: Literal["density", "l1"] = "density",
 ) -> torch.Tensor:
     """Drop random entries of each task vector, rescale those that stay, and add the task vectors to the base.
 
@@ -33,16 +44,24 @@ def dare_linear(
         weight: coefficient of each task vector, w_i.
         density: probability that an entry stays.
         lambda_: scale of the merged task vector, λ.
+        normalize: divide by Σ w_i.
         rescale: divide by the density.
+        rescale_by: or by the share of the tensor's L1 norm that the mask left, as mergekit does.
 
     Returns:
         The merged task vector, (*shape) float32.
+
+    Raises:
+        BadParameter: if Σ w_i = 0 and ``normalize``.
     """
     n = len(deltas)
-    densities = per_model(density, n)
+    densities, weights = per_model(density, n), per_model(weight, n)
+    left = densities
+    if rescale_by == "l1":
+        left = [realised(deltas[i], densities[i], i, draws) for i in range(n)]
     scales = [
         lambda_ * w / (p if rescale else 1.0)
-        for w, p in zip(per_model(weight, n), densities, strict=True)
+        for w, p in zip(shares(weights) if normalize else weights, left, strict=True)
     ]
     flat = [delta.reshape(-1) for delta in deltas]
     merged = torch.zeros_like(flat[0])

@@ -10,9 +10,16 @@ import torch
 from engine.draws import Draws
 from engine.method import Density, Lambda, Tensors, Weight, merge_method, per_model
 from engine.ops import Sign, agreeing_mean, blocks, drop, elect_signs, settle_ties
+from engine.pruning import realised
 
 
-@merge_method(space="delta", scope="element", paper="2311.03099")
+@merge_method(
+    space="delta",
+    scope="element",
+    paper="2311.03099",
+    compat={"mergekit": {"density": 1.0, "normalize": False, "rescale_by": "l1"}},
+    whole_when={"rescale_by": ("l1",)},
+)
 def dare_ties(
     deltas: Tensors,
     *,
@@ -21,6 +28,8 @@ def dare_ties(
     density: Density = 0.5,
     lambda_: Lambda = 1.0,
     normalize: bool = True,
+    rescale: bool = True,
+    rescale_by: Literal["density", "l1"] = "density",
     sign: Sign = "sum",
     tie: Literal["positive", "drop"] = "positive",
 ) -> torch.Tensor:
@@ -33,9 +42,11 @@ def dare_ties(
         deltas: task vectors, (n, *shape) float32, in the recipe's order.
         draws: random numbers of this slice.
         weight: coefficient of each task vector, w_i.
-        density: probability that an entry stays; those that do are divided by it.
+        density: probability that an entry stays.
         lambda_: scale of the merged task vector, λ.
         normalize: divide by the weights of the models that agree; without it, the agreeing entries are summed.
+        rescale: divide by the density.
+        rescale_by: or by the share of the tensor's L1 norm that the mask left, as mergekit does.
         sign: elected by the sum of values, or by the count of signs.
         tie: where neither sign wins, take the positive entries, as mergekit does, or none. (The majority sign of
             TIES-Merging needs the whole tensor.)
@@ -45,13 +56,15 @@ def dare_ties(
     """
     n = len(deltas)
     weights, densities = per_model(weight, n), per_model(density, n)
+    left = densities if rescale else [1.0] * n
+    if rescale and rescale_by == "l1":
+        left = [realised(deltas[i], densities[i], i, draws) for i in range(n)]
     flat = [delta.reshape(-1) for delta in deltas]
     merged = torch.empty_like(flat[0])
     for block in blocks(len(merged)):
         here = draws.at(draws.start + block.start)
         parts = [
-            drop(flat[i][block], i, densities[i], here).mul_(weights[i] / densities[i])
-            for i in range(n)
+            drop(flat[i][block], i, densities[i], here).mul_(weights[i] / left[i]) for i in range(n)
         ]
         signs = settle_ties(elect_signs(parts, sign), 1 if tie == "positive" else 0)
         mean = agreeing_mean(parts, signs, weights, normalize=normalize)

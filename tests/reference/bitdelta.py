@@ -9,6 +9,7 @@ EXEMPT = {
     "alone": "what is kept of a projection is one bit per entry",
     "copies": "what is kept of a projection is one bit per entry",
     "order": "there is only one model",
+    "random": "nothing is drawn by default",
     "unbiased": "nothing is drawn by default, and nothing is dropped",
 }
 

@@ -1,14 +1,17 @@
 """Random drop, rescale, add."""
 
 import numpy as np
-from reference.steps import dropped, each
+
+from reference.steps import each, rescaled
 
 
-def dare_linear(models, *, uniforms, weight=1.0, density=0.5, lambda_=1.0, rescale=True):
-    n = len(models)
+def dare_linear(
+    models, *, uniforms, weight=1.0, density=0.5, lambda_=1.0, normalize=False, rescale=True,
+    rescale_by="density",
+):  # fmt: skip
+    weights = each(weight, len(models))
     total = np.zeros_like(models[0])
-    for model, w, p in zip(
-        dropped(models, uniforms, density), each(weight, n), each(density, n), strict=True
-    ):
-        total = total + w * (model / p if rescale else model)
-    return lambda_ * total
+    kept = rescaled(models, uniforms, density, rescale, rescale_by)
+    for model, w in zip(kept, weights, strict=True):
+        total = total + w * model
+    return lambda_ * total / (sum(weights) if normalize else 1.0)

@@ -13,6 +13,20 @@ def dropped(models, uniforms, density):
     return [np.where(u < p, m, 0.0) for m, u, p in zip(models, uniforms, densities, strict=True)]
 
 
+def rescaled(models, uniforms, density, rescale, rescale_by):
+    """DARE: drop, then divide by the density or by what is left of the L1 norm."""
+    kept = dropped(models, uniforms, density)
+    if not rescale:
+        return kept
+    if rescale_by == "density":
+        return [m / p for m, p in zip(kept, each(density, len(models)), strict=True)]
+    norms = [(abs(m).sum(), abs(k).sum()) for m, k in zip(models, kept, strict=True)]
+    return [
+        k * (before / after if min(before, after) >= 1e-7 else 1.0)
+        for k, (before, after) in zip(kept, norms, strict=True)
+    ]
+
+
 def elected(values, sign):
     """-1, 0 or 1 for one entry of every model."""
     votes = values if sign == "sum" else [np.sign(v) for v in values]

@@ -1,0 +1,71 @@
+"""Model Breadcrumbs with elected signs: drop the largest and the smallest entries of task vectors, merge as TIES does.
+
+Davari & Belilovsky, "Model Breadcrumbs: Scaling Multi-Task Model Merging with Sparse Masks", ECCV 2024.
+arXiv:2312.06795; signs as in TIES-Merging, Yadav et al., arXiv:2306.01708, which is mergekit's addition
+"""
+
+from typing import Literal
+
+import torch
+
+from engine.magnitude import Per
+from engine.method import Density, Lambda, Share, Tensors, Weight, merge_method, per_model
+from engine.ops import Sign, agreeing_mean, blocks, elect_signs, settle_ties
+from engine.pruning import middle
+
+
+@merge_method(
+    space="delta",
+    scope="tensor",
+    paper="2312.06795",
+    compat={"mergekit": {"density": 1.0, "gamma": 0.01, "small": "zero"}},
+)
+def breadcrumbs_ties(
+    deltas: Tensors,
+    *,
+    weight: Weight = 1.0,
+    density: Density = 0.2,
+    gamma: Share = 0.01,
+    lambda_: Lambda = 1.0,
+    normalize: bool = False,
+    per: Per = "tensor",
+    small: Literal["keep", "zero"] = "keep",
+    sign: Sign = "sum",
+    tie: Literal["positive", "drop"] = "positive",
+) -> torch.Tensor:
+    """Keep the entries of each task vector that are neither among its largest nor among its smallest, elect signs.
+
+    Of d entries the int(gamma d) largest go, and of the others all but int(density d), at least one. The paper sorts
+    a layer, its authors' code a row, MergeLLM and mergekit a tensor. In mergekit a tensor of fewer than 1 / gamma
+    entries loses its whole task vector: `small` says whether it does here. Law: λ = 0 gives the base.
+
+    Args:
+        deltas: task vectors, (n, *shape) float32, in the recipe's order.
+        weight: coefficient of each task vector, w_i.
+        density: share of the entries that stays.
+        gamma: share of the largest entries that goes.
+        lambda_: scale of the merged task vector, λ.
+        normalize: divide by the weights of the models that agree.
+        per: drop entries of the tensor, or of each row.
+        small: where no large entry goes, "keep" the others, or "zero" them all and, at density 1, keep all entries.
+        sign: elected by the sum of values, or by the count of signs.
+        tie: where neither sign wins, take the positive entries, as mergekit does, or none.
+
+    Returns:
+        The merged task vector, (*shape) float32.
+    """
+    n = len(deltas)
+    weights = per_model(weight, n)
+    keep = small == "keep"
+    kept = [
+        middle(delta, p, g, per, keep_small=keep)
+        for delta, p, g in zip(deltas, per_model(density, n), per_model(gamma, n), strict=True)
+    ]
+    flat = [part.reshape(-1).mul_(w) for part, w in zip(kept, weights, strict=True)]
+    merged = torch.empty_like(flat[0])
+    for block in blocks(len(merged)):
+        parts = [values[block] for values in flat]
+        signs = settle_ties(elect_signs(parts, sign), 1 if tie == "positive" else 0)
+        mean = agreeing_mean(parts, signs, weights, normalize=normalize)
+        torch.mul(mean, lambda_, out=merged[block])
+    return merged.reshape(deltas[0].shape)

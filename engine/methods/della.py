@@ -1,0 +1,75 @@
+"""DELLA: drop entries at random, small ones more often, rescale, elect signs, average what agrees.
+
+Deep et al., "DELLA-Merging: Reducing Interference in Model Merging through Magnitude-Based Sampling", 2024.
+arXiv:2406.11617
+"""
+
+from typing import Literal
+
+import torch
+
+from engine.draws import Draws
+from engine.method import Density, Lambda, Share, Tensors, Weight, merge_method, per_model
+from engine.ops import Sign, agreeing_mean, blocks, elect_signs, settle_ties
+from engine.pruning import chances, drop_by_chance
+
+
+@merge_method(
+    space="delta",
+    scope="tensor",
+    paper="2406.11617",
+    compat={"mergekit": {"density": 1.0, "epsilon": 0.15, "rescale_by": "l1"}},
+)
+def della(
+    deltas: Tensors,
+    *,
+    draws: Draws,
+    weight: Weight = 1.0,
+    density: Density = 0.7,
+    epsilon: Share = 0.07,
+    lambda_: Lambda = 1.0,
+    normalize: bool = True,
+    rescale: bool = True,
+    rescale_by: Literal["keep", "l1"] = "keep",
+    sign: Sign = "sum",
+    tie: Literal["positive", "drop"] = "positive",
+) -> torch.Tensor:
+    """Drop entries of each task vector at random by their rank within their row, rescale, elect signs, average.
+
+    Entry of rank r = 0 (smallest) to m - 1 stays with q = density - ε + 2 ε r / (m - 1) and is divided by q: MagPrune.
+    Vectors are one row; a row of one entry has q = density. The paper counts what is dropped and calls 2 ε its ε;
+    where density ± ε leaves [0, 1] its code fails, here ε is made smaller. Of equal magnitudes the first ranks
+    highest. mergekit rescales by the L1 norm that is left instead. Laws: λ = 0 gives the base; one model at
+    density 1 is given back.
+
+    Args:
+        deltas: task vectors, (n, *shape) float32, in the recipe's order.
+        draws: random numbers of this tensor.
+        weight: coefficient of each task vector, w_i.
+        density: mean probability that an entry stays.
+        epsilon: how much more the largest entry stays than the mean, and the smallest less, ε.
+        lambda_: scale of the merged task vector, λ.
+        normalize: divide by the weights of the models that agree; without it, the agreeing entries are summed.
+        rescale: rescale the entries that stay.
+        rescale_by: each by its own probability, or all so that the tensor's L1 norm stays.
+        sign: elected by the sum of values, or by the count of signs.
+        tie: where neither sign wins, take the positive entries, as mergekit does, or none.
+
+    Returns:
+        The merged task vector, (*shape) float32.
+    """
+    n = len(deltas)
+    weights, densities, epsilons = (per_model(x, n) for x in (weight, density, epsilon))
+    by = rescale_by if rescale else "none"
+    kept = [
+        drop_by_chance(deltas[i], chances(deltas[i], densities[i], epsilons[i]), i, draws, by)
+        for i in range(n)
+    ]
+    flat = [part.reshape(-1).mul_(w) for part, w in zip(kept, weights, strict=True)]
+    merged = torch.empty_like(flat[0])
+    for block in blocks(len(merged)):
+        parts = [values[block] for values in flat]
+        signs = settle_ties(elect_signs(parts, sign), 1 if tie == "positive" else 0)
+        mean = agreeing_mean(parts, signs, weights, normalize=normalize)
+        torch.mul(mean, lambda_, out=merged[block])
+    return merged.reshape(deltas[0].shape)

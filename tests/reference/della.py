@@ -1,0 +1,34 @@
+"""Random drop with chances by rank, then elected signs."""
+
+from reference.pruning import by_chance
+from reference.steps import each, elect_and_merge
+
+EXEMPT = {
+    "coarse": "the order of equal magnitudes is that of their places, and draws are compared in float32",
+    "unbiased": "chances differ by rank; the mean has a test of its own",
+}
+
+
+def della(
+    models,
+    *,
+    uniforms,
+    weight=1.0,
+    density=0.7,
+    epsilon=0.07,
+    lambda_=1.0,
+    normalize=True,
+    rescale=True,
+    rescale_by="keep",
+    sign="sum",
+    tie="positive",
+):
+    n = len(models)
+    weights = each(weight, n)
+    parts = [
+        w * by_chance(m, u, p, e, rescale, rescale_by)
+        for m, u, w, p, e in zip(
+            models, uniforms, weights, each(density, n), each(epsilon, n), strict=True
+        )
+    ]
+    return elect_and_merge(parts, weights, lambda_=lambda_, normalize=normalize, sign=sign, tie=tie)
