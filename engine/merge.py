@@ -17,9 +17,9 @@ from uuid import uuid4
 from engine import provenance
 from engine.assemble import decide, pin_down
 from engine.output import place, refuse_full_disk, unfinished
-from engine.pin import from_canonical
 from engine.plan import Plan
 from engine.recipe import Recipe
+from engine.recorded import from_canonical
 from engine.run import MEMORY_BYTES, Change, Outcome, run_plan
 from engine.writer import SHARD_BYTES
 from registry.catalog import ID_DIGITS, Catalog, Columns, now
@@ -277,10 +277,11 @@ def _lost(outcome: Outcome) -> list[str]:
     share = change.n_lost / max(1, change.n_lost + change.n_changed)
     if share < _WORTH_SAYING:
         return []
-    return [
+    message = (
         f"{share:.1%} of the changed elements are the reference's again after rounding; "
         "out_dtype: float32 keeps them, round: stochastic keeps their mean"
-    ]
+    )
+    return [message]
 
 
 def _record_complete(

@@ -1,6 +1,6 @@
 """Pinned recipes: what was asked for with nothing left open.
 
-Who makes one: `engine.pin`, from a recipe and the ids of its models, and `from_canonical` when a merge is made again.
+Who makes one: `engine.pin`, from a recipe and the ids of its models, and `engine.recorded` when a merge is made again.
 Who reads it: `engine.plan`. Parents are named by digest, every parameter has its value; the digest of the canonical
 form is the recipe's identity.
 """
@@ -137,7 +137,7 @@ class PinnedRecipe:
         }
 
     def canonical(self) -> dict[str, Any]:
-        """The canonical form as plain JSON values; `engine.pin.from_canonical` reads it back."""
+        """The canonical form as plain JSON values; `engine.recorded.from_canonical` reads it back."""
         form: dict[str, Any] = {
             "format": FORMAT,
             "method": self.method.name,

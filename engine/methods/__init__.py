@@ -8,6 +8,9 @@ from functools import cache
 from engine.method import Method
 from registry.errors import UnknownMethod
 
+ALSO_CALLED = {"ramplus_tl": "ramplus"}
+"""Names that other tools have for methods → ours."""
+
 
 @cache
 def all_methods() -> dict[str, Method]:
@@ -24,6 +27,7 @@ def get(name: str) -> Method:
         UnknownMethod: with the nearest name there is.
     """
     methods = all_methods()
+    name = ALSO_CALLED.get(name, name)
     if name in methods:
         return methods[name]
     near = get_close_matches(name, methods, n=1)
