@@ -85,8 +85,8 @@ def parse_recipe(document: Any, where: str) -> Recipe:
 
 def _from_documents(documents: list[Any], where: str) -> Recipe:
     """The recipe that several documents make together."""
-    if len(documents) == 1:
-        return parse_recipe(documents[0], where)
+    if len(documents) <= 1:
+        return parse_recipe(documents[0] if documents else None, where)
     recipes: dict[str, Recipe] = {}
     final: Recipe | None = None
     above: tuple[str, ...] = ()

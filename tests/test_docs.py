@@ -81,7 +81,7 @@ def test_every_view_is_in_the_readme_and_every_column_has_a_comment(tmp_path: Pa
     columns = catalog.rows(
         "select table_name, column_name, comment from duckdb_columns() where schema_name = 'main' and not internal"
     )
-    assert len({row["table_name"] for row in columns}) == 14
+    assert len({row["table_name"] for row in columns}) == 15
     for row in columns:
         assert f"`{row['table_name']}`" in README
         assert row["comment"], row
@@ -101,10 +101,11 @@ def test_the_python_of_the_readme_runs(playground: Path) -> None:
     exec(compile(code[1], "README.md", "exec"), {})  # noqa: S102 - our own page
 
 
-def test_the_recipe_of_the_readme_merges(playground: Path) -> None:
-    recipe = re.search(r"^```yaml\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
-    assert recipe is not None
-    (playground / "recipe.yaml").write_text(recipe[1], encoding="utf-8")
-    for words in (["scan", "models"], ["merge", "recipe.yaml", "-o", "merged"]):
-        assert run(words) == 0
-    assert (playground / "merged" / "model.safetensors").is_file()
+def test_the_recipes_of_the_readme_merge(playground: Path) -> None:
+    recipes = re.findall(r"^```yaml\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+    assert len(recipes) > 2
+    assert run(["scan", "models"]) == 0
+    for i, recipe in enumerate(recipes):
+        (playground / "recipe.yaml").write_text(recipe, encoding="utf-8")
+        assert run(["merge", "recipe.yaml", "-o", f"merged-{i}"]) == 0, recipe
+        assert (playground / f"merged-{i}" / "model.safetensors").is_file()

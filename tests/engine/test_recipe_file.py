@@ -105,7 +105,7 @@ def test_a_missing_key_is_named(key):
         recipe_from_text(text)
 
 
-@pytest.mark.parametrize("text", ["---", "- a", "text", "3"])
+@pytest.mark.parametrize("text", ["", "---", "- a", "text", "3"])
 def test_a_document_that_is_no_mapping_is_refused(text):
     with pytest.raises(BadRecipe, match="it must be a mapping"):
         recipe_from_text(text)

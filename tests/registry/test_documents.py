@@ -7,7 +7,16 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from registry.documents import dump_yaml, open_file, parse_json, parse_yaml, read_json, read_yaml
+from registry.documents import (
+    dump_yaml,
+    open_file,
+    parse_json,
+    parse_yaml,
+    parse_yaml_all,
+    read_json,
+    read_yaml,
+    read_yaml_all,
+)
 from registry.errors import BadDocument, Unreadable
 
 TEXT = st.text(st.characters(codec="utf-8", categories=["L", "M", "N", "P", "S", "Zs", "Cc"]))
@@ -104,3 +113,33 @@ def test_a_file_is_closed_after_use(tmp_path):
 def test_a_folder_is_not_opened_as_a_file(tmp_path):
     with pytest.raises(Unreadable, match="not a regular file"), open_file(tmp_path):
         pass
+
+
+def test_documents_that_people_write_may_be_several_and_repeat_themselves(tmp_path):
+    text = "a: &x {k: [1, 2]}\nb: *x\nc:\n  <<: *x\n  d: 1\n---\nz: 1\n"
+    same = {"k": [1, 2]}
+    expected = [{"a": same, "b": same, "c": {**same, "d": 1}}, {"z": 1}]
+    assert parse_yaml_all(text) == expected
+    (tmp_path / "recipe.yaml").write_text(text)
+    assert read_yaml_all(tmp_path / "recipe.yaml") == expected
+    assert parse_yaml_all("") == []
+
+
+TENFOLD = "a0: &a0 [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]\n" + "".join(
+    f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]\n" for i in range(1, 9)
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (TENFOLD, "aliases make more than 100000 values"),
+        ("a: &a [*a]", "not read inside themselves"),
+        ("a: *nowhere", "not read inside themselves|nowhere"),
+        ("a: 1\na: 2", "comes twice"),
+        ("a: !!python/object:os.system x", "tag"),
+    ],
+)
+def test_aliases_that_grow_or_never_end_are_refused_at_once(text, message):
+    with pytest.raises(BadDocument, match=message):
+        parse_yaml_all(text)
