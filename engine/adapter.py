@@ -22,7 +22,9 @@ from registry.tensor_name import EMBEDDING, HEAD
 _BLOCK = 1 << 20
 """Elements that are in float64 at once; results do not depend on it but for the last digit of norms."""
 
-_DECODERS = ("ForCausalLM", "LMHeadModel")
+DECODERS = ("ForCausalLM", "LMHeadModel")
+"""Ends of the names of classes that predict the next token."""
+
 _HEAD = "lm_head.weight"
 
 
@@ -283,14 +285,21 @@ class _Fitting:
             return {}  # rows of single tokens are shared with a tied head
         if any(HEAD.search(name) for name in made):
             return {}
-        stored = [t.name for t in self._base.checkpoint.tensors if HEAD.search(t.name)]
-        named = self._base.checkpoint.config.get("architectures")
-        decoder = isinstance(named, list) and str(next(iter(named), "")).endswith(_DECODERS)
-        if not stored and not decoder:
+        name = tied_head(self._base)
+        if name is None:
             return {}
         old = self._tensors[embedding.name]
-        name = stored[0] if stored else _HEAD
         return {name: Same(name, old.dtype, old.shape, (old,))}
+
+
+def tied_head(model: Parent) -> str | None:
+    """What the head of a tied model is called: of a decoder whose files have none, as decoders call it."""
+    stored = [t.name for t in model.checkpoint.tensors if HEAD.search(t.name)]
+    if stored:
+        return stored[0]
+    named = model.checkpoint.config.get("architectures")
+    is_decoder = isinstance(named, list) and str(next(iter(named), "")).endswith(DECODERS)
+    return _HEAD if is_decoder else None
 
 
 def _untied(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -180,7 +180,7 @@ def _carry_out(
         merged = Merged(
             model=model, run=run, folder=target, seconds=time.monotonic() - started,
             read_bytes=decided.read_bytes, write_bytes=decided.write_bytes,
-            notes=(*decided.notes, *_lost(outcome)), change=outcome.change,
+            notes=(*decided.notes, *_lost(decided, outcome)), change=outcome.change,
         )  # fmt: skip
         _record_complete(catalog, decided, merged, outcome.state)
     return merged
@@ -271,11 +271,11 @@ def _known_facts(reader: Reader, decided: Plan) -> tuple[tuple[str, str], ...]:
     return tuple(facts)
 
 
-def _lost(outcome: Outcome) -> list[str]:
+def _lost(decided: Plan, outcome: Outcome) -> list[str]:
     """What rounding took back, when it is worth a sentence."""
     change = outcome.change
     share = change.n_lost / max(1, change.n_lost + change.n_changed)
-    if share < _WORTH_SAYING:
+    if share < _WORTH_SAYING or decided.recipe.rounding != "nearest":
         return []
     message = (
         f"{share:.1%} of the changed elements are the reference's again after rounding; "

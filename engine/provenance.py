@@ -64,7 +64,7 @@ def _roles(
     """The models that one parent is made of, and what they are to the result: (id, role, coefficient)."""
     if parent.parents:
         inner = [row for each in parent.parents for row in _roles(each, "model", None, known=known)]
-        return list(dict.fromkeys(inner))
+        return list(dict.fromkeys(row for row in inner if row[0] not in known))
     body = parent.id.partition(WORN)[0]
     adapters = [(adapter.id, "adapter", coefficient) for adapter in parent.adapters]
     if adapters and body in known:

@@ -136,7 +136,9 @@ def _spelled(parameters: dict[str, Any]) -> str:
 
 
 def _value(value: Any) -> str:
-    """A value, or one per model, as text."""
+    """A value, a gradient or filters, or one of them per model, as text."""
+    if isinstance(value, dict):
+        return f"{value.get('filter', 'else')} {_value(value['value'])}"
     if isinstance(value, list | tuple):
-        return " ".join(_value(each) for each in value)
+        return f"[{', '.join(_value(each) for each in value)}]"
     return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,7 +1,6 @@
 """Random drop, rescale, add."""
 
 import numpy as np
-
 from reference.steps import each, rescaled
 
 

@@ -14,6 +14,12 @@ def row_views(array, per):
     return list(rows.values())
 
 
+def smallest_first(row, delta):
+    """Places by magnitude; of equal ones the last first."""
+    order = range(len(row))
+    return [row[i] for i in sorted(order, key=lambda i: (abs(delta[row[i]]), -i))]
+
+
 def middle(delta, density, gamma, per, small):
     kept = np.zeros_like(delta)
     for row in row_views(delta, per):
@@ -24,7 +30,7 @@ def middle(delta, density, gamma, per, small):
             n = int(density * size)
             n = max(n, 1) if small == "keep" else n
             top = min(int(gamma * size), size - n) if size else 0
-            by_size = sorted(row[::-1], key=lambda place: abs(delta[place]))
+            by_size = smallest_first(row, delta)
             chosen = by_size[size - top - n : size - top] if n else []
             if top == 0 and small == "zero":
                 chosen = []
@@ -37,7 +43,7 @@ def chances(delta, density, epsilon):
     window = min(epsilon, density, 1 - density)
     found = np.full(delta.shape, float(density))
     for row in row_views(delta, "row"):
-        by_size = sorted(row[::-1], key=lambda place: abs(delta[place]))
+        by_size = smallest_first(row, delta)
         for rank, place in enumerate(by_size):
             if len(row) > 1:
                 found[place] = density - window + 2 * window * rank / (len(row) - 1)

@@ -1,0 +1,432 @@
+"""The use case `extract`: what training changed, as a LoRA of the base.
+
+Every changed projection becomes the best product of its rank (`engine.low_rank`). What no product of two factors can
+hold, such as norms, embeddings and heads, is taken along whole, or left out if only projections are asked for.
+"""
+
+import json
+import os
+import re
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from math import sqrt
+from pathlib import Path
+from uuid import uuid4
+
+import torch
+
+from engine import provenance
+from engine.adapter import DECODERS, tied_head
+from engine.lookup import load_parent
+from engine.lora_writer import NewAdapter, Pair
+from engine.low_rank import LowRank, one_thread, truncated
+from engine.output import place, refuse_full_disk, unfinished
+from engine.parent import Parent, family, refuse_change
+from engine.reader import FLOATS, Reader
+from engine.source import Source, load
+from engine.threads import in_order
+from registry.catalog import ID_DIGITS, Catalog, Columns, now
+from registry.errors import (
+    BadParameter,
+    MissingTensor,
+    NotMergeable,
+    ShapeMismatch,
+    UnsupportedDtype,
+)
+from registry.fingerprint import digest_text
+from registry.header import TensorRef
+from registry.progress import SILENT, Progress
+from registry.records import Edge, Evidence
+from registry.scan import scan
+from registry.tensor_name import EMBEDDING, HEAD, has_vocabulary, module_of
+from registry.version import VERSION
+
+METADATA_KEY = "homolog_extract"
+"""Where the adapter's file says what it was made from."""
+
+_WHOLE_KINDS = ("embedding", "lm_head", "norm")
+_NO_LINEAR = re.compile(r"(?:relative_attention_bias|(?:^|\.)(?:gate|router))\.weight$")
+_CONV1D_MODELS = ("gpt2", "openai-gpt", "imagegpt", "decision_transformer")
+_CONV1D = re.compile(r"\.(?:c_attn|c_proj|c_fc|q_attn)\.weight$")
+_PERCENT = 100
+
+
+@dataclass(frozen=True)
+class Change:
+    """One tensor that training changed, and what became of the change.
+
+    Attributes:
+        tensor: its name.
+        action: "low_rank", "whole" or "left_out".
+        rank: of the factors; 0 where there are none.
+        delta_l2: ‖δ‖_F.
+        relative_error: ‖δ - δ'‖_F / ‖δ‖_F of what the adapter holds, in [0, 1].
+    """
+
+    tensor: str
+    action: str
+    rank: int
+    delta_l2: float
+    relative_error: float
+
+
+@dataclass(frozen=True)
+class Extracted:
+    """An adapter made from two models.
+
+    Attributes:
+        model: its id.
+        child: id of the model whose change it holds.
+        base: id of the model it belongs to.
+        folder: where it is.
+        changes: by tensor.
+        relative_error: of all changes together, in [0, 1].
+        n_bytes: of its tensors.
+        seconds: it took.
+        notes: what a person should know, in words.
+    """
+
+    model: str
+    child: str
+    base: str
+    folder: Path
+    changes: tuple[Change, ...]
+    relative_error: float
+    n_bytes: int
+    seconds: float
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Part:
+    """What was found of one tensor: its change, and the factors or the whole tensor that hold it."""
+
+    change: Change
+    factors: LowRank | None = None
+    whole: torch.Tensor | None = None
+
+
+def extract(
+    catalog: Catalog,
+    child: str,
+    base: str,
+    output: Path,
+    *,
+    rank: int = 0,
+    energy: float = 0.0,
+    projections_only: bool = False,
+    jobs: int | None = None,
+    progress: Progress = SILENT,
+) -> Extracted:
+    """Write the change from ``base`` to ``child`` as an adapter of the base, and register it.
+
+    Args:
+        catalog: knows both, and will know the adapter.
+        child: id.
+        base: id.
+        output: a folder that is not there or empty.
+        rank: most rank of a factor; 0: as ``energy`` asks.
+        energy: share of each ‖δ‖² that is kept at least, in (0, 1], as far as ``rank`` allows; 0: as ``rank`` asks.
+        projections_only: leave out what has no factors.
+        jobs: threads; None: one per core; the result does not depend on it.
+        progress: told of every byte read.
+
+    Raises:
+        BadParameter: neither rank nor energy, or out of range.
+        OutputExists: ``output`` is there and not empty.
+        NotMergeable, MissingTensor, ShapeMismatch, UnsupportedDtype: as `decompose`.
+        FileChanged, BadAddress: the files are not there, or not as scanned.
+    """
+    target = place(output)
+    started = time.monotonic()
+    sides = (load_parent(catalog, child), load_parent(catalog, base))
+    new, changes, notes = decompose(
+        *sides, rank=rank, energy=energy, projections_only=projections_only, jobs=jobs,
+        progress=progress,
+    )  # fmt: skip
+    refuse_change(sides)
+    total = _total_error(changes)
+    refuse_full_disk(target, new.n_bytes)
+    asked = {"base": base, "child": child, "energy": energy, "rank": rank, "version": VERSION}
+    with unfinished(target, uuid4().hex) as folder:
+        metadata = {METADATA_KEY: json.dumps(asked, sort_keys=True, separators=(",", ":"))}
+        new.write(folder, made_by=_story(*sides, changes, total), metadata=metadata)
+    scan(catalog, [str(target)], jobs=jobs)
+    model = catalog.find(str(target))
+    _record(catalog, model, sides, total)
+    return Extracted(
+        model, child, base, target, tuple(changes), total, new.n_bytes,
+        time.monotonic() - started, tuple(notes),
+    )  # fmt: skip
+
+
+def decompose(
+    child: Parent,
+    base: Parent,
+    *,
+    rank: int = 0,
+    energy: float = 0.0,
+    projections_only: bool = False,
+    jobs: int | None = None,
+    progress: Progress = SILENT,
+) -> tuple[NewAdapter, list[Change], list[str]]:
+    """The change from ``base`` to ``child`` as an adapter, what became of each changed tensor, and notes.
+
+    Raises:
+        BadParameter: neither rank nor energy, or out of range.
+        NotMergeable: one of them is an adapter, or no projection changed.
+        MissingTensor: the child lacks a tensor of the base.
+        ShapeMismatch: one tensor name, two shapes.
+        UnsupportedDtype: a changed tensor holds codes.
+    """
+    _check(child, base, rank, energy)
+    pairs = _pairs(child, base, projections_only=projections_only)
+    progress.start("extract", sum(s.n_bytes for _, *both in pairs for s in both if s))
+    found: dict[str, _Part] = {}
+    with one_thread(), Reader() as reader:
+
+        def work(pair: tuple[str, Source, Source | None]) -> tuple[str, _Part | None]:
+            name, new, old = pair
+            part = _part(
+                reader, name, new, old, rank=rank, energy=energy,
+                transposed=_is_transposed(base, name), projections_only=projections_only,
+            )  # fmt: skip
+            progress.advance(sum(s.n_bytes for s in (new, old) if s))
+            return name, part
+
+        with closing(in_order(work, pairs, jobs=jobs or os.cpu_count() or 1)) as results:
+            found.update((name, part) for name, part in results if part)
+        return _assembled(child, base, found, reader)
+
+
+def _check(child: Parent, base: Parent, rank: int, energy: float) -> None:
+    """Refuse what cannot be asked."""
+    if rank < 0 or not 0 <= energy <= 1 or not (rank or energy):
+        message = f"rank is {rank} and energy {energy:g}; give a rank of at least 1, an energy in (0, 1], or both"
+        raise BadParameter(message, hint="reg extract CHILD --rank 16 -o FOLDER")
+    for side in (child, base):
+        if side.checkpoint.kind == "adapter":
+            message = f"{side.name} is an adapter; an adapter is extracted from two whole models"
+            raise NotMergeable(message, hint="reg merge puts an adapter on: MODEL+ADAPTER")
+
+
+def _pairs(
+    child: Parent, base: Parent, *, projections_only: bool
+) -> list[tuple[str, Source, Source | None]]:
+    """(name, the child's tensor, the base's) of all that may have changed, by name."""
+    new, old = family((child, base)).tables
+    found = []
+    for name in sorted({**new, **old}):
+        mine, other = new.get(name), old.get(name)
+        if mine is None:
+            message = f"tensor {name} is in {base.name} but not in {child.name}"
+            raise MissingTensor(message, hint="an adapter can take nothing away")
+        if projections_only and not is_projection(mine):
+            shapes_differ = other is None or other.shape != mine.shape
+            if shapes_differ:
+                continue
+        known = other is not None and child.digest(mine) is not None
+        if known and other is not None and child.digest(mine) == base.digest(other):
+            continue
+        if other is not None and other.shape != mine.shape:
+            message = (
+                f"tensor {name} has shape {list(mine.shape)} in {mine.file} and "
+                f"{list(other.shape)} in {other.file}"
+            )
+            hint = "give the base the child's vocabulary first, or --projections-only"
+            raise ShapeMismatch(message, hint=hint)
+        if mine.dtype not in FLOATS or (other is not None and other.dtype not in FLOATS):
+            message = f"tensor {name} of {mine.file} has dtype {mine.dtype} and changed; codes have no delta"
+            raise UnsupportedDtype(message, hint="extract from the model before quantisation")
+        found.append((name, mine, other))
+    return found
+
+
+def is_projection(source: Source) -> bool:
+    """Tell whether a tensor is the matrix of a linear layer that an adapter can change."""
+    name = source.name
+    return (
+        len(source.shape) == 2  # noqa: PLR2004
+        and name.endswith(".weight")
+        and min(source.shape) > 0
+        and not has_vocabulary(name)
+        and module_of(name) not in _WHOLE_KINDS
+        and not _NO_LINEAR.search(name)
+    )
+
+
+def _is_transposed(base: Parent, name: str) -> bool:
+    """Tell whether a matrix is stored (in, out)."""
+    kind = base.checkpoint.config.get("model_type")
+    return kind in _CONV1D_MODELS and bool(_CONV1D.search(name))
+
+
+def _part(
+    reader: Reader,
+    name: str,
+    new: Source,
+    old: Source | None,
+    *,
+    rank: int,
+    energy: float,
+    transposed: bool,
+    projections_only: bool,
+) -> _Part | None:
+    """What the adapter holds of one tensor; None where nothing changed."""
+    if old is None:
+        return _Part(Change(name, "whole", 0, 0.0, 0.0), whole=_stored(reader, new))
+    delta = load(reader, new).sub_(load(reader, old))
+    if not bool(delta.count_nonzero()):
+        return None
+    if is_projection(new):
+        factors = truncated(delta.T if transposed else delta, rank=rank, energy=energy)
+        error = sqrt(factors.error_sq / factors.norm_sq)
+        change = Change(name, "low_rank", factors.rank, sqrt(factors.norm_sq), error)
+        return _Part(change, factors=factors)
+    norm = float(torch.linalg.vector_norm(delta, dtype=torch.float64))
+    if projections_only:
+        return _Part(Change(name, "left_out", 0, norm, 1.0))
+    return _Part(Change(name, "whole", 0, norm, 0.0), whole=_stored(reader, new))
+
+
+def _stored(reader: Reader, source: Source) -> torch.Tensor:
+    """A tensor in its stored dtype; a computed one in float32."""
+    return reader.whole(source) if isinstance(source, TensorRef) else load(reader, source)
+
+
+def _assembled(
+    child: Parent, base: Parent, found: dict[str, _Part], reader: Reader
+) -> tuple[NewAdapter, list[Change], list[str]]:
+    """The adapter that holds all parts."""
+    tables = child.tensors
+    whole = {name: part.whole for name, part in found.items() if part.whole is not None}
+    head = tied_head(child) if child.checkpoint.tied else None
+    for name in list(whole):
+        if EMBEDDING.search(name) and head and not any(HEAD.search(n) for n in (*tables, *whole)):
+            whole[head] = whole[name]
+    modules, biases, alone = _modules(whole, tables)
+    for name in alone:
+        del whole[name]
+        part = found[name]
+        found[name] = _Part(Change(name, "left_out", 0, part.change.delta_l2, 1.0))
+    for name, source in sorted(tables.items()):
+        if name not in whole and _is_inside(name, modules):
+            whole[name] = _stored(reader, source)
+            found.pop(name, None)
+    pairs = [
+        Pair(name.removesuffix(".weight"), part.factors.a, part.factors.b)
+        for name, part in sorted(found.items())
+        if part.factors is not None
+    ]
+    if not pairs:
+        message = (
+            f"no projection of {child.name} differs from {base.name}; there is nothing to extract"
+        )
+        raise NotMergeable(message, hint="reg stats CHILD --base BASE says what changed")
+    notes = [
+        f"{name} stands in no module that an adapter could replace; left out" for name in alone
+    ]
+    left = [name for name, part in found.items() if part.change.action == "left_out"]
+    if len(left) > len(alone):
+        notes.append(f"{len(left)} changed tensors that are no projections are left out")
+    new = NewAdapter(
+        pairs=pairs,
+        base=provenance.public_name(base),
+        task=_task(base),
+        transposed=any(_is_transposed(base, f"{pair.path}.weight") for pair in pairs),
+        whole=whole,
+        modules_to_save=modules,
+        biases=bool(biases),
+    )
+    return new, [found[name].change for name in sorted(found)], notes
+
+
+def _modules(
+    whole: dict[str, torch.Tensor], tables: dict[str, Source]
+) -> tuple[list[str], list[str], list[str]]:
+    """What tensors are taken along whole by: their modules, by being biases, or not at all."""
+    modules, biases, alone = set(), [], []
+    for name in sorted(whole):
+        path, _, part = name.rpartition(".")
+        weight = tables.get(f"{path}.weight")
+        inner = any(n.startswith(f"{path}.") and "." in n[len(path) + 1 :] for n in tables)
+        if part == "bias" and weight is not None and is_projection(weight):
+            biases.append(name)
+        elif not path or inner:
+            alone.append(name)
+        else:
+            modules.add(path)
+    return sorted(modules), biases, alone
+
+
+def _is_inside(name: str, modules: Sequence[str]) -> bool:
+    """Tell whether PEFT takes a tensor for part of one of these modules: it compares the ends of paths."""
+    path = name.rpartition(".")[0]
+    return any(path.endswith(module) for module in modules)
+
+
+def _task(base: Parent) -> str | None:
+    """PEFT's word for what a model does, where an adapter needs no head of its own for it."""
+    named = base.checkpoint.config.get("architectures")
+    first = str(next(iter(named), "")) if isinstance(named, list) else ""
+    return "CAUSAL_LM" if first.endswith(DECODERS) else None
+
+
+def _total_error(changes: Sequence[Change]) -> float:
+    """The relative error of all changes together."""
+    norm_sq = sum(c.delta_l2**2 for c in changes)
+    error_sq = sum((c.delta_l2 * c.relative_error) ** 2 for c in changes)
+    return sqrt(error_sq / norm_sq) if norm_sq else 0.0
+
+
+def _story(child: Parent, base: Parent, changes: Sequence[Change], total: float) -> str:
+    """The body of the card."""
+    names = [provenance.public_name(side) for side in (child, base)]
+    ranks = sorted({c.rank for c in changes if c.rank})
+    lines = [
+        f"# LoRA of {_word(names[0])} on {_word(names[1])}\n",
+        f"What training changed in `{_word(names[0])}` ({child.id[:ID_DIGITS]}) against "
+        f"`{_word(names[1])}` ({base.id[:ID_DIGITS]}), extracted with Homolog {VERSION}.\n",
+        "| what | value |\n| --- | --- |",
+        f"| rank | {' to '.join(map(str, dict.fromkeys((ranks[0], ranks[-1]))))} |",
+        *(f"| tensors {what} | {n} |" for what, n in _counts(changes)),
+        f"| relative error of the change | {total:.6g} |\n",
+    ]
+    return "\n".join(lines)
+
+
+def _counts(changes: Sequence[Change]) -> Iterator[tuple[str, int]]:
+    """How many tensors went which way."""
+    for action, words in (
+        ("low_rank", "as factors"),
+        ("whole", "whole"),
+        ("left_out", "left out"),
+    ):
+        yield words, sum(c.action == action for c in changes)
+
+
+def _word(text: str) -> str:
+    """A name that cannot break a card."""
+    return re.sub(r"[^\w./+-]", " ", text)[:_PERCENT]
+
+
+def _record(catalog: Catalog, model: str, sides: tuple[Parent, Parent], total: float) -> None:
+    """Write the edge from the adapter to its base, and why we know."""
+    child, base = sides
+    columns = Columns()
+    columns.add([
+        Edge(
+            child=model, parent=base.id, relation="adapter", role="parent", status="recorded",
+            coefficient=None, confidence=1.0, run_id=None, created_at=now(),
+        ),
+        Evidence(
+            id=digest_text(f"extract\0{model}\0{base.id}\0{child.id}"), child=model,
+            parent=base.id, relation="adapter", status="recorded", method="extract",
+            version=VERSION, statistic="relative_error", value=total, scope="full",
+            detail=f"extracted from {child.name} ({child.id[:ID_DIGITS]})",
+        ),
+    ])  # fmt: skip
+    with catalog.write() as transaction:
+        columns.insert(transaction, "replace")
