@@ -36,17 +36,10 @@ def svd(matrix: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]
     return u * signs, s, vh * signs[:, None]
 
 
-def polar(matrix: torch.Tensor, *, fill: bool = False) -> torch.Tensor:
-    """The nearest matrix with orthonormal columns (rows, if it is wide), (m, n) float64: A Bᵀ of its A S Bᵀ.
-
-    With ``fill``, null directions are completed as the library happens to.
-    """
+def polar(matrix: torch.Tensor) -> torch.Tensor:
+    """The nearest matrix with orthonormal columns (rows, if it is wide), (m, n) float64: A Bᵀ of its A S Bᵀ."""
     if not matrix.numel():
         return matrix.to(torch.float64)
-    if fill:
-        with one_thread():
-            u, _, vh = torch.linalg.svd(matrix.to(torch.float64), full_matrices=False)
-            return u @ vh
     u, _, vh = svd(matrix)
     with one_thread():
         return u @ vh

@@ -17,12 +17,12 @@ def tsv_merge(
     tensor: str,
     lambda_: Lambda = 1.0,
     vocabulary: bool = False,
-    fill: bool = False,
 ) -> torch.Tensor:
     """Keep the strongest directions of each task vector and turn them until they do not interfere.
 
     Of each δ_i the first k = r / n of its r singular triples stay, at least one; their left vectors side by side are
-    U, the right ones V, and δ = λ P(U) diag(σ) P(V)ᵀ, where P takes the nearest orthonormal matrix. Vectors, tables of
+    U, the right ones V, and δ = λ P(U) diag(σ) P(V)ᵀ, where P takes the nearest orthonormal matrix; a
+    direction that tasks share is there once, where the authors' code completes it as the library happens to. Vectors, tables of
     tokens and tensors of more dimensions are averaged, λ mean δ_i. Laws: λ = 0 gives the base; one model is given
     back; the order does not matter.
 
@@ -31,8 +31,6 @@ def tsv_merge(
         tensor: its name.
         lambda_: scale, λ.
         vocabulary: take embeddings and heads apart too, which are tables of tokens and otherwise averaged.
-        fill: complete directions that tasks share as the library happens to, like the authors' code, whose result
-            is then not unique; without it a shared direction is there once.
 
     Returns:
         The merged task vector, (*shape) float32.
@@ -42,7 +40,7 @@ def tsv_merge(
         return mean.mul_(lambda_)
     k = max(1, min(mean.shape) // len(deltas))
     parts = [svd(delta) for delta in deltas]
-    left = polar(torch.cat([u[:, :k] for u, _, _ in parts], dim=1), fill=fill)
-    right = polar(torch.cat([vh[:k].T for _, _, vh in parts], dim=1), fill=fill)
+    left = polar(torch.cat([u[:, :k] for u, _, _ in parts], dim=1))
+    right = polar(torch.cat([vh[:k].T for _, _, vh in parts], dim=1))
     strengths = torch.cat([s[:k] for _, s, _ in parts])
     return times(left * (lambda_ * strengths), right.T).float()
