@@ -46,7 +46,9 @@ def read_chat_template(folder: Path) -> str | None:
             found = document.get("chat_template") if isinstance(document, dict) else None
             if isinstance(found, list):
                 entries = [each for each in found if isinstance(each, dict)]
-                found = next((e.get("template") for e in entries if e.get("name") == "default"), None)
+                found = next(
+                    (e.get("template") for e in entries if e.get("name") == "default"), None
+                )
             if isinstance(found, str) and found:
                 return found
     return None
@@ -96,9 +98,7 @@ def choose_template(value: str, folders: Mapping[str, Path]) -> str | None:
         return _BUILT_IN[value]
     if "{" in value:
         return value
-    message = (
-        f"chat_template is {value!r:.200}; it must be auto, {', '.join(_BUILT_IN)}, one of the models, or a Jinja template"
-    )
+    message = f"chat_template is {value!r:.200}; it must be auto, {', '.join(_BUILT_IN)}, one of the models, or a Jinja template"
     raise BadRecipe(message)
 
 

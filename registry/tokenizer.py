@@ -205,16 +205,14 @@ def _vocabulary(
     added = {}
     named = []
     for entry, id_ in entries:
-        token = _added(entry, file)
-        added[token.text] = token
-        named.append((token.text, id_))
+        one = _added(entry, file)
+        added[one.text] = one
+        named.append((one.text, id_))
     ids: dict[str, int] = {}
     tokens: dict[int, str] = {}
     for token, id_ in chain(listed, named):
         if type(id_) is not int or not 0 <= id_ < MAX_IDS:
-            message = (
-                f"{file}: token {token!r:.200} has id {id_!r:.200}; ids lie in [0, {MAX_IDS})"
-            )
+            message = f"{file}: token {token!r:.200} has id {id_!r:.200}; ids lie in [0, {MAX_IDS})"
             raise BadDocument(message)
         if ids.setdefault(token, id_) != id_:
             message = f"{file}: token {token!r:.200} has the ids {ids[token]} and {id_}"

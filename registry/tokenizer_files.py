@@ -140,7 +140,9 @@ def _fill(
     """Put all tokens into a model's vocabulary; ``plain`` are the new ones that the model itself is to find."""
     sources = [_model(donor) for donor in donors]
     if isinstance(model["vocab"], dict):
-        model["vocab"] |= {token: id_ for token, id_ in every.items() if token not in model["vocab"]}
+        model["vocab"] |= {
+            token: id_ for token, id_ in every.items() if token not in model["vocab"]
+        }
         if "merges" in model:
             _add_merges(model, plain, sources)
         return

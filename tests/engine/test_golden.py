@@ -33,10 +33,11 @@ def whole_of(method, models, keywords):
     values = {p.name: keywords.get(p.keyword, p.default) for p in method.parameters}
     if method.scope_with(values) != "model":
         return None
-    draws = keywords.get("draws", Draws(0, "w", tuple("abcd")))
-    seen = Seen("w", models, keywords.get("base"), draws, keywords.get("statistics"))
+    tensor = keywords.get("tensor", "w")
+    draws = keywords.get("draws", Draws(0, tensor, tuple("abcd")))
+    seen = Seen(tensor, models, keywords.get("base"), draws, keywords.get("statistics"))
     surveyed = {name: keywords[name] for name in method.surveyed if name in keywords}
-    return method.survey(lambda measure: iter([("w", measure(seen))]), **surveyed)
+    return method.survey(lambda measure: iter([(tensor, measure(seen))]), **surveyed)
 
 
 @pytest.mark.parametrize(("name", "case"), CASES)
