@@ -1,6 +1,10 @@
 """Recipes in mergekit's own words, on the trained family, that both tools run unchanged."""
 
+import shutil
 from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
 
 ZOO = Path(__file__).parents[2] / "data" / "zoo"
 BASE, ADD, REVERSE, SORT = (str(ZOO / name) for name in ("base", "arithmetic", "reverse", "sort"))
@@ -130,7 +134,30 @@ dtype: float32
 """Name → YAML text."""
 
 
+CUTS = (
+    "ties", "ties-sum", "ties-negative", "sce", "breadcrumbs", "breadcrumbs_ties", "slice-deltas",
+)  # fmt: skip
+"""Recipes that cut a sorted list. Between bfloat16 neighbours many entries are equal, and which of them mergekit keeps
+is its sort's affair; these run on experts in float32 whose entries differ."""
+
+
+def recipe(name: str, folder: Path) -> str:
+    """A recipe's text; ``folder`` holds the experts whose entries differ."""
+    text = RECIPES[name]
+    return text.replace(str(ZOO), str(folder / "distinct")) if name in CUTS else text
+
+
 def write(folder: Path) -> None:
-    """Write each recipe as a file."""
-    for name, text in RECIPES.items():
-        (folder / f"{name}.yaml").write_text(text, encoding="utf-8")
+    """Write each recipe as a file, and the experts whose entries differ."""
+    generator = torch.Generator().manual_seed(0)
+    for model in (BASE, ADD, REVERSE, SORT):
+        made = folder / "distinct" / Path(model).name
+        shutil.copytree(model, made)
+        for file in made.glob("*.safetensors"):
+            tensors = {k: t.float() for k, t in load_file(file).items()}
+            if model != BASE:
+                for tensor in tensors.values():
+                    tensor += 1e-5 * torch.randn(tensor.shape, generator=generator)
+            save_file(tensors, file, metadata={"format": "pt"})
+    for name in RECIPES:
+        (folder / f"{name}.yaml").write_text(recipe(name, folder), encoding="utf-8")

@@ -105,9 +105,8 @@ def test_a_union_of_special_tokens_loads_and_every_row_is_that_of_its_token(pair
     tokenizer = written(found, base, tmp_path)
     assert len(tokenizer) == found.n_rows == len(ids_of(chat))
     assert tokenizer.get_vocab() == ids_of(chat)
-    assert {"<|im_start|>", "<|im_end|>"} <= set(tokenizer.all_special_tokens) | {
-        t.content for t in tokenizer.added_tokens_decoder.values() if t.special
-    }
+    special = {t.content for t in tokenizer.added_tokens_decoder.values() if t.special}
+    assert special == {"<|end|>", "<|im_start|>", "<|im_end|>"}
     assert found.parents[1] is chat
     assert torch.equal(tensor(found.parents[0], EMBED)[:-2], tensor(base, EMBED))
     for name in (EMBED, HEAD, "lm_head.bias"):
@@ -144,11 +143,12 @@ def test_text_is_split_into_the_tokens_that_a_union_gained(model, tmp_path):
     base = model("base", bpe(PROSE, special=["<|end|>"]))
     code = model("code", bpe(CODE, n=310, special=["<|im_start|>"]))
     tokenizer = written(unified([base, code], "union", base=base), base, tmp_path)
+    alone = Tokenizer.from_file(str(code.checkpoint.root / "tokenizer.json"))
     for line in CODE:
-        expected = code_tokens = Tokenizer.from_file(str(code.checkpoint.root / "tokenizer.json"))
-        expected = code_tokens.encode(line).tokens
-        assert len(tokenizer.tokenize(line)) <= len(expected) + 3
         assert tokenizer.decode(tokenizer(line)["input_ids"]) == line
+    for word in (" print", " value", " def"):
+        assert tokenizer.tokenize(word) == alone.encode(word).tokens
+    assert len(tokenizer.tokenize(" print")) == 1
     before = AutoTokenizer.from_pretrained(base.checkpoint.root)
     for line in PROSE:
         assert tokenizer(line)["input_ids"] == before(line)["input_ids"]
@@ -328,7 +328,7 @@ def test_a_choice_that_names_no_model_or_no_row_is_refused(pair):
         unified([base, chat], "stranger")
     with pytest.raises(BadRecipe, match="none of the models"):
         unified([base, chat], {"tokens": {"x": {"source": "stranger"}}})
-    with pytest.raises(BadRecipe, match="lacks a row of token '<|im_end|>'".replace("|", r"\|")):
+    with pytest.raises(BadRecipe, match="base lacks a row of token"):
         unified([base, chat], {"tokens": {"<|im_end|>": {"source": "base"}}})
     source = {"kind": "model_token", "model": "chat", "token_id": 99999}
     with pytest.raises(BadRecipe, match="lacks row 99999"):
@@ -370,5 +370,5 @@ def test_the_chat_template_of_a_recipe_is_text(pair):
     assert chat_template_text("chat", [base, chat]) == "{{ messages }}"
     assert chat_template_text("./spelled", [base, chat], {"./spelled": chat}) == "{{ messages }}"
     assert chat_template_text("auto", [base]) is None
-    with pytest.raises(BadRecipe, match="has none|that has none"):
+    with pytest.raises(BadRecipe, match="that has none"):
         chat_template_text("base", [base, chat])
