@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from engine.casts import record_casts
     from engine.collect import collect
+    from engine.extract import Extracted, extract
     from engine.merge import Merged, Options, merge, plan, reproduce
     from engine.method import Method
     from engine.methods import all_methods as methods
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "engine.casts": ("record_casts",),
     "engine.collect": ("collect",),
+    "engine.extract": ("Extracted", "extract"),
     "engine.merge": ("Merged", "Options", "merge", "plan", "reproduce"),
     "engine.method": ("Method",),
     "engine.methods": ("method", "methods"),
@@ -68,6 +70,7 @@ _HOME = {name: home for home, names in _HOMES.items() for name in names}
 __all__ = [
     "Catalog",
     "Columns",
+    "Extracted",
     "Lineage",
     "Measured",
     "Merged",
@@ -84,6 +87,7 @@ __all__ = [
     "Verification",
     "collect",
     "ensure",
+    "extract",
     "merge",
     "mergeable",
     "method",

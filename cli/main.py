@@ -32,6 +32,7 @@ SUMMARIES = {
     "merge": "Merge models and register the result.",
     "verify": "Check that bytes, sidecar, metadata and catalog agree.",
     "reproduce": "Run a merge's recorded recipe again and compare the bytes.",
+    "extract": "Write what training changed as a LoRA of the base.",
     "collect": "Gather Fisher information or Gram matrices of a model on a suite.",
     "score": "Add, import and measure benchmark scores.",
 }

@@ -23,33 +23,24 @@ from engine.lookup import load_parent
 from engine.lora_writer import NewAdapter, Pair
 from engine.low_rank import LowRank, one_thread, truncated
 from engine.output import place, refuse_full_disk, unfinished
-from engine.parent import Parent, family, refuse_change
-from engine.reader import FLOATS, Reader
+from engine.parent import Parent, refuse_change
+from engine.projection import changed, homes, is_projection, is_transposed
+from engine.reader import Reader
 from engine.source import Source, load
 from engine.threads import in_order
 from registry.catalog import ID_DIGITS, Catalog, Columns, now
-from registry.errors import (
-    BadParameter,
-    MissingTensor,
-    NotMergeable,
-    ShapeMismatch,
-    UnsupportedDtype,
-)
+from registry.errors import BadParameter, NotMergeable
 from registry.fingerprint import digest_text
 from registry.header import TensorRef
 from registry.progress import SILENT, Progress
 from registry.records import Edge, Evidence
 from registry.scan import scan
-from registry.tensor_name import EMBEDDING, HEAD, has_vocabulary, module_of
+from registry.tensor_name import EMBEDDING, HEAD
 from registry.version import VERSION
 
 METADATA_KEY = "homolog_extract"
 """Where the adapter's file says what it was made from."""
 
-_WHOLE_KINDS = ("embedding", "lm_head", "norm")
-_NO_LINEAR = re.compile(r"(?:relative_attention_bias|(?:^|\.)(?:gate|router))\.weight$")
-_CONV1D_MODELS = ("gpt2", "openai-gpt", "imagegpt", "decision_transformer")
-_CONV1D = re.compile(r"\.(?:c_attn|c_proj|c_fc|q_attn)\.weight$")
 _PERCENT = 100
 
 
@@ -84,6 +75,7 @@ class Extracted:
         changes: by tensor.
         relative_error: of all changes together, in [0, 1].
         n_bytes: of its tensors.
+        child_bytes: of the child's tensors.
         seconds: it took.
         notes: what a person should know, in words.
     """
@@ -95,8 +87,14 @@ class Extracted:
     changes: tuple[Change, ...]
     relative_error: float
     n_bytes: int
+    child_bytes: int
     seconds: float
     notes: tuple[str, ...]
+
+    @property
+    def ranks(self) -> tuple[int, ...]:
+        """Every rank that factors have, rising."""
+        return tuple(sorted({change.rank for change in self.changes if change.rank}))
 
 
 @dataclass(frozen=True)
@@ -158,7 +156,7 @@ def extract(
     _record(catalog, model, sides, total)
     return Extracted(
         model, child, base, target, tuple(changes), total, new.n_bytes,
-        time.monotonic() - started, tuple(notes),
+        sides[0].checkpoint.n_bytes, time.monotonic() - started, tuple(notes),
     )  # fmt: skip
 
 
@@ -182,7 +180,7 @@ def decompose(
         UnsupportedDtype: a changed tensor holds codes.
     """
     _check(child, base, rank, energy)
-    pairs = _pairs(child, base, projections_only=projections_only)
+    pairs = changed(child, base, projections_only=projections_only)
     progress.start("extract", sum(s.n_bytes for _, *both in pairs for s in both if s))
     found: dict[str, _Part] = {}
     with one_thread(), Reader() as reader:
@@ -191,7 +189,7 @@ def decompose(
             name, new, old = pair
             part = _part(
                 reader, name, new, old, rank=rank, energy=energy,
-                transposed=_is_transposed(base, name), projections_only=projections_only,
+                transposed=is_transposed(base, name), projections_only=projections_only,
             )  # fmt: skip
             progress.advance(sum(s.n_bytes for s in (new, old) if s))
             return name, part
@@ -210,57 +208,6 @@ def _check(child: Parent, base: Parent, rank: int, energy: float) -> None:
         if side.checkpoint.kind == "adapter":
             message = f"{side.name} is an adapter; an adapter is extracted from two whole models"
             raise NotMergeable(message, hint="reg merge puts an adapter on: MODEL+ADAPTER")
-
-
-def _pairs(
-    child: Parent, base: Parent, *, projections_only: bool
-) -> list[tuple[str, Source, Source | None]]:
-    """(name, the child's tensor, the base's) of all that may have changed, by name."""
-    new, old = family((child, base)).tables
-    found = []
-    for name in sorted({**new, **old}):
-        mine, other = new.get(name), old.get(name)
-        if mine is None:
-            message = f"tensor {name} is in {base.name} but not in {child.name}"
-            raise MissingTensor(message, hint="an adapter can take nothing away")
-        if projections_only and not is_projection(mine):
-            shapes_differ = other is None or other.shape != mine.shape
-            if shapes_differ:
-                continue
-        known = other is not None and child.digest(mine) is not None
-        if known and other is not None and child.digest(mine) == base.digest(other):
-            continue
-        if other is not None and other.shape != mine.shape:
-            message = (
-                f"tensor {name} has shape {list(mine.shape)} in {mine.file} and "
-                f"{list(other.shape)} in {other.file}"
-            )
-            hint = "give the base the child's vocabulary first, or --projections-only"
-            raise ShapeMismatch(message, hint=hint)
-        if mine.dtype not in FLOATS or (other is not None and other.dtype not in FLOATS):
-            message = f"tensor {name} of {mine.file} has dtype {mine.dtype} and changed; codes have no delta"
-            raise UnsupportedDtype(message, hint="extract from the model before quantisation")
-        found.append((name, mine, other))
-    return found
-
-
-def is_projection(source: Source) -> bool:
-    """Tell whether a tensor is the matrix of a linear layer that an adapter can change."""
-    name = source.name
-    return (
-        len(source.shape) == 2  # noqa: PLR2004
-        and name.endswith(".weight")
-        and min(source.shape) > 0
-        and not has_vocabulary(name)
-        and module_of(name) not in _WHOLE_KINDS
-        and not _NO_LINEAR.search(name)
-    )
-
-
-def _is_transposed(base: Parent, name: str) -> bool:
-    """Tell whether a matrix is stored (in, out)."""
-    kind = base.checkpoint.config.get("model_type")
-    return kind in _CONV1D_MODELS and bool(_CONV1D.search(name))
 
 
 def _part(
@@ -306,15 +253,17 @@ def _assembled(
     for name in list(whole):
         if EMBEDDING.search(name) and head and not any(HEAD.search(n) for n in (*tables, *whole)):
             whole[head] = whole[name]
-    modules, biases, alone = _modules(whole, tables)
-    for name in alone:
+    home = homes(whole, tables)
+    for name in home.homeless:
         del whole[name]
         part = found[name]
         found[name] = _Part(Change(name, "left_out", 0, part.change.delta_l2, 1.0))
     for name, source in sorted(tables.items()):
-        if name not in whole and _is_inside(name, modules):
+        if name not in whole and home.hold(name):
             whole[name] = _stored(reader, source)
-            found.pop(name, None)
+            if name in found:
+                norm = found[name].change.delta_l2
+                found[name] = _Part(Change(name, "whole", 0, norm, 0.0))
     pairs = [
         Pair(name.removesuffix(".weight"), part.factors.a, part.factors.b)
         for name, part in sorted(found.items())
@@ -326,45 +275,22 @@ def _assembled(
         )
         raise NotMergeable(message, hint="reg stats CHILD --base BASE says what changed")
     notes = [
-        f"{name} stands in no module that an adapter could replace; left out" for name in alone
+        f"{name} stands in no module that an adapter could replace; left out"
+        for name in home.homeless
     ]
     left = [name for name, part in found.items() if part.change.action == "left_out"]
-    if len(left) > len(alone):
+    if len(left) > len(home.homeless):
         notes.append(f"{len(left)} changed tensors that are no projections are left out")
     new = NewAdapter(
         pairs=pairs,
         base=provenance.public_name(base),
         task=_task(base),
-        transposed=any(_is_transposed(base, f"{pair.path}.weight") for pair in pairs),
+        transposed=any(is_transposed(base, f"{pair.path}.weight") for pair in pairs),
         whole=whole,
-        modules_to_save=modules,
-        biases=bool(biases),
+        modules_to_save=home.modules,
+        biases=bool(home.biases),
     )
     return new, [found[name].change for name in sorted(found)], notes
-
-
-def _modules(
-    whole: dict[str, torch.Tensor], tables: dict[str, Source]
-) -> tuple[list[str], list[str], list[str]]:
-    """What tensors are taken along whole by: their modules, by being biases, or not at all."""
-    modules, biases, alone = set(), [], []
-    for name in sorted(whole):
-        path, _, part = name.rpartition(".")
-        weight = tables.get(f"{path}.weight")
-        inner = any(n.startswith(f"{path}.") and "." in n[len(path) + 1 :] for n in tables)
-        if part == "bias" and weight is not None and is_projection(weight):
-            biases.append(name)
-        elif not path or inner:
-            alone.append(name)
-        else:
-            modules.add(path)
-    return sorted(modules), biases, alone
-
-
-def _is_inside(name: str, modules: Sequence[str]) -> bool:
-    """Tell whether PEFT takes a tensor for part of one of these modules: it compares the ends of paths."""
-    path = name.rpartition(".")[0]
-    return any(path.endswith(module) for module in modules)
 
 
 def _task(base: Parent) -> str | None:
@@ -387,8 +313,10 @@ def _story(child: Parent, base: Parent, changes: Sequence[Change], total: float)
     ranks = sorted({c.rank for c in changes if c.rank})
     lines = [
         f"# LoRA of {_word(names[0])} on {_word(names[1])}\n",
-        f"What training changed in `{_word(names[0])}` ({child.id[:ID_DIGITS]}) against "
-        f"`{_word(names[1])}` ({base.id[:ID_DIGITS]}), extracted with Homolog {VERSION}.\n",
+        (
+            f"What training changed in `{_word(names[0])}` ({child.id[:ID_DIGITS]}) against "
+            f"`{_word(names[1])}` ({base.id[:ID_DIGITS]}), extracted with Homolog {VERSION}.\n"
+        ),
         "| what | value |\n| --- | --- |",
         f"| rank | {' to '.join(map(str, dict.fromkeys((ranks[0], ranks[-1]))))} |",
         *(f"| tensors {what} | {n} |" for what, n in _counts(changes)),

@@ -7,6 +7,7 @@ Who makes one: `engine.recipe_file` from YAML (mergekit's keys), the options of 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
+from math import inf
 from typing import Any, Literal
 
 from engine.vocabulary import TokenizerChoice
@@ -20,10 +21,17 @@ DTYPES = {
 Rounding = Literal["nearest", "stochastic"]
 """How float32 becomes the output's dtype: to the nearest value, or up or down at random without bias."""
 
-_ALIGNMENTS = {
-    "weight_matching": ("residual",),
-    "ot_fusion": ("solver", "regularization", "residual"),
+_FLAG = (False, True)
+_ALIGNMENTS: dict[str, dict[str, tuple[object, ...]]] = {
+    "weight_matching": {"residual": _FLAG},
+    "ot_fusion": {
+        "residual": _FLAG,
+        "solver": ("exact", "sinkhorn"),
+        "regularization": (),
+        "marginals": ("preserve", "paper", "code"),
+    },
 }
+"""Options of each alignment, and what they may be; (): a number above 0."""
 
 ROUNDINGS: tuple[Rounding, ...] = ("nearest", "stochastic")
 
@@ -199,4 +207,12 @@ def parse_alignment(value: Any, where: str) -> Alignment | None:
         message = f"{where}: method is {method!r:.200}; it must be one of " + ", ".join(_ALIGNMENTS)
         raise BadRecipe(message)
     refuse_unknown(fields, ("method", *_ALIGNMENTS[method]), where)
-    return Alignment(method, {key: value for key, value in fields.items() if key != "method"})
+    options = {key: value for key, value in fields.items() if key != "method"}
+    for key, value in options.items():
+        choices = _ALIGNMENTS[method][key]
+        number = type(value) in (int, float) and 0 < value < inf
+        if not (any(value is c or value == c for c in choices) if choices else number):
+            allowed = ", ".join(map(str, choices)).lower() or "a number above 0"
+            message = f"{where}: {key} of {method} is {value!r:.200}; it must be {allowed}"
+            raise BadRecipe(message)
+    return Alignment(method, options)
