@@ -8,7 +8,7 @@ import json
 import os
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from math import sqrt
@@ -41,7 +41,8 @@ from registry.version import VERSION
 METADATA_KEY = "homolog_extract"
 """Where the adapter's file says what it was made from."""
 
-_PERCENT = 100
+_TIES = ("ForMaskedLM", "ForPreTraining", "ForConditionalGeneration")
+_NAME_LENGTH = 100
 
 
 @dataclass(frozen=True)
@@ -274,13 +275,6 @@ def _assembled(
             f"no projection of {child.name} differs from {base.name}; there is nothing to extract"
         )
         raise NotMergeable(message, hint="reg stats CHILD --base BASE says what changed")
-    notes = [
-        f"{name} stands in no module that an adapter could replace; left out"
-        for name in home.homeless
-    ]
-    left = [name for name, part in found.items() if part.change.action == "left_out"]
-    if len(left) > len(home.homeless):
-        notes.append(f"{len(left)} changed tensors that are no projections are left out")
     new = NewAdapter(
         pairs=pairs,
         base=provenance.public_name(base),
@@ -290,7 +284,29 @@ def _assembled(
         modules_to_save=home.modules,
         biases=bool(home.biases),
     )
-    return new, [found[name].change for name in sorted(found)], notes
+    changes = [found[name].change for name in sorted(found)]
+    return new, changes, _notes(child, changes, whole, home.homeless)
+
+
+def _notes(
+    child: Parent, changes: Sequence[Change], whole: Iterable[str], homeless: Sequence[str]
+) -> list[str]:
+    """What a person should know of an adapter."""
+    notes = [
+        f"{name} stands in no module that an adapter could replace; left out" for name in homeless
+    ]
+    n_left = sum(change.action == "left_out" for change in changes) - len(homeless)
+    if n_left:
+        notes.append(f"{n_left} changed tensors that are no projections are left out")
+    named = child.checkpoint.config.get("architectures")
+    network = str(next(iter(named), "")) if isinstance(named, list) else ""
+    if child.checkpoint.tied and network.endswith(_TIES) and tied_head(child) is None:
+        notes += [
+            f"{network} ties other modules to {name}; with the adapter on they stay the base's"
+            for name in sorted(whole)
+            if EMBEDDING.search(name)
+        ]
+    return notes
 
 
 def _task(base: Parent) -> str | None:
@@ -337,7 +353,7 @@ def _counts(changes: Sequence[Change]) -> Iterator[tuple[str, int]]:
 
 def _word(text: str) -> str:
     """A name that cannot break a card."""
-    return re.sub(r"[^\w./+-]", " ", text)[:_PERCENT]
+    return re.sub(r"[^\w./+-]", " ", text)[:_NAME_LENGTH]
 
 
 def _record(catalog: Catalog, model: str, sides: tuple[Parent, Parent], total: float) -> None:

@@ -20,6 +20,7 @@ from engine.plan import Plan
 from engine.run import Change
 from registry.card import MergeCard, ParentLine, write_card
 from registry.catalog import ID_DIGITS
+from registry.chat_template import write_chat_template
 from registry.claims import METADATA_KEY, SIDECAR_FORMAT
 from registry.documents import read_json
 from registry.file_ref import resolve_inside
@@ -131,12 +132,8 @@ def write_companions(plan: Plan, folder: Path) -> None:
     checkpoint = plan.reference.checkpoint
     if checkpoint.layout == "file":
         return
-    endings = (*_CARRIED, _CODE) if "auto_map" in checkpoint.config else _CARRIED
-    for file in checkpoint.files:
-        small = file.size_bytes <= _CARRIED_BYTES and file.path.endswith(endings)
-        about_weights = file.format in _MADE_HERE or _OF_THE_REFERENCE.search(file.path)
-        if small and not about_weights and "/" not in file.path and not file.dangling:
-            shutil.copyfile(resolve_inside(checkpoint.root, file.path), folder / file.path)
+    for path in _carried(plan):
+        shutil.copyfile(resolve_inside(checkpoint.root, path), folder / path)
     for config in sorted(checkpoint.root.glob("*_*/config.json")):
         module = config.parent
         if not module.is_symlink() and config.is_file() and config.stat().st_size <= _CARRIED_BYTES:
@@ -150,6 +147,24 @@ def write_companions(plan: Plan, folder: Path) -> None:
     if checkpoint.config:
         text = json.dumps(effective_config(plan), indent=2) + "\n"
         (folder / "config.json").write_text(text, encoding="utf-8")
+
+
+def _carried(plan: Plan) -> list[str]:
+    """Names of the small files of the reference that the output takes over."""
+    checkpoint = plan.reference.checkpoint
+    endings = (*_CARRIED, _CODE) if "auto_map" in checkpoint.config else _CARRIED
+    own = plan.vocabulary is not None and bool(plan.vocabulary.files)
+    made_here = (*_MADE_HERE, "tokenizer") if own else _MADE_HERE
+    return [
+        file.path
+        for file in checkpoint.files
+        if file.size_bytes <= _CARRIED_BYTES
+        and file.path.endswith(endings)
+        and file.format not in made_here
+        and not _OF_THE_REFERENCE.search(file.path)
+        and "/" not in file.path
+        and not file.dangling
+    ]
 
 
 def read_sidecar(folder: Path) -> dict[str, Any] | None:

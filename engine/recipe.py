@@ -208,11 +208,11 @@ def parse_alignment(value: Any, where: str) -> Alignment | None:
         raise BadRecipe(message)
     refuse_unknown(fields, ("method", *_ALIGNMENTS[method]), where)
     options = {key: value for key, value in fields.items() if key != "method"}
-    for key, value in options.items():
+    for key, given in options.items():
         choices = _ALIGNMENTS[method][key]
-        number = type(value) in (int, float) and 0 < value < inf
-        if not (any(value is c or value == c for c in choices) if choices else number):
+        number = type(given) in {int, float} and 0 < given < inf
+        if not (any(type(given) is type(c) and given == c for c in choices) if choices else number):
             allowed = ", ".join(map(str, choices)).lower() or "a number above 0"
-            message = f"{where}: {key} of {method} is {value!r:.200}; it must be {allowed}"
+            message = f"{where}: {key} of {method} is {given!r:.200}; it must be {allowed}"
             raise BadRecipe(message)
     return Alignment(method, options)

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 _STEPS = (
     Column("tensors"), Column("n", kind="count"), Column("action"), Column("shape"), Column("dtype"), Column("parameters"), Column("why")
 )  # fmt: skip
+_ROWS = (
+    Column("model", "model"), Column("token"), Column("row", kind="count"), Column("what"), Column("from"),
+)  # fmt: skip
 _MODELS = (Column("name", "model"), Column("coefficient", kind="number"), Column("id", kind="id"))
 
 
@@ -69,6 +72,7 @@ def command(session: Session, asked: Asked, output: Path) -> None:
         )),
         Table(document["models"], _MODELS, title="models"),
         Table(_grouped(document["steps"]), _STEPS, title=f"steps ({len(plan.steps):,})"),
+        *([Table(document["rows"], _ROWS, title=f"rows of tokens ({len(document['rows']):,})")] if document["rows"] else []),
         *(Line(f"note: {note}", "open") for note in plan.notes),
         ids=[plan.recipe.digest],
     )  # fmt: skip
@@ -94,6 +98,13 @@ def _document(plan: "Plan", options: "Options", output: Path) -> dict[str, Any]:
             }
             for s in plan.steps
         ],
+        "rows": [
+            {
+                "model": c.model, "token": c.token, "row": c.id, "what": c.what, "from": ", ".join(c.sources),
+            }
+            for c in (plan.vocabulary.changes if plan.vocabulary else ())
+        ],
+        "chat_template": plan.chat_template,
         "read_bytes": plan.read_bytes,
         "write_bytes": plan.write_bytes,
         # One unit of work may always run, however small the limit.

@@ -12,6 +12,14 @@ def scanned(place):
     return place
 
 
+@pytest.fixture(scope="module")
+def untouched(make_place):
+    """The same for tests that write nothing."""
+    place = make_place()
+    place.run("scan", "models")
+    return place
+
+
 def test_extract_says_what_it_made(scanned):
     made = scanned.json("extract", "chat", "--base", "base", "--rank", "3", "-o", "out/lora")
     assert made["model"] == "lora"
@@ -57,22 +65,20 @@ def test_the_one_base_that_is_known_is_taken(scanned):
     assert (found["base"], found["id"]) == (named["base"], named["id"])
 
 
-def test_a_model_without_a_base_is_an_error_that_says_what_to_type(scanned):
-    result = scanned.run("extract", "base", "--rank", "2", "-o", "lora", code=1)
+def test_a_model_without_a_base_is_an_error_that_says_what_to_type(untouched):
+    result = untouched.run("extract", "base", "--rank", "2", "-o", "lora", code=1)
     assert "no base of base is known" in result.stderr
     assert "hint: reg extract base --base MODEL" in result.stderr
-    assert not (scanned.folder / "lora").exists()
+    assert not (untouched.folder / "lora").exists()
 
 
-def test_of_several_bases_none_is_guessed(scanned):
-    scanned.run("merge", "--method", "linear", "chat", "math", "-o", "merged")
-    (scanned.folder / "merged" / "README.md").write_text(
-        "---\nbase_model: [chat, math]\nbase_model_relation: finetune\n---\n"
-    )
-    scanned.run("scan", "merged")
-    result = scanned.run("extract", "merged", "--rank", "2", "-o", "lora", code=1)
-    assert "bases: " in result.stderr
-    assert "hint: reg extract merged --base " in result.stderr
+def test_of_several_bases_none_is_guessed(place):
+    card = "---\nbase_model: chat\nbase_model_relation: finetune\n---\n"
+    (place.folder / "models" / "math" / "README.md").write_text(card)
+    place.run("scan", "models")
+    result = place.run("extract", "math", "--rank", "2", "-o", "lora", code=1)
+    assert "error: math has 2 bases: " in result.stderr
+    assert "hint: reg extract math --base " in result.stderr
 
 
 def test_models_need_not_be_scanned_first(place):
@@ -92,9 +98,9 @@ def test_projections_only_says_what_is_left_out(scanned):
     [(), ("--rank", "0"), ("--rank", "1.5"), ("--energy", "0"), ("--energy", "1.1")],
     ids=" ".join,
 )
-def test_rank_or_energy_and_in_range(words, scanned):
-    scanned.run("extract", "chat", *words, "-o", "lora", code=2)
-    assert not (scanned.folder / "lora").exists()
+def test_rank_or_energy_and_in_range(words, untouched):
+    untouched.run("extract", "chat", *words, "-o", "lora", code=2)
+    assert not (untouched.folder / "lora").exists()
 
 
 def test_an_output_that_is_there_is_left_alone(scanned):
@@ -105,6 +111,6 @@ def test_an_output_that_is_there_is_left_alone(scanned):
     assert (scanned.folder / "lora" / "adapter_model.safetensors").read_bytes() == before
 
 
-def test_a_model_that_did_not_change_has_nothing_to_extract(scanned):
-    result = scanned.run("extract", "base", "--base", "base", "--rank", "2", "-o", "lora", code=1)
+def test_a_model_that_did_not_change_has_nothing_to_extract(untouched):
+    result = untouched.run("extract", "base", "--base", "base", "--rank", "2", "-o", "lora", code=1)
     assert "there is nothing to extract" in result.stderr
