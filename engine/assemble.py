@@ -66,6 +66,7 @@ def pin_down(
         if base is not None:
             ids = [_dressed(catalog, id_, base) for id_ in ids]
         recipe = _continued(catalog, recipe, ids, base)
+        recipe = _by_id(recipe, ids, base)
         asked = pin.pin(recipe, base, ids, statistics=given if any(given) else (), stages=stages)
         if not allow_unrelated:
             _refuse_strangers(catalog, asked, base)
@@ -232,6 +233,17 @@ def _aligned(
                 f"{model.name} is brought into the basis of {anchor.name} by {align.method}: {len(made[-1].made)} tensors"
             )
     return made
+
+
+def _by_id(recipe: Recipe, ids: list[str], base: str | None) -> Recipe:
+    """The recipe with ids for the models that its tokenizer and its chat template name."""
+    known = {part.model: id_ for part, id_ in zip(recipe.models, ids, strict=True)}
+    known |= {recipe.base: base} if recipe.base and base else {}
+    chosen = recipe.tokenizer and recipe.tokenizer.renamed(lambda text: known.get(text, text))
+    template = recipe.chat_template
+    if template is not None:
+        template = known.get(template, template)
+    return replace(recipe, tokenizer=chosen, chat_template=template)
 
 
 def _texts(parents: list[Parent]) -> dict[str, Parent]:

@@ -19,7 +19,7 @@ import torch
 
 from engine import provenance
 from engine.adapter import DECODERS, tied_head
-from engine.lookup import load_parent
+from engine.lookup import identify, load_parent
 from engine.lora_writer import NewAdapter, Pair
 from engine.low_rank import LowRank, one_thread, truncated
 from engine.output import place, refuse_full_disk, unfinished
@@ -140,7 +140,8 @@ def extract(
     """
     target = place(output)
     started = time.monotonic()
-    sides = (load_parent(catalog, child), load_parent(catalog, base))
+    new_side, old_side = (load_parent(catalog, identify(catalog, m)) for m in (child, base))
+    sides = (new_side, old_side)
     new, changes, notes = decompose(
         *sides, rank=rank, energy=energy, projections_only=projections_only, jobs=jobs,
         progress=progress,
@@ -148,7 +149,10 @@ def extract(
     refuse_change(sides)
     total = _total_error(changes)
     refuse_full_disk(target, new.n_bytes)
-    asked = {"base": base, "child": child, "energy": energy, "rank": rank, "version": VERSION}
+    asked = {
+        "base": old_side.id, "child": new_side.id, "energy": energy, "rank": rank,
+        "projections_only": projections_only, "version": VERSION,
+    }  # fmt: skip
     with unfinished(target, uuid4().hex) as folder:
         metadata = {METADATA_KEY: json.dumps(asked, sort_keys=True, separators=(",", ":"))}
         new.write(folder, made_by=_story(*sides, changes, total), metadata=metadata)
@@ -156,8 +160,8 @@ def extract(
     model = catalog.find(str(target))
     _record(catalog, model, sides, total)
     return Extracted(
-        model, child, base, target, tuple(changes), total, new.n_bytes,
-        sides[0].checkpoint.n_bytes, time.monotonic() - started, tuple(notes),
+        model, new_side.id, old_side.id, target, tuple(changes), total, new.n_bytes,
+        new_side.checkpoint.n_bytes, time.monotonic() - started, tuple(notes),
     )  # fmt: skip
 
 

@@ -242,9 +242,10 @@ def _document(pinned: PinnedRecipe, names: Mapping[str, str]) -> dict[str, Any]:
     if pinned.out_dtype:
         document["out_dtype"] = next(k for k, v in DTYPES.items() if v == pinned.out_dtype)
     if pinned.tokenizer:
-        document["tokenizer"] = vocabulary.as_document(pinned.tokenizer)
+        chosen = pinned.tokenizer.renamed(lambda id_: names.get(id_, id_))
+        document["tokenizer"] = vocabulary.as_document(chosen)
     if pinned.chat_template is not None:
-        document["chat_template"] = pinned.chat_template
+        document["chat_template"] = names.get(pinned.chat_template, pinned.chat_template)
     if pinned.rounding != "nearest":
         document["round"] = pinned.rounding
     if pinned.align:

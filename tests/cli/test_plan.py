@@ -21,7 +21,7 @@ def test_people_see_equal_steps_as_one(known):
     out = known.run("plan", "--method", "ties", "--set", "density=0.5", "chat", "math").stdout
     assert "model.layers.*.mlp.up_proj.weight" in out
     assert "steps (19)" in out
-    assert "density 0.5 0.5" in out
+    assert "density [0.5, 0.5]" in out
     assert "peak memory" in out
     assert out.count("model.layers.") == 8
 
