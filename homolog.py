@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from engine.methods import all_methods as methods
     from engine.methods import get as method
     from engine.plan import Plan
-    from engine.recipe import Part, Recipe, out_dtype, parse_rounding
+    from engine.recipe import AdapterSize, Part, Recipe, out_dtype, parse_rounding
     from engine.recipe_file import read_recipe
     from engine.stats import Measured, pairs
     from engine.stats import measure as stats
@@ -47,7 +47,7 @@ _HOMES = {
     "engine.method": ("Method",),
     "engine.methods": ("method", "methods"),
     "engine.plan": ("Plan",),
-    "engine.recipe": ("Part", "Recipe", "out_dtype", "parse_rounding"),
+    "engine.recipe": ("AdapterSize", "Part", "Recipe", "out_dtype", "parse_rounding"),
     "engine.recipe_file": ("read_recipe",),
     "engine.stats": ("Measured", "pairs", "stats"),
     "engine.suite": ("Outcome", "run_suite"),
@@ -68,6 +68,7 @@ _INSIDE = {"method": "get", "methods": "all_methods", "stats": "measure"}
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "AdapterSize",
     "Catalog",
     "Columns",
     "Extracted",

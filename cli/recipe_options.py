@@ -13,7 +13,7 @@ from cli.size import Size
 
 if TYPE_CHECKING:
     from engine.merge import Options
-    from engine.recipe import Recipe
+    from engine.recipe import AdapterSize, Recipe
 
 _T = TypeVar("_T")
 
@@ -36,6 +36,11 @@ _OPTIONS = (
     click.option(
         "--round", "rounding", type=click.Choice(["nearest", "stochastic"]),
         help="How weights are rounded to the dtype. Default: nearest.",
+    ),
+    click.option("--rank", type=click.IntRange(min=1), help="Most rank of an adapter merged from adapters."),
+    click.option(
+        "--energy", type=click.FloatRange(0, 1, min_open=True),
+        help="Share of each change that an adapter merged from adapters keeps.",
     ),
     click.option("--seed", type=int, help="Seed of random masks. Default: 0."),
     click.option(
@@ -61,6 +66,8 @@ class Asked:
         dtype: of the result, as recipes spell it.
         compat: the tool whose defaults are taken.
         rounding: of the result.
+        rank: of an adapter that is merged from adapters.
+        energy: share of each change that it keeps.
         seed: of random masks.
         memory_bytes: for tensors; None: the engine's own limit.
         jobs: threads; None: one per core.
@@ -75,6 +82,8 @@ class Asked:
     dtype: str | None
     compat: str | None
     rounding: str | None
+    rank: int | None
+    energy: float | None
     seed: int | None
     memory_bytes: int | None
     jobs: int | None
@@ -108,6 +117,7 @@ class Asked:
             seed=self.seed or 0,
             compat=self.compat,
             rounding=homolog.parse_rounding(self.rounding, "--round"),
+            adapter=self._size(),
         )
 
     def _from_file(self) -> "Recipe":
@@ -117,7 +127,7 @@ class Asked:
             raise click.UsageError(message)
         given = {
             "--base": self.base, "--weight": self.weights, "--set": self.settings, "--dtype": self.dtype,
-            "--seed": self.seed, "--round": self.rounding,
+            "--seed": self.seed, "--round": self.rounding, "--rank": self.rank, "--energy": self.energy,
         }  # fmt: skip
         extra = [option for option, value in given.items() if value not in (None, ())]
         if extra:
@@ -125,6 +135,12 @@ class Asked:
             raise click.UsageError(message)
         recipe = homolog.read_recipe(Path(self.models[0]))
         return recipe if self.compat is None else recipe.like(self.compat)
+
+    def _size(self) -> "AdapterSize | None":
+        """How large an adapter may be; None where nothing is said."""
+        if self.rank is None and self.energy is None:
+            return None
+        return homolog.AdapterSize(self.rank or 0, self.energy or 0.0)
 
     def _weights(self) -> dict[str, float]:
         """Model, as it was typed → weight."""

@@ -13,13 +13,11 @@ import torch
 from engine.adapter import Adapted, WithRows, tied_head, wear
 from engine.lora import Factors, Lora, read_lora
 from engine.parent import Parent
+from engine.pinned import ZERO
 from engine.source import Made, Source
 from registry.errors import NotMergeable, ShapeMismatch
 from registry.header import TensorRef
 from registry.tensor_name import EMBEDDING, HEAD
-
-ZERO = "zero"
-"""Id and name of the base of zeros."""
 
 _PLAIN = 3  # sources of a weight with a low-rank change and no magnitude
 _PREFIX = 4  # components of a name that one adapter may have in front and another not
@@ -87,7 +85,7 @@ class TaskVectors:
     """Adapters as models on a base of zeros.
 
     Attributes:
-        zero: the base.
+        zero: the base, by the name of the one that it stands for.
         models: one per adapter, in their order; each has every tensor that any of them changes.
         targets: tensor name, as in the base, → what it is.
         n_changed: how many of them each adapter changes.
@@ -132,7 +130,8 @@ def task_vectors(adapters: Sequence[Parent], base: Parent | None) -> TaskVectors
         _model(adapter, adapter.id, adapter.name, {n: deltas.get(n, zeros[n]) for n in names})
         for adapter, deltas in zip(adapters, found, strict=True)
     )
-    zero = _model(adapters[0], ZERO, ZERO, zeros)
+    named = (base.id, base.name) if base else (ZERO, ZERO)
+    zero = _model(adapters[0], *named, zeros)
     return TaskVectors(
         zero, models, {name: targets[name] for name in names}, tuple(map(len, found))
     )

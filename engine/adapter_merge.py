@@ -38,6 +38,9 @@ from registry.progress import SILENT, Progress
 WEIGHTED_SUMS = ("expo", "linear", "passthrough", "task_arithmetic")
 """Methods whose result is Σ c_i δ_i, with c_i that depend on nothing but the recipe and the tensor's name."""
 
+RELATIVE_ERROR = "relative error of the merged change"
+"""Beginning of the note that says what a merge lost by its rank."""
+
 SPECTRAL = ("iso_c", "iso_cts", "tsv_merge")
 """Methods that give weak directions strength, and turn with the matrices they merge.
 
@@ -192,7 +195,7 @@ def merge_adapters(
 
     Args:
         recipe: pinned; its models are the adapters. Where the method needs a base, any id, such as
-            `engine.adapter_delta.ZERO`, stands for it.
+            `engine.pinned.ZERO`, stands for it.
         adapters: in the recipe's order.
         base: the model they belong to, for DoRA, biases and tensors that are stored whole; None: it is not at hand.
         rank: most rank of a module; 0: the adapters' ranks of it, added up, or as ``energy`` asks.
@@ -212,8 +215,7 @@ def merge_adapters(
         NonFinite: NaN or infinity in a factor or in the result.
     """
     _check(recipe, rank, energy)
-    vectors = task_vectors(adapters, base)
-    plan = make_plan(recipe, vectors.zero if recipe.base else None, vectors.models)
+    vectors, plan = _planned(recipe, adapters, base)
     jobs = jobs or os.cpu_count() or 1
     progress.start("merge", plan.read_bytes)
     with one_thread(), Reader() as reader:
@@ -232,6 +234,24 @@ def merge_adapters(
             parts = list(results)
     notes = [*plan.notes, *_notes(vectors, [part.change for part in parts])]
     return _assembled(adapters, base, vectors, parts), [part.change for part in parts], notes
+
+
+def plan_adapters(recipe: PinnedRecipe, adapters: Sequence[Parent], base: Parent | None) -> Plan:
+    """The merge of the adapters' task vectors, as matrices: what `merge_adapters` computes before it keeps factors.
+
+    Raises:
+        RegError: as `merge_adapters`.
+    """
+    _check(recipe, 0, 0.0)
+    return _planned(recipe, adapters, base)[1]
+
+
+def _planned(
+    recipe: PinnedRecipe, adapters: Sequence[Parent], base: Parent | None
+) -> tuple[TaskVectors, Plan]:
+    """Task vectors and their merge."""
+    vectors = task_vectors(adapters, base)
+    return vectors, make_plan(recipe, vectors.zero if recipe.base else None, vectors.models)
 
 
 def coefficients(plan: Plan, step: TensorStep) -> list[float]:
@@ -301,7 +321,7 @@ def _notes(vectors: TaskVectors, changes: Sequence[Change]) -> list[str]:
     norm_sq = sum(c.delta_l2**2 for c in changes)
     error_sq = sum((c.delta_l2 * c.relative_error) ** 2 for c in changes)
     total = sqrt(error_sq / norm_sq) if norm_sq else 0.0
-    return [*notes, f"relative error of the merged change: {total:.3g}"]
+    return [*notes, f"{RELATIVE_ERROR}: {total:.3g}"]
 
 
 def _assembled(

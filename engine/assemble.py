@@ -6,26 +6,27 @@ only the pinned recipe: `decide` does the second again when it is reproduced.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
 from engine import pin, provenance
 from engine.adapter import wear
+from engine.adapter_merge import plan_adapters
 from engine.lookup import identify, load_parent
 from engine.ot_fusion import fuse
 from engine.parent import WORN, Parent
-from engine.pinned import PinnedRecipe
+from engine.pinned import ZERO, PinnedRecipe
 from engine.plan import Plan
 from engine.planner import make_plan
 from engine.reader import Reader
-from engine.recipe import Alignment, Recipe
+from engine.recipe import AdapterSize, Alignment, Recipe
 from engine.run import MEMORY_BYTES
 from engine.stage import result_of
 from engine.vocabulary import chat_template_text, unify
 from engine.weight_matching import weight_matching
 from registry.catalog import Catalog
-from registry.errors import BadAddress, NotHomologous, UnknownModel
+from registry.errors import BadAddress, BadRecipe, NotHomologous, UnknownModel
 from registry.lineage import Lineage
 from registry.progress import SILENT, Progress
 from registry.verdict import mergeable
@@ -60,6 +61,16 @@ def pin_down(
     given = [
         p.statistics and identify(catalog, p.statistics, progress=progress) for p in recipe.models
     ]
+    if _are_adapters(catalog, ids):
+        if method.base == "needed":
+            base = base or ZERO
+        recipe = replace(recipe, adapter=recipe.adapter or AdapterSize())
+        return pin.pin(recipe, base, ids)
+    if recipe.adapter is not None:
+        message = (
+            "the recipe limits the adapter that it makes, but not all of its models are adapters"
+        )
+        raise BadRecipe(message, hint="leave out adapter:, --rank and --energy")
     with catalog.read():  # opening once for all questions is what takes the time
         if base is None and method.base == "needed":
             base = _common_base(catalog, recipe, list(dict.fromkeys(_bodies(ids, stages))))
@@ -75,6 +86,9 @@ def pin_down(
 
 def decide(catalog: Catalog, asked: PinnedRecipe, *, memory_bytes: int = MEMORY_BYTES) -> Plan:
     """Load the parents of a pinned recipe and decide every step."""
+    if asked.adapter is not None:
+        base, adapters = load_adapters(catalog, asked)
+        return plan_adapters(asked, adapters, base)
     loaded: dict[str, Parent] = {}
 
     def load(id_: str) -> Parent:
@@ -116,6 +130,12 @@ def decide(catalog: Catalog, asked: PinnedRecipe, *, memory_bytes: int = MEMORY_
     )
 
 
+def load_adapters(catalog: Catalog, asked: PinnedRecipe) -> tuple[Parent | None, list[Parent]]:
+    """The base of adapters that become one, where it is asked for, and the adapters."""
+    base = load_parent(catalog, asked.base) if asked.base not in {None, ZERO} else None
+    return base, [load_parent(catalog, id_) for id_ in asked.models]
+
+
 def _worn(catalog: Catalog, text: str, progress: Progress) -> str:
     """The id of a model, or of one with adapters on: ``model+adapter``."""
     try:
@@ -127,6 +147,15 @@ def _worn(catalog: Catalog, text: str, progress: Progress) -> str:
         return WORN.join(
             (_worn(catalog, body, progress), identify(catalog, adapter, progress=progress))
         )
+
+
+def _are_adapters(catalog: Catalog, ids: list[str]) -> bool:
+    """Tell whether all models are bare adapters: their merge is an adapter, too."""
+    rows = catalog.rows(
+        "select id, kind from store.model where id in (select store.each(?))", [ids]
+    )
+    kinds = {row["id"]: row["kind"] for row in rows}
+    return all(kinds.get(id_) == "adapter" for id_ in ids)
 
 
 def _dressed(catalog: Catalog, id_: str, base: str) -> str:
@@ -221,13 +250,13 @@ def _aligned(
 ) -> list[Parent]:
     """The models in the basis of the base, or of the first of them."""
     anchor = base or models[0]
+    turn: Callable[..., Parent] = weight_matching if align.method == "weight_matching" else fuse
     made = []
     with Reader() as reader:
         for model in models:
             if model is anchor or model.id == anchor.id:
                 made.append(model)
                 continue
-            turn = weight_matching if align.method == "weight_matching" else fuse
             made.append(turn(reader, anchor, model, **align.options))
             notes.append(
                 f"{model.name} is brought into the basis of {anchor.name} by {align.method}: {len(made[-1].made)} tensors"

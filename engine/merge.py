@@ -15,8 +15,10 @@ from typing import Any
 from uuid import uuid4
 
 from engine import provenance
-from engine.assemble import decide, pin_down
+from engine.adapter_merge import RELATIVE_ERROR, merge_adapters
+from engine.assemble import decide, load_adapters, pin_down
 from engine.output import place, refuse_full_disk, unfinished
+from engine.parent import refuse_change
 from engine.plan import Plan
 from engine.recipe import Recipe
 from engine.recorded import from_canonical
@@ -67,7 +69,7 @@ class Merged:
         read_bytes: tensor bytes read.
         write_bytes: tensor bytes written.
         notes: of the plan and of the run.
-        change: against the reference.
+        change: against the reference; None for an adapter, which has none.
     """
 
     model: str
@@ -77,7 +79,7 @@ class Merged:
     read_bytes: int
     write_bytes: int
     notes: tuple[str, ...]
-    change: Change
+    change: Change | None
 
 
 def plan(
@@ -163,27 +165,49 @@ def _carry_out(
 ) -> Merged:
     """Carry out a plan and register the result."""
     target = place(output)
-    refuse_full_disk(target, decided.write_bytes)
+    if decided.recipe.adapter is None:
+        refuse_full_disk(target, decided.write_bytes)
     run = uuid4().hex
     started = time.monotonic()
     _record_start(catalog, decided, run, target)
     with _recorded_end(catalog, run):
         with unfinished(target, run) as made:
-            provenance.write_companions(decided, made)
-            outcome = run_plan(
-                decided, made, metadata=provenance.metadata(decided, VERSION),
-                shard_bytes=options.shard_bytes, jobs=options.jobs,
-                memory_bytes=options.memory_bytes, progress=progress,
-            )  # fmt: skip
+            outcome = _written(catalog, decided, made, options, progress)
             model = _describe(catalog, decided, made, outcome, options.jobs)
         scan(catalog, [str(target)], jobs=options.jobs)
         merged = Merged(
             model=model, run=run, folder=target, seconds=time.monotonic() - started,
             read_bytes=decided.read_bytes, write_bytes=decided.write_bytes,
-            notes=(*decided.notes, *_lost(decided, outcome)), change=outcome.change,
+            notes=(*decided.notes, *_lost(decided, outcome), *outcome.notes), change=outcome.change,
         )  # fmt: skip
         _record_complete(catalog, decided, merged, outcome.state)
     return merged
+
+
+def _written(
+    catalog: Catalog, decided: Plan, folder: Path, options: Options, progress: Progress
+) -> Outcome:
+    """Write weights and what belongs to them into a folder."""
+    metadata = provenance.metadata(decided, VERSION)
+    if decided.recipe.adapter is None:
+        provenance.write_companions(decided, folder)
+        return run_plan(
+            decided, folder, metadata=metadata, shard_bytes=options.shard_bytes, jobs=options.jobs,
+            memory_bytes=options.memory_bytes, progress=progress,
+        )  # fmt: skip
+    base, adapters = load_adapters(catalog, decided.recipe)
+    size = decided.recipe.adapter
+    new, _, notes = merge_adapters(
+        decided.recipe, adapters, base, rank=size.rank, energy=size.energy, jobs=options.jobs,
+        memory_bytes=options.memory_bytes, progress=progress,
+    )  # fmt: skip
+    refuse_change([*adapters, *([base] if base else [])])
+    refuse_full_disk(folder, new.n_bytes)
+    new.write(folder, made_by="", metadata=metadata)
+    told = [note for note in notes if note not in decided.notes]
+    error = next(note for note in told if note.startswith(RELATIVE_ERROR))
+    what, _, value = error.partition(": ")
+    return Outcome(None, notes=tuple(told), measured=((what, value),))
 
 
 @contextmanager
@@ -236,7 +260,7 @@ def _describe(
         licenses, facts = _licenses(reader, decided), _known_facts(reader, decided)
     provenance.write_readme(
         decided, folder, model=model, change=outcome.change, version=VERSION, licenses=licenses,
-        measured=facts,
+        measured=(*facts, *outcome.measured),
     )  # fmt: skip
     return model
 
@@ -274,6 +298,8 @@ def _known_facts(reader: Reader, decided: Plan) -> tuple[tuple[str, str], ...]:
 def _lost(decided: Plan, outcome: Outcome) -> list[str]:
     """What rounding took back, when it is worth a sentence."""
     change = outcome.change
+    if change is None:
+        return []
     share = change.n_lost / max(1, change.n_lost + change.n_changed)
     if share < _WORTH_SAYING or decided.recipe.rounding != "nearest":
         return []

@@ -166,9 +166,9 @@ class _Transport:
                 made = shares.repeat_interleave(source.block, 0).repeat_interleave(span.block, 1)
                 for (i, j), plans in within.items():
                     scaled = [self._shares(each, makes=makes) for each in plans]
-                    rows = slice(i * source.block, (i + 1) * source.block)
-                    columns = slice(j * span.block, (j + 1) * span.block)
-                    made[rows, columns] *= _inner_map(ours, number, scaled, source.block)
+                    down = slice(i * source.block, (i + 1) * source.block)
+                    across = slice(j * span.block, (j + 1) * span.block)
+                    made[down, across] *= _inner_map(ours, number, scaled, source.block)
             else:
                 made = torch.kron(shares, torch.eye(span.block, dtype=torch.float64))
             self._keep(span, source, made)

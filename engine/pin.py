@@ -99,6 +99,7 @@ def pin(
         chat_template=recipe.chat_template,
         rounding=recipe.rounding,
         align=recipe.align,
+        adapter=recipe.adapter,
         statistics=tuple(id_ for _, _, id_ in pairs) if any(statistics) else (),
         stages=stages or {},
     )

@@ -13,7 +13,7 @@ from typing import Any
 from engine import vocabulary
 from engine.method import Method
 from engine.ops import shares
-from engine.recipe import DTYPES, Alignment, Rounding
+from engine.recipe import DTYPES, AdapterSize, Alignment, Rounding
 from engine.setting import Filtered, Gradient, Scalar, Setting, plain, resolve
 from engine.vocabulary import TokenizerChoice
 from registry.documents import dump_yaml
@@ -24,6 +24,9 @@ FORMAT = "homolog-recipe-2"
 
 BASE = -1
 """Stands for the base where a source says which model it is."""
+
+ZERO = "zero"
+"""Id and name of the base of adapters that are merged without one."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +95,7 @@ class PinnedRecipe:
         models: ids, in the recipe's order.
         modules: which tensors are made of what; one module of one slice without layers for whole models.
         out_dtype, seed, tokenizer, chat_template, rounding, align: as in `engine.recipe.Recipe`.
+        adapter: how large it may be, where the models are adapters and become one; None: a whole model is made.
         statistics: id of the checkpoint that holds each model's statistics, where the recipe names one.
         stages: id → the recipe whose result it stands for.
     """
@@ -106,6 +110,7 @@ class PinnedRecipe:
     chat_template: str | None = None
     rounding: Rounding = "nearest"
     align: Alignment | None = None
+    adapter: AdapterSize | None = None
     statistics: tuple[str | None, ...] = ()
     stages: Mapping[str, "PinnedRecipe"] = field(default_factory=dict)
 
@@ -161,6 +166,8 @@ class PinnedRecipe:
                 "method": self.align.method,
                 **dict(sorted(self.align.options.items())),
             }
+        if self.adapter:
+            form["adapter"] = {"rank": self.adapter.rank, "energy": self.adapter.energy}
         if any(self.statistics):
             form["statistics"] = list(self.statistics)
         if self.stages:
@@ -225,7 +232,7 @@ def _stage_documents(pinned: PinnedRecipe, names: Mapping[str, str]) -> list[dic
 def _document(pinned: PinnedRecipe, names: Mapping[str, str]) -> dict[str, Any]:
     """One document of the YAML form."""
     document: dict[str, Any] = {"merge_method": pinned.method.name}
-    if pinned.base:
+    if pinned.base and pinned.base != ZERO:
         document["base_model"] = names[pinned.base]
     piece = pinned.whole
     if piece:
@@ -239,6 +246,12 @@ def _document(pinned: PinnedRecipe, names: Mapping[str, str]) -> dict[str, Any]:
             module.name or "default": {"slices": _slices_document(pinned, module, names)}
             for module in pinned.modules
         }
+    return document | _output_document(pinned, names)
+
+
+def _output_document(pinned: PinnedRecipe, names: Mapping[str, str]) -> dict[str, Any]:
+    """What a document says of the output."""
+    document: dict[str, Any] = {}
     if pinned.out_dtype:
         document["out_dtype"] = next(k for k, v in DTYPES.items() if v == pinned.out_dtype)
     if pinned.tokenizer:
@@ -250,6 +263,8 @@ def _document(pinned: PinnedRecipe, names: Mapping[str, str]) -> dict[str, Any]:
         document["round"] = pinned.rounding
     if pinned.align:
         document["align"] = {"method": pinned.align.method, **pinned.align.options}
+    if pinned.adapter and pinned.adapter != AdapterSize():
+        document["adapter"] = {"rank": pinned.adapter.rank, "energy": pinned.adapter.energy}
     document["seed"] = pinned.seed
     return document
 
@@ -305,6 +320,7 @@ def _differs(setting: Setting | tuple[Setting, ...]) -> bool:
 __all__ = [
     "BASE",
     "FORMAT",
+    "ZERO",
     "PinnedModule",
     "PinnedRecipe",
     "PinnedSlice",

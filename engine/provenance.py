@@ -15,7 +15,7 @@ from typing import Any
 
 from engine.output_config import effective_config
 from engine.parent import WORN, Parent
-from engine.pinned import as_yaml
+from engine.pinned import ZERO, as_yaml
 from engine.plan import Plan
 from engine.run import Change
 from registry.card import MergeCard, ParentLine, write_card
@@ -48,7 +48,8 @@ def parents_of(plan: Plan) -> list[dict[str, Any]]:
     model that another recipe makes, the parents are that recipe's.
     """
     models = zip(plan.models, plan.recipe.coefficients, strict=True)
-    rows = [] if plan.base is None else _roles(plan.base, "base", None, known=())
+    based = plan.base is not None and plan.base.id != ZERO
+    rows = _roles(plan.base, "base", None, known=()) if plan.base and based else []
     known = {id_ for id_, _, _ in rows}
     for model, coefficient in models:
         rows += _roles(model, "model", coefficient, known=known)
@@ -198,7 +199,7 @@ def write_sidecar(
 
 
 def write_readme(
-    plan: Plan, folder: Path, *, model: str, change: Change, licenses: Mapping[str, str | None],
+    plan: Plan, folder: Path, *, model: str, change: Change | None, licenses: Mapping[str, str | None],
     measured: tuple[tuple[str, str], ...], version: str,
 ) -> None:  # fmt: skip
     """Write the model card.
@@ -207,7 +208,7 @@ def write_readme(
         plan: what was carried out.
         folder: of the output.
         model: its digest.
-        change: measured against the reference while it was written.
+        change: measured against the reference while it was written; None for an adapter.
         licenses: parent id → licence; the card states one only when all parents have the same.
         measured: further (what, value) lines, such as the parents' delta statistics and scores.
         version: of Homolog.
@@ -215,11 +216,13 @@ def write_readme(
     names = _names(plan)
     parents = parents_of(plan)
     stated = {licenses.get(parent["digest"]) for parent in parents}
-    own = (
-        (f"relative L2 distance to {names[plan.reference.id]}", f"{change.relative_l2:.6g}"),
-        (f"largest change against {names[plan.reference.id]}", f"{change.max_abs:.6g}"),
-        ("share of parameters changed", f"{change.n_changed / max(1, change.n):.4f}"),
-    )
+    own: tuple[tuple[str, str], ...] = ()
+    if change is not None:
+        own = (
+            (f"relative L2 distance to {names[plan.reference.id]}", f"{change.relative_l2:.6g}"),
+            (f"largest change against {names[plan.reference.id]}", f"{change.max_abs:.6g}"),
+            ("share of parameters changed", f"{change.n_changed / max(1, change.n):.4f}"),
+        )
     card = MergeCard(
         title=" + ".join(dict.fromkeys(names[m.id] for m in plan.models))
         + f" ({plan.recipe.method.name})",
@@ -234,5 +237,6 @@ def write_readme(
         version=version,
         model_digest=model,
         recipe_digest=plan.recipe.digest,
+        is_adapter=plan.recipe.adapter is not None,
     )
     (folder / "README.md").write_text(write_card(card), encoding="utf-8")

@@ -84,6 +84,19 @@ class Module:
 
 
 @dataclass(frozen=True)
+class AdapterSize:
+    """How large the factors of an adapter that is merged from adapters may be.
+
+    Attributes:
+        rank: at most; 0: the ranks of those that are merged, added up, or as ``energy`` asks.
+        energy: share of each ‖δ‖² that is kept at least, as far as ``rank`` allows; 0: as ``rank`` asks.
+    """
+
+    rank: int = 0
+    energy: float = 0.0
+
+
+@dataclass(frozen=True)
 class Alignment:
     """A step before the merge that brings all models into the basis of the first.
 
@@ -113,6 +126,7 @@ class Recipe:
         compat: a tool whose defaults the parameters have; None: the papers'.
         rounding: of the result.
         align: done first; None: the models share a basis.
+        adapter: how large the result may be, where all models are adapters; None: no limit is set.
         stages: recipes whose results are models of this one, by name.
     """
 
@@ -128,6 +142,7 @@ class Recipe:
     compat: str | None = None
     rounding: Rounding = "nearest"
     align: Alignment | None = None
+    adapter: AdapterSize | None = None
     stages: Mapping[str, "Recipe"] = field(default_factory=dict)
 
     def like(self, tool: str) -> "Recipe":
@@ -197,6 +212,28 @@ def parse_rounding(value: Any, where: str) -> Rounding:
     raise BadRecipe(message)
 
 
+def parse_adapter(value: Any, where: str) -> AdapterSize | None:
+    """What is said of a merged adapter's factors; None where nothing is.
+
+    Raises:
+        BadRecipe: an unknown key or a value out of range.
+    """
+    if value is None:
+        return None
+    fields = mapping(value, where)
+    refuse_unknown(fields, ("rank", "energy"), where)
+    rank, energy = fields.get("rank", 0), fields.get("energy", 0.0)
+    if (
+        type(rank) is not int
+        or rank < 0
+        or type(energy) not in {int, float}
+        or not 0 <= energy <= 1
+    ):
+        message = f"{where}: rank is {rank!r:.200} and energy {energy!r:.200}; rank is a count, energy in [0, 1]"
+        raise BadRecipe(message, hint="0 and 0 keep the adapters' ranks, added up")
+    return AdapterSize(rank, float(energy))
+
+
 def parse_alignment(value: Any, where: str) -> Alignment | None:
     """The step before the merge: a name, or a mapping with the name as ``method``."""
     if value is None:
@@ -210,7 +247,7 @@ def parse_alignment(value: Any, where: str) -> Alignment | None:
     options = {key: value for key, value in fields.items() if key != "method"}
     for key, given in options.items():
         choices = _ALIGNMENTS[method][key]
-        number = type(given) in {int, float} and 0 < given < inf
+        number = isinstance(given, int | float) and type(given) is not bool and 0 < given < inf
         if not (any(type(given) is type(c) and given == c for c in choices) if choices else number):
             allowed = ", ".join(map(str, choices)).lower() or "a number above 0"
             message = f"{where}: {key} of {method} is {given!r:.200}; it must be {allowed}"

@@ -18,6 +18,7 @@ from engine.recipe import (
     layer_range,
     mapping,
     out_dtype,
+    parse_adapter,
     parse_alignment,
     parse_rounding,
     refuse_unknown,
@@ -28,7 +29,7 @@ from registry.errors import BadRecipe
 
 _KEYS = (
     "merge_method", "base_model", "models", "slices", "modules", "parameters", "dtype", "out_dtype", "seed",
-    "tokenizer_source", "tokenizer", "chat_template", "compat", "round", "align", "name",
+    "tokenizer_source", "tokenizer", "chat_template", "compat", "round", "align", "adapter", "name",
 )  # fmt: skip
 _BODIES = ("models", "slices", "modules")
 _IDLE = ("int8_mask",)  # saves memory in mergekit; changes no result
@@ -80,6 +81,7 @@ def parse_recipe(document: Any, where: str) -> Recipe:
         compat=_text(top, "compat", where, "the name of a tool, such as mergekit"),
         rounding=parse_rounding(top.get("round"), where),
         align=parse_alignment(top.get("align"), f"{where}, align"),
+        adapter=parse_adapter(top.get("adapter"), f"{where}, adapter"),
     )
 
 

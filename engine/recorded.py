@@ -7,7 +7,14 @@ from engine import methods
 from engine.method import Method
 from engine.pin import chained, defaults, known, refuse_number, refuse_varying_survey
 from engine.pinned import BASE, FORMAT, PinnedModule, PinnedRecipe, PinnedSlice, PinnedSource
-from engine.recipe import DTYPES, layer_range, mapping, parse_alignment, parse_rounding
+from engine.recipe import (
+    DTYPES,
+    layer_range,
+    mapping,
+    parse_adapter,
+    parse_alignment,
+    parse_rounding,
+)
 from engine.setting import Setting
 from engine.vocabulary import parse_choice
 from registry.errors import BadRecipe
@@ -87,6 +94,7 @@ def _options(fields: Mapping[str, Any]) -> dict[str, Any]:
         "chat_template": template,
         "rounding": parse_rounding(fields.get("round"), _WHERE),
         "align": parse_alignment(fields.get("align"), _WHERE),
+        "adapter": parse_adapter(fields.get("adapter"), _WHERE),
         "statistics": tuple(statistics),
         "stages": {id_: from_canonical(stage) for id_, stage in stages.items()},
     }

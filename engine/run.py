@@ -79,12 +79,16 @@ class Outcome:
     """What a run found out beside the weights.
 
     Attributes:
-        change: against the reference.
+        change: against the reference; None for an adapter, which has none.
         state: what the method must know to go on merging into the result, name → number; None for most methods.
+        notes: further findings, in words.
+        measured: lines of the card: what, value.
     """
 
-    change: Change
+    change: Change | None
     state: dict[str, float] | None = None
+    notes: tuple[str, ...] = ()
+    measured: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)

@@ -195,7 +195,10 @@ def _is_known(catalog: Catalog, child: str, base: str, *, spectral: bool) -> boo
 def _pair(child: Parent, base: Parent) -> list[_Pairing]:
     """Pair tensors by name, in order of names."""
     both = family((child, base))
-    new, old = both.tables
+    new, old = (
+        {name: source for name, source in table.items() if isinstance(source, TensorRef)}
+        for table in both.tables  # models as they are stored have no other
+    )
     return [_pairing(name, new.get(name), old.get(name)) for name in both.names]
 
 

@@ -76,6 +76,7 @@ class MergeCard:
         version: of Homolog.
         model_digest: of the merged weights, hex.
         recipe_digest: of the canonical recipe, hex.
+        is_adapter: whether adapters became an adapter.
     """
 
     title: str
@@ -87,6 +88,7 @@ class MergeCard:
     version: str
     model_digest: str
     recipe_digest: str
+    is_adapter: bool = False
 
 
 def read_card(text: str, *, where: str = "README.md") -> Card:
@@ -231,7 +233,7 @@ def _front_matter(card: MergeCard) -> str:
     names = _hub_ids(parent.name for parent in card.parents)
     data = ModelCardData(
         base_model=names or None,
-        library_name="transformers",
+        library_name="peft" if card.is_adapter else "transformers",
         license=None if card.license is None else _one_line(card.license),
         model_name=_one_line(card.title),
         tags=["merge", "homolog", _one_line(card.method)],

@@ -8,7 +8,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
-from engine.adapter_delta import ZERO
+from engine.pinned import ZERO
 from engine.adapter_merge import merge_adapters
 from engine.parent import Parent
 from engine.pin import pin

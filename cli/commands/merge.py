@@ -37,11 +37,14 @@ def command(session: Session, asked: Asked, output: Path, shard_bytes: int | Non
     whose recipe, parents and coefficients are recorded there, in every shard and beside them; reg reproduce makes the
     same bytes again. A failed merge leaves nothing in DIR.
 
+    Adapters alone become one adapter of their base; write MODEL+ADAPTER for a whole model that wears one.
+
     Examples:
       reg merge recipe.yaml -o merged-a
       reg merge --method widen chat math -o merged-b
       reg merge --method linear --weight chat=0.6 --weight math=0.4 chat math -o merged-c
       reg merge --method ties --base base --set density=0.4 --set lambda=0.8 chat math -o merged-d
+      reg merge --method ties --rank 16 lora-a lora-b -o merged-lora
     """
     recipe, options = asked.recipe(), asked.options(shard_bytes)
     with session.progress() as progress:

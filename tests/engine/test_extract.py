@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import warnings
 from types import SimpleNamespace
 
@@ -27,7 +28,8 @@ from engine.adapter import wear
 from engine.extract import METADATA_KEY, decompose, extract
 from engine.reader import Reader
 from engine.source import load
-from registry.errors import BadParameter, NotMergeable, OutputExists
+from registry.errors import BadParameter, FileChanged, NotMergeable
+from registry.progress import Progress
 from registry.scan import scan
 
 FULL = 10**6
@@ -236,8 +238,7 @@ def test_norms_embeddings_and_heads_are_whole_modules(models, taken):
     base, child = models(llama)
     made = taken(base, child, rank=2)
     config = PeftConfig.from_pretrained(made.folder)
-    saved = {"model.embed_tokens", "model.norm", "lm_head", "model.layers.0.input_layernorm"}
-    assert saved <= set(config.modules_to_save)
+    assert {"model.embed_tokens", "model.norm", "lm_head"} <= set(config.modules_to_save)
     new = load_file(child / "model.safetensors")
     held = load_file(made.folder / "adapter_model.safetensors")
     assert torch.equal(held["base_model.model.model.norm.weight"], new["model.norm.weight"])
@@ -339,15 +340,12 @@ def test_the_result_does_not_depend_on_threads(models, extracted):
 def test_the_catalog_knows_where_it_came_from(models, extracted, catalog):
     base, child = models(llama)
     made = extracted(base, child, rank=2)
-    edges = catalog.rows(
-        "select parent, relation, status from store.edge where child = ?", [made.model]
-    )
+    sql = "select parent, relation, status from store.edge where child = ?"
+    edges = catalog.rows(sql, [made.model])
     assert {"parent": made.base, "relation": "adapter", "status": "recorded"} in edges
     assert {edge["parent"] for edge in edges} == {made.base}
-    (evidence,) = catalog.rows(
-        "select value, detail from store.evidence where child = ? and method = 'extract'",
-        [made.model],
-    )
+    sql = "select value, detail from store.evidence where child = ? and method = 'extract'"
+    (evidence,) = catalog.rows(sql, [made.model])
     assert evidence["value"] == pytest.approx(made.relative_error)
     assert made.child[:12] in evidence["detail"]
     with safe_open(made.folder / "adapter_model.safetensors", "pt") as file:
@@ -375,13 +373,14 @@ def test_an_unchanged_child_is_refused_and_nothing_is_left(models, extracted, tm
     assert {f.name for f in tmp_path.iterdir() if "lora" in f.name} == set()
 
 
-def test_nothing_is_overwritten(models, extracted, tmp_path):
-    base, child = models(llama)
-    (tmp_path / "lora").mkdir()
-    (tmp_path / "lora" / "mine.txt").write_text("mine")
-    with pytest.raises(OutputExists, match="lora exists"):
-        extracted(base, child, rank=2)
-    assert [f.name for f in (tmp_path / "lora").iterdir()] == ["mine.txt"]
+def test_files_that_change_meanwhile_leave_nothing(models, extracted, tmp_path):
+    class Meddler(Progress):
+        def advance(self, n_done):
+            os.utime(tmp_path / "base" / "model.safetensors", (1, 1))
+
+    with pytest.raises(FileChanged, match="base changed while it was read"):
+        extracted(*models(llama), rank=2, progress=Meddler())
+    assert not (tmp_path / "lora").exists()
 
 
 @pytest.mark.parametrize("asked", [{}, {"rank": -1}, {"energy": 1.5}, {"energy": float("nan")}])
