@@ -7,6 +7,7 @@ the adapter on: an output head that was tied to an embedding stays what it was w
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -17,13 +18,16 @@ from engine.reader import FLOATS
 from engine.source import Made, Source
 from registry.errors import MissingTensor, NotMergeable, ShapeMismatch, UnsupportedDtype
 from registry.header import TensorRef
-from registry.tensor_name import EMBEDDING, HEAD
+from registry.tensor_name import EMBEDDING, HEAD, has_vocabulary, split_layer
 
 _BLOCK = 1 << 20
 """Elements that are in float64 at once; results do not depend on it but for the last digit of norms."""
 
 DECODERS = ("ForCausalLM", "LMHeadModel")
 """Ends of the names of classes that predict the next token."""
+
+_SHARED = ("ForMaskedLM", "ForPreTraining", "ForConditionalGeneration", "WithLMHeadModel")
+"""Ends of the names of other classes whose output may use the embedding's weights."""
 
 _HEAD = "lm_head.weight"
 
@@ -187,7 +191,9 @@ class _Fitting:
         for wanted, ref in self._lora.whole.items():
             name = self._find(wanted) or wanted
             old = self._tensors.get(name)
-            if old is not None:
+            if old is None:
+                self._refuse_stray(wanted, ref)
+            else:
                 self._refuse_shape(old, ref, fits=old.shape == ref.shape)
             dtype = ref.dtype if old is None else old.dtype
             yield name, Same(name, dtype, ref.shape, (ref,))
@@ -204,7 +210,7 @@ class _Fitting:
         change = (b.shape[0], *a.shape[1:])
         turned = len(change) == 2 and weight.shape == change[::-1]  # noqa: PLR2004
         transposed = turned and (
-            factors.embedding or weight.shape != change or self._lora.transposed
+            factors.embedding or weight.shape != change or self._is_transposed(factors.path)
         )
         fits = turned if factors.embedding else (turned or weight.shape == change)
         self._refuse_shape(weight, b, a, fits=fits)
@@ -219,6 +225,49 @@ class _Fitting:
         made = Adapted(name, weight.dtype, weight.shape, sources, factors.scale, transposed)
         return name, made
 
+    def _is_transposed(self, path: str) -> bool:
+        """Whether a square weight is stored (in, out): as its namesakes are, else as the adapter's config says.
+
+        The config has one word for all modules, and PEFT writes what it set for the last of them.
+        """
+        known = self._orders.get(path.rpartition(".")[2], set())
+        return True in known if len(known) == 1 else self._lora.transposed
+
+    @cached_property
+    def _orders(self) -> dict[str, set[bool]]:
+        """Last part of a module's path → whether such weights are stored (in, out), where shape and bias tell."""
+        orders: dict[str, set[bool]] = {}
+        for name, weight in self._tensors.items():
+            path = name.removesuffix(".weight")
+            bias = self._tensors.get(f"{path}.bias")
+            if path == name or bias is None or len(weight.shape) != 2:  # noqa: PLR2004
+                continue
+            rows, columns = weight.shape
+            if rows != columns and bias.shape in ((rows,), (columns,)):
+                orders.setdefault(path.rpartition(".")[2], set()).add(bias.shape == (columns,))
+        return orders
+
+    def _refuse_stray(self, name: str, ref: TensorRef) -> None:
+        """Refuse a tensor that the base lacks, unless its module, or its stack of layers, is new as a whole.
+
+        Raises:
+            MissingTensor: naming both files.
+        """
+        layer = split_layer(name)
+        at = f".{layer[0]}" if layer else f".{name.rpartition('.')[0]}."
+        if not HEAD.search(name) and any(at in f".{own}" for own in self._tensors):
+            raise self._missing(name, ref)
+
+    def _missing(self, name: str, ref: TensorRef) -> MissingTensor:
+        """The error that the base has no tensor of this name."""
+        message = (
+            f"{self._base.name} ({self._base.checkpoint.root}) has no tensor {name}, "
+            f"which {ref.name} of {ref.file} changes"
+        )
+        base = self._adapter.checkpoint.adapter_config.get("base_model_name_or_path")
+        hint = f"it was trained on {base}" if base else "reg show lists the tensors of a model"
+        return MissingTensor(message, hint=hint)
+
     def _own(self, wanted: str, ref: TensorRef) -> tuple[str, Source]:
         """The base's tensor for a name of the adapter: (its name there, the tensor).
 
@@ -228,13 +277,7 @@ class _Fitting:
         """
         name = self._find(wanted)
         if name is None:
-            message = (
-                f"{self._base.name} ({self._base.checkpoint.root}) has no tensor {wanted}, "
-                f"which {ref.name} of {ref.file} changes"
-            )
-            base = self._adapter.checkpoint.adapter_config.get("base_model_name_or_path")
-            hint = f"it was trained on {base}" if base else "reg show lists the tensors of a model"
-            raise MissingTensor(message, hint=hint)
+            raise self._missing(wanted, ref)
         source = self._tensors[self._tied if name not in self._tensors and self._tied else name]
         if source.dtype not in FLOATS:
             message = f"tensor {name} of {source.file} has dtype {source.dtype}; no adapter can be added to codes"
@@ -276,7 +319,10 @@ class _Fitting:
                 f"{shapes} in {new[0].file} do not fit {old.name} of shape {list(old.shape)} "
                 f"in {old.file}"
             )
-            raise ShapeMismatch(message, hint="an adapter fits the base it was trained on")
+            hint = "an adapter fits the base it was trained on"
+            if has_vocabulary(old.name) and old.shape[1:] == new[0].shape[1:]:
+                hint += "; it has other tokens: merge it with peft's merge_and_unload, and give the result"
+            raise ShapeMismatch(message, hint=hint)
 
     def _kept_head(self, made: Mapping[str, Source]) -> dict[str, Source]:
         """A tied head as it was, where the embedding changes for whole and the head does not."""
@@ -287,9 +333,25 @@ class _Fitting:
             return {}
         name = tied_head(self._base)
         if name is None:
+            self._refuse_shared(embedding)
             return {}
         old = self._tensors[embedding.name]
         return {name: Same(name, old.dtype, old.shape, (old,))}
+
+    def _refuse_shared(self, embedding: Source) -> None:
+        """Refuse to change an embedding whose weights the output of an encoder uses, too, under a name of its own.
+
+        Raises:
+            NotMergeable: the network would compute with another head than it did with the adapter on.
+        """
+        named = self._base.checkpoint.config.get("architectures")
+        kind = str(next(iter(named), "")) if isinstance(named, list) else ""
+        if kind.endswith(_SHARED):
+            message = (
+                f"{self._where} changes {embedding.name} of {self._base.name}, "
+                f"which the head of a {kind} shares"
+            )
+            raise NotMergeable(message, hint="an adapter of other modules can be put on")
 
 
 def tied_head(model: Parent) -> str | None:

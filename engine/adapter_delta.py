@@ -206,6 +206,11 @@ def _refuse_needy(adapter: Parent, lora: Lora) -> None:
         raise NotMergeable(message, hint=_HINT)
 
 
+def needs_base(adapter: Parent) -> bool:
+    """Tell whether an adapter says something that has no meaning without the base's weights."""
+    return any(True for _ in _needs(read_lora(adapter)))
+
+
 def _needs(lora: Lora) -> Iterator[tuple[TensorRef, str]]:
     """What needs the base, and why."""
     for factors in lora.factors:

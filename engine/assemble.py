@@ -12,6 +12,7 @@ from typing import Any
 
 from engine import pin, provenance
 from engine.adapter import wear
+from engine.adapter_delta import needs_base
 from engine.adapter_merge import plan_adapters
 from engine.lookup import identify, load_parent
 from engine.ot_fusion import fuse
@@ -62,6 +63,8 @@ def pin_down(
         p.statistics and identify(catalog, p.statistics, progress=progress) for p in recipe.models
     ]
     if _are_adapters(catalog, ids):
+        if base is None and any(needs_base(load_parent(catalog, id_)) for id_ in ids):
+            base = _base_of_adapters(catalog, ids)
         if method.base == "needed":
             base = base or ZERO
         recipe = replace(recipe, adapter=recipe.adapter or AdapterSize())
@@ -156,6 +159,17 @@ def _are_adapters(catalog: Catalog, ids: list[str]) -> bool:
     )
     kinds = {row["id"]: row["kind"] for row in rows}
     return all(kinds.get(id_) == "adapter" for id_ in ids)
+
+
+def _base_of_adapters(catalog: Catalog, ids: list[str]) -> str | None:
+    """The one model that all adapters are known to belong to, where its files are at hand."""
+    rows = catalog.rows(
+        "select e.parent from store.edge e join store.model m on m.id = e.parent "
+        "where e.relation = 'adapter' and m.status = 'full' and e.child in (select store.each(?)) "
+        "group by e.parent having count(distinct e.child) = ?",
+        [ids, len(set(ids))],
+    )
+    return str(rows[0]["parent"]) if len(rows) == 1 else None
 
 
 def _dressed(catalog: Catalog, id_: str, base: str) -> str:

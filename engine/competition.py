@@ -6,13 +6,14 @@ Everything is over the whole model, so a survey looks at it four times.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 
 from engine.method import Look, Seen
+from engine.ops import blocks
 from engine.selection import order_statistics
 
 Variant = Literal["paper", "a", "b", "c", "d"]
@@ -56,7 +57,7 @@ def balance(look: Look, *, variant: Variant = "paper", ratio: float = 0.2) -> Ba
         first = _with_divisors(look, first)
     cuts = order_statistics(
         look,
-        lambda seen: scores(_flat(seen), first),
+        lambda seen: _scored(seen, first),
         lambda size: (int(size * (1 - ratio)), size - 1),
     )
     found = [c or [0.0, 0.0] for c in cuts]
@@ -124,11 +125,14 @@ def _with_divisors(look: Look, known: Balance) -> Balance:
     pairs = [(i, j) for i in range(n) for j in range(i, n)]
 
     def extremes(seen: Seen) -> list[tuple[float, float]]:
-        flat = [v.double() for v in _flat(seen)]
-        if not len(flat[0]):
-            return [(math.inf, -math.inf)] * len(pairs)
-        bounds = (torch.aminmax(flat[i] * flat[j]) for i, j in pairs)
-        return [(float(low), float(high)) for low, high in bounds]
+        ends = [(math.inf, -math.inf)] * len(pairs)
+        for flat in _blocks(seen):
+            bounds = [torch.aminmax(flat[i] * flat[j]) for i, j in pairs]
+            ends = [
+                (min(low, float(least)), max(high, float(most)))
+                for (low, high), (least, most) in zip(ends, bounds, strict=True)
+            ]
+        return ends
 
     found = [rows for _, rows in look(extremes)]
     ends = {
@@ -137,9 +141,13 @@ def _with_divisors(look: Look, known: Balance) -> Balance:
     }
 
     def sums(seen: Seen) -> list[float]:
-        flat = [v.double() for v in _flat(seen)]
-        own = [_sum((n * _scaled(flat[i] * flat[i], *ends[i, i])).exp()) for i in range(n)]
-        return own + [_sum(_scaled(flat[i] * flat[j], *ends[i, j]).exp()) for i, j in pairs]
+        parts: list[list[float]] = [[] for _ in range(n + len(pairs))]
+        for flat in _blocks(seen):
+            own = [(n * _scaled(flat[i] * flat[i], *ends[i, i])).exp() for i in range(n)]
+            own += [_scaled(flat[i] * flat[j], *ends[i, j]).exp() for i, j in pairs]
+            for part, values in zip(parts, own, strict=True):
+                part += [float(values[i : i + _LANE].sum()) for i in range(0, len(values), _LANE)]
+        return [math.fsum(part) for part in parts]
 
     totals = [math.fsum(column) for column in zip(*(rows for _, rows in look(sums)), strict=True)]
     divided = {
@@ -169,11 +177,21 @@ def _scaled(values: torch.Tensor, low: float, high: float) -> torch.Tensor:
     return ((values - low) / (high - low)).clamp_(0, 1)
 
 
-def _sum(values: torch.Tensor) -> float:
-    """Σ in float64, in an order that depends on nothing."""
-    return math.fsum(float(part.sum()) for part in values.split(1024))  # type: ignore[no-untyped-call]
+_LANE = 1024  # entries that are summed by torch; further sums are exact
 
 
-def _flat(seen: Seen) -> list[torch.Tensor]:
-    """A tensor's task vectors, flat."""
-    return [model.reshape(-1) for model in seen.models]
+def _blocks(seen: Seen) -> Iterator[list[torch.Tensor]]:
+    """A tensor's task vectors in float64, block by block."""
+    flat = [model.reshape(-1) for model in seen.models]
+    for block in blocks(len(flat[0])):
+        yield [values[block].double() for values in flat]
+
+
+def _scored(seen: Seen, known: Balance) -> list[torch.Tensor]:
+    """`scores` of a whole tensor."""
+    flat = [model.reshape(-1) for model in seen.models]
+    found = [torch.empty_like(values) for values in flat]
+    for block in blocks(len(flat[0])):
+        for whole, part in zip(found, scores([v[block] for v in flat], known), strict=True):
+            whole[block] = part
+    return found

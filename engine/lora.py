@@ -37,6 +37,12 @@ _PARTS = {
 
 _PART = re.compile(rf"(.+)\.({'|'.join(map(re.escape, _PARTS))})")
 
+_COPIES = (
+    re.compile(r"\.(?:modules_to_save|original_module)(?=\.)"),
+    re.compile(r"\.modules_to_save\.[^.]+(?=\.)"),
+)
+"""What PEFT puts into the names of more copies of a module that is saved whole, when it looks for biases."""
+
 _TASK_HEADS = {
     "SEQ_CLS": ("classifier", "score"),
     "TOKEN_CLS": ("classifier", "score"),
@@ -124,7 +130,11 @@ def read_lora(adapter: Parent) -> Lora:
     embeddings: set[str] = set()
     whole: dict[str, TensorRef] = {}
     rows: dict[str, tuple[tuple[int, ...], TensorRef]] = {}
+    names = {ref.name for ref in adapter.checkpoint.tensors}
     for ref in adapter.checkpoint.tensors:
+        plain = {copy.sub("", ref.name, count=1) for copy in _COPIES} - {ref.name}
+        if not plain.isdisjoint(names):
+            continue
         if ref.dtype not in FLOATS:
             message = f"tensor {ref.name} of {ref.file} has dtype {ref.dtype}; factors are floats"
             raise UnsupportedDtype(message)
@@ -137,7 +147,7 @@ def read_lora(adapter: Parent) -> Lora:
         elif name != ref.name and name.endswith("." + ROWS):
             path = name.removesuffix("." + ROWS)
             rows[path] = (_tokens(adapter, config, path, ref), ref)
-        elif name != ref.name and _is_whole(name, config):
+        elif name != ref.name and not plain and _is_whole(name, config):
             whole[name.replace(".base_layer.bias", ".bias")] = ref
         else:
             _refuse(adapter, f"holds tensor {ref.name}, which no LoRA has by its config")

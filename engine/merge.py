@@ -9,7 +9,7 @@ import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -17,6 +17,7 @@ from uuid import uuid4
 from engine import provenance
 from engine.adapter_merge import RELATIVE_ERROR, merge_adapters
 from engine.assemble import decide, load_adapters, pin_down
+from engine.edits import EditError
 from engine.output import place, refuse_full_disk, unfinished
 from engine.parent import refuse_change
 from engine.plan import Plan
@@ -191,10 +192,11 @@ def _written(
     metadata = provenance.metadata(decided, VERSION)
     if decided.recipe.adapter is None:
         provenance.write_companions(decided, folder)
-        return run_plan(
+        outcome = run_plan(
             decided, folder, metadata=metadata, shard_bytes=options.shard_bytes, jobs=options.jobs,
             memory_bytes=options.memory_bytes, progress=progress,
         )  # fmt: skip
+        return _with_edit(decided, outcome)
     base, adapters = load_adapters(catalog, decided.recipe)
     size = decided.recipe.adapter
     new, _, notes = merge_adapters(
@@ -293,6 +295,17 @@ def _known_facts(reader: Reader, decided: Plan) -> tuple[tuple[str, str], ...]:
             value = f"{row['value']:.4f} ± {row['stderr'] or 0:.4f} (n = {row['n']})"
             facts.append((f"{row['task']} ({row['metric']}) of {name}", value))
     return tuple(facts)
+
+
+def _with_edit(decided: Plan, outcome: Outcome) -> Outcome:
+    """What was found, with the error of an edit of one model."""
+    error = outcome.change.edit if outcome.change else EditError()
+    if not error.n_params:
+        return outcome
+    of = "task vector" if decided.base else "weights"
+    what, relative = f"error of the edit, relative to the {of}", error.relative
+    value = "no " + of if relative is None else f"{relative:.4g} (largest {error.max_error:.4g})"
+    return replace(outcome, notes=(f"{what}: {value}",), measured=((what, value),))
 
 
 def _lost(decided: Plan, outcome: Outcome) -> list[str]:

@@ -174,6 +174,10 @@ class Parameter:
         raise BadParameter(message, hint="reg methods NAME lists the parameters of a method")
 
 
+COPIES = (1, 6)
+"""`Method.copies` of most methods, whose temporaries go block by block."""
+
+
 @dataclass(frozen=True)
 class Method:
     """A merge method: its arithmetic and what the engine must know to feed it.
@@ -191,6 +195,8 @@ class Method:
         whole_when: parameters with which a method of scope "element" needs tensors whole: name → values.
         survey: ``survey(look, **parameters)``, where the method has one; it takes those of the method's parameters
             that it names, for all tensors alike. A method whose parameter ``scope`` is "tensor" is not surveyed.
+        copies: float32 copies of a matrix that are held at most while it is merged: of each model and the base, and
+            beside those.
         parameters: the user's, in the order of the signature.
         context: the names of `CONTEXT` that the function asks for.
         summary: first sentence of its docstring.
@@ -209,6 +215,7 @@ class Method:
     compat: Mapping[str, Mapping[str, float | bool | str]] = field(default_factory=dict)
     whole_when: Mapping[str, tuple[float | bool | str, ...]] = field(default_factory=dict)
     survey: Callable[..., Any] | None = None
+    copies: tuple[int, int] = COPIES
 
     def scope_with(self, values: Mapping[str, Any]) -> Scope:
         """The scope with these parameters."""
@@ -255,6 +262,7 @@ def merge_method(
     compat: Mapping[str, Mapping[str, float | bool | str]] | None = None,
     whole_when: Mapping[str, tuple[float | bool | str, ...]] | None = None,
     survey: Callable[..., Any] | None = None,
+    copies: tuple[int, int] = COPIES,
 ) -> Callable[[F], F]:
     """Declare a merge method, see `Method`; the function stays the plain function it is."""
 
@@ -273,6 +281,7 @@ def merge_method(
             compat=compat or {},
             whole_when=whole_when or {},
             survey=survey,
+            copies=copies,
         )
         return function
 

@@ -137,7 +137,17 @@ def largest(values: torch.Tensor, density: float, scratch: torch.Tensor) -> Larg
         density: in (0, 1].
         scratch: (d,) float32, overwritten.
     """
-    k = max(1, int(density * len(values)))
+    return first(values, max(1, int(density * len(values))), scratch)
+
+
+def first(values: torch.Tensor, k: int, scratch: torch.Tensor) -> Largest:
+    """Find the k largest entries by magnitude; of equal ones the first.
+
+    Args:
+        values: (d,) float32.
+        k: at least 1.
+        scratch: (d,) float32, overwritten.
+    """
     if k >= len(values):
         return Largest(0.0, len(values))
     # numpy partitions tensors full of zeros some forty times slower where the zeros come first

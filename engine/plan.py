@@ -28,7 +28,6 @@ _PAGE = 1 << 10
 _FLOAT_BYTES = 4
 # Memory of one unit of work, in float32 numbers per element: for each parent, and beside them.
 _SLICED = (2, 12)  # with the method's temporaries; result, cast, comparison, a raw read
-_WHOLE = (1, 6)  # of a whole tensor, whose temporaries and comparison go block by block
 _VECTOR = (6, 6)  # of a whole vector: methods may compute those in float64
 
 
@@ -157,7 +156,7 @@ class Plan:
         """Memory that one unit of work of ``step`` needs at most, bytes: inputs, temporaries and result."""
         kind = _SLICED
         if self.is_whole(step):
-            kind = _WHOLE if len(step.shape) > 1 else _VECTOR
+            kind = self.recipe.method.copies if len(step.shape) > 1 else _VECTOR
         each, beside = kind
         n_inputs = max(len(step.inputs), len(self.parents))
         size = self.slice_elements(step, chunk) * _FLOAT_BYTES * (each * n_inputs + beside)

@@ -9,7 +9,7 @@ import torch
 
 from engine.draws import Draws
 from engine.magnitude import Per, abs_sum, as_rows
-from engine.ops import drop
+from engine.ops import BLOCK, drop, first
 
 NOTHING = 1e-7
 """Magnitudes that add up to less than this rescale nothing, as in mergekit."""
@@ -43,12 +43,14 @@ def middle(
         return delta.clone()
     n_kept = min(size, max(int(density * size), 1 if keep_small and size else 0))
     n_top = min(int(gamma * size), size - n_kept)
-    if n_top == 0 and not keep_small:
+    if n_kept == 0 or (n_top == 0 and not keep_small):
         return torch.zeros_like(delta)
-    last = size - n_top
-    places = ranks(rows)
-    stays = (places >= last - n_kept) & (places < last)
-    return torch.where(stays, rows, 0.0).reshape(delta.shape)
+    scratch, kept = torch.empty(size), torch.empty_like(rows)
+    for row, values in zip(kept, rows, strict=True):
+        row.copy_(first(values, n_top + n_kept, scratch).keep(values))
+        if n_top:
+            row.sub_(first(values, n_top, scratch).keep(values))
+    return kept.reshape(delta.shape)
 
 
 def chances(delta: torch.Tensor, density: float, epsilon: float) -> torch.Tensor:
@@ -60,7 +62,12 @@ def chances(delta: torch.Tensor, density: float, epsilon: float) -> torch.Tensor
     rows = as_rows(delta, "row")
     window = min(epsilon, density, 1 - density)
     steps = max(1, rows.shape[1] - 1)
-    place = ranks(rows).float().div_(steps) if rows.shape[1] > 1 else torch.full_like(rows, 0.5)
+    place = torch.full_like(rows, 0.5)
+    if rows.shape[1] > 1:
+        n_rows = max(1, BLOCK // rows.shape[1])
+        for start in range(0, len(rows), n_rows):
+            part = slice(start, start + n_rows)
+            place[part] = ranks(rows[part]).float().div_(steps)
     return place.mul_(2 * window).add_(density - window).clamp_(0, 1).reshape(delta.shape)
 
 

@@ -10,7 +10,7 @@ import math
 import os
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from engine.arithmetic import merged, rounded
+from engine.edits import EditError, edit_error
 from engine.parent import refuse_change
 from engine.plan import CHUNK, Plan, TensorStep
 from engine.reader import FLOATS, Reader
@@ -49,6 +50,8 @@ class Change:
         sum_sq: Σ δ², float64.
         base_sum_sq: Σ W0², float64.
         max_abs: largest magnitude of δ.
+        edit: by a method that edits one model, how far its task vector is from what it was; of a method on weights, its
+            weights.
     """
 
     n: int = 0
@@ -57,6 +60,7 @@ class Change:
     sum_sq: float = 0.0
     base_sum_sq: float = 0.0
     max_abs: float = 0.0
+    edit: EditError = field(default_factory=EditError)
 
     def __add__(self, other: "Change") -> "Change":
         return Change(
@@ -66,6 +70,7 @@ class Change:
             self.sum_sq + other.sum_sq,
             self.base_sum_sq + other.base_sum_sq,
             max(self.max_abs, other.max_abs),
+            self.edit + other.edit,
         )
 
     @property
@@ -214,6 +219,11 @@ def _do(plan: Plan, unit: _Unit, reader: Reader, writer: Writer, whole: Any) -> 
         reference, result = merged(plan, step, read, start=unit.start, whole=whole)
         out = rounded(plan, step, result, unit.start)
     change = _change(reference, result, out)
+    if plan.recipe.method.makes == "edit" and step.action != "copy":
+        before, after = read(step.sources[0]).reshape(-1), out.float()
+        if step.base is not None:
+            before, after = before.sub_(reference), after.sub(reference)
+        change = replace(change, edit=edit_error(before, after))
     if not math.isfinite(change.sum_sq):
         message = f"{plan.recipe.method.name} makes tensor {step.name} not finite in {step.dtype}"
         raise NonFinite(message, hint="choose out_dtype: float32, or smaller weights")

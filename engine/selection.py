@@ -37,7 +37,7 @@ def order_statistics(look: Look, scores: Scores, places: Places) -> list[list[fl
     Returns:
         For each series the value at each place; none for a model without entries.
     """
-    upper = _total(look, lambda seen: [_count(_keys(s) >> np.uint32(16)) for s in scores(seen)])
+    upper = _total(look, lambda seen: [_count(s, None) for s in scores(seen)])
     if not upper or not upper[0].sum():
         return [[] for _ in upper]
     size = int(upper[0].sum())
@@ -48,9 +48,7 @@ def order_statistics(look: Look, scores: Scores, places: Places) -> list[list[fl
     def lower(seen: Seen) -> list[Counts]:
         made = []
         for series, wanted in zip(scores(seen), halves, strict=True):
-            keys = _keys(series)
-            high = keys >> np.uint32(16)
-            made += [_count(keys[high == half] & np.uint32(_HALF - 1)) for half in wanted]
+            made += [_count(series, half) for half in wanted]
         return made
 
     counted = iter(_total(look, lower))
@@ -107,7 +105,7 @@ def select(look: Look, density: PerModel) -> list[Selected]:
 
     def count(seen: Seen) -> list[tuple[int, int, int]]:
         return [
-            (len(v), int(np.count_nonzero(v.numpy() > t)), int(np.count_nonzero(v.numpy() == t)))
+            (len(v), int((v > t).count_nonzero()), int((v == t).count_nonzero()))
             for v, t in zip(_magnitudes(seen), thresholds, strict=True)
         ]
 
@@ -143,9 +141,17 @@ def _keys(values: torch.Tensor) -> NDArray[np.uint32]:
     return np.where(bits & _SIGN, ~bits, bits | _SIGN)
 
 
-def _count(halves: NDArray[np.uint32]) -> Counts:
-    """How often each 16-bit number occurs."""
-    return np.bincount(halves, minlength=_HALF).astype(np.int64)
+def _count(values: torch.Tensor, upper: int | None) -> Counts:
+    """How often each upper half of the keys occurs, or each lower half of those keys that have this ``upper`` one."""
+    counts = np.zeros(_HALF, np.int64)
+    for block in blocks(len(values)):
+        keys = _keys(values[block])
+        if upper is None:
+            halves = keys >> np.uint32(16)
+        else:
+            halves = keys[keys >> np.uint32(16) == upper] & np.uint32(_HALF - 1)
+        counts += np.bincount(halves, minlength=_HALF)
+    return counts
 
 
 def _bin(counts: Counts, place: int) -> tuple[int, int]:

@@ -8,10 +8,10 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
-from engine.pinned import ZERO
 from engine.adapter_merge import merge_adapters
 from engine.parent import Parent
 from engine.pin import pin
+from engine.pinned import ZERO
 from engine.recipe import Part, Recipe
 from registry.checkpoint import read_checkpoint
 from registry.fingerprint import digest_tensors

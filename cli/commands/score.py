@@ -167,7 +167,20 @@ def _store(
         for row in rows
     ]  # fmt: skip
     table = _by_suite(stored) if side_by_side else Table(stored, _COLUMNS, empty="no scores")
-    session.out.answer(stored, table, ids=dict.fromkeys(row.model_id for row in rows))
+    ids = list(dict.fromkeys(row.model_id for row in rows))
+    session.out.answer(stored, table, ids=ids)
+    for edit in catalog.rows(_EDITS, [ids]):
+        session.out.note(
+            f"{edit['child_name']} is {edit['parent_name']} edited by {edit['method']}: {edit['class']} on {edit['task']}"
+            f" ({edit['difference']:+.3f} ± {edit['difference_stderr']:.3f})"
+        )
+
+
+_EDITS = """
+select * from edits where (child in (select store.each($1)) or parent in (select store.each($1))) and class is not null
+order by child_name, task, metric
+"""
+"""What the scores of some models, and of those they were edited from, say of the edits."""
 
 
 def _by_suite(scores: Sequence[Row]) -> Table:

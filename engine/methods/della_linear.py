@@ -19,6 +19,7 @@ from engine.pruning import chances, drop_by_chance
     scope="tensor",
     paper="2406.11617",
     compat={"mergekit": {"density": 1.0, "epsilon": 0.15, "rescale_by": "l1"}},
+    copies=(1, 10),
 )
 def della_linear(
     deltas: Tensors,

@@ -11,7 +11,7 @@ from engine.method import Fraction, Lambda, Tensors, merge_method
 from engine.ops import weighted_sum
 
 
-@merge_method(space="delta", scope="tensor", paper="2502.04959")
+@merge_method(space="delta", scope="tensor", paper="2502.04959", copies=(3, 24))
 def iso_cts(
     deltas: Tensors,
     *,

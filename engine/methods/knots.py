@@ -12,7 +12,7 @@ from engine.method import Density, Lambda, Tensors, Weight, merge_method, per_mo
 from engine.ops import agreeing_mean, elect_signs, largest, settle_ties, weighted_sum
 
 
-@merge_method(space="delta", scope="tensor", paper="2410.19735")
+@merge_method(space="delta", scope="tensor", paper="2410.19735", copies=(6, 10))
 def knots(
     deltas: Tensors,
     *,
@@ -48,7 +48,7 @@ def knots(
     if is_map(deltas[0], tensor, vocabulary=vocabulary):
         u, s, vh = svd(torch.cat([delta.double() for delta in deltas], dim=1))
         basis = u
-        parts = (s[:, None] * vh).float().split(deltas[0].shape[1], dim=1)
+        parts = torch.tensor_split((s[:, None] * vh).float(), n, dim=1)
         aligned = [part.contiguous() for part in parts]
     if inner == "ties":
         merged = _ties([part.reshape(-1) for part in aligned], weights, densities)

@@ -10,7 +10,9 @@ from engine.decomposition import is_map, svd, times
 from engine.method import Count, Fraction, Tensors, merge_method
 
 
-@merge_method(space="delta", scope="tensor", paper="2410.13841", n_models=(1, 1), makes="edit")
+@merge_method(
+    space="delta", scope="tensor", paper="2410.13841", n_models=(1, 1), makes="edit", copies=(1, 17)
+)
 def low_rank(
     deltas: Tensors,
     *,

@@ -16,7 +16,9 @@ Floor = Annotated[float, Range(0.0, 1e6, open_low=True)]
 _SMALL = 1e-12
 
 
-@merge_method(space="delta", scope="tensor", paper="fusion_bench", n_models=(2, MANY))
+@merge_method(
+    space="delta", scope="tensor", paper="fusion_bench", n_models=(2, MANY), copies=(1, 18)
+)
 def svc(
     deltas: Tensors,
     *,

@@ -154,10 +154,11 @@ def write(folder: Path) -> None:
         made = folder / "distinct" / Path(model).name
         shutil.copytree(model, made)
         for file in made.glob("*.safetensors"):
-            tensors = {k: t.float() for k, t in load_file(file).items()}
-            if model != BASE:
-                for tensor in tensors.values():
-                    tensor += 1e-5 * torch.randn(tensor.shape, generator=generator)
+            scale = 0.0 if model == BASE else 1e-5
+            tensors = {
+                k: t.float() + scale * torch.randn(t.shape, generator=generator)
+                for k, t in load_file(file).items()
+            }
             save_file(tensors, file, metadata={"format": "pt"})
     for name in RECIPES:
         (folder / f"{name}.yaml").write_text(recipe(name, folder), encoding="utf-8")

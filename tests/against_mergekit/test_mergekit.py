@@ -80,7 +80,7 @@ def test_the_weights_agree_within_rounding(name, zoo, theirs, mergekit_outputs, 
         assert float((~near).float().mean()) <= NOISE.get(name, 0.0), tensor
 
 
-NOISE = {"arcee_fusion": 0.006}
+NOISE = {"arcee_fusion": 0.01}
 """Share of entries that may differ: mergekit's divergences of small task vectors are float32 noise, and so are cuts."""
 
 

@@ -51,6 +51,8 @@ def story(place_at, tmp_path_factory):
     place = place_at(folder)
     place.run("scan", "models")
     place.run("merge", "recipe.yaml", "-o", "merged")
+    for child, name in (("chat", "lora-a"), ("math", "lora-b")):
+        place.run("extract", child, "--base", "base", "--rank", "4", "-o", name)
     return place
 
 

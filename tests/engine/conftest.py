@@ -8,7 +8,6 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from engine.methods import get
 from engine.parent import Parent
 from engine.pin import pin
 from engine.planner import make_plan
@@ -70,8 +69,7 @@ def planned():
         )
         base_id = None if base is None else base.id
         pinned = pin(recipe, base_id, [m.id for m in models])
-        needs = get(method).space == "delta"
-        return make_plan(pinned, base if needs else None, models)
+        return make_plan(pinned, base if pinned.base else None, models)
 
     return plan
 

@@ -57,16 +57,16 @@ def planned(method: str, models: list[Parent]) -> Plan:
     base, *others = models
     others = others[: declared.n_models[1]]
     recipe = Recipe(method, tuple(Part(m.id) for m in others))
-    uses_base = declared.space == "delta"
-    pinned = pin(recipe, base.id if uses_base else None, [m.id for m in others])
-    return make_plan(pinned, base if uses_base else None, others)
+    pinned = pin(recipe, base.id, [m.id for m in others])
+    return make_plan(pinned, base if pinned.base else None, others)
 
 
 def main(what: str, folder: Path) -> None:
-    """Measure all methods of one scope."""
-    names = [name for name, method in all_methods().items() if method.scope == what]
+    """Measure all methods that work on slices ("element"), or on whole tensors."""
+    slices = what == "element"
+    names = [n for n, m in all_methods().items() if (m.scope == "element") is slices]
     found = {}
-    if what == "element":  # 200 MiB of weights, a budget of 64 MiB
+    if slices:  # 200 MiB of weights, a budget of 64 MiB
         models = parents(folder, (5 * MIB,), 5, torch.bfloat16)
         run_plan(planned("linear", parents(folder, (9,), 1, torch.bfloat16)), folder, metadata={})
         for name in names:
@@ -74,7 +74,7 @@ def main(what: str, folder: Path) -> None:
             plan = planned(name, models)
             found[name] = peak(plan, folder / name, memory_bytes=budget, jobs=4), budget
     else:
-        for shape, dtype in (((2048, 3072), torch.bfloat16), ((3 * MIB,), torch.float32)):
+        for shape, dtype in (((1536, 1536), torch.bfloat16), ((2 * MIB,), torch.float32)):
             models = parents(folder, shape, 1, dtype)
             for name in names:
                 plan = planned(name, models)

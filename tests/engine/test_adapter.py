@@ -1,8 +1,5 @@
 """A model that wears an adapter is what peft makes of the two."""
 
-import json
-import re
-import shutil
 import warnings
 
 import pytest
@@ -11,7 +8,11 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
 from transformers import (
     AutoModelForCausalLM,
+    AutoModelForMaskedLM,
     AutoModelForSequenceClassification,
+    BertConfig,
+    BertForMaskedLM,
+    BertForSequenceClassification,
     GPT2Config,
     GPT2LMHeadModel,
     LlamaConfig,
@@ -20,9 +21,10 @@ from transformers import (
 )
 
 from engine.adapter import wear
+from engine.merge import merge, reproduce
 from engine.reader import Reader
+from engine.recipe_file import recipe_from_text
 from engine.source import load
-from registry.errors import MissingTensor, NotMergeable, ShapeMismatch, UnsupportedDtype
 
 SIZES = {
     "vocab_size": 40,
@@ -40,16 +42,32 @@ def llama(**options):
     return LlamaForCausalLM(LlamaConfig(**SIZES, **options))
 
 
-def gpt2():
+def tied_llama():
+    return llama(tie_word_embeddings=True)
+
+
+def biased():
+    return llama(attention_bias=True)
+
+
+def gpt2(**options):
     torch.manual_seed(0)
-    return GPT2LMHeadModel(
-        GPT2Config(vocab_size=40, n_embd=16, n_layer=2, n_head=2, n_positions=32)
-    )
+    sizes = {"vocab_size": 40, "n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": 32}
+    return GPT2LMHeadModel(GPT2Config(**sizes, **options))
+
+
+def bert(kind=BertForMaskedLM, **options):
+    torch.manual_seed(0)
+    sizes = {k: v for k, v in SIZES.items() if k != "num_key_value_heads"}
+    return kind(BertConfig(**sizes, max_position_embeddings=32, num_labels=3, **options))
 
 
 def classifier():
     torch.manual_seed(0)
     return LlamaForSequenceClassification(LlamaConfig(**SIZES, num_labels=3, pad_token_id=0))
+
+
+TOKENS = torch.arange(10)[None]
 
 
 @pytest.fixture(autouse=True)
@@ -65,7 +83,7 @@ def trained(tmp_path, parent_at):
 
     def make(network, auto=AutoModelForCausalLM, task="CAUSAL_LM", **config):
         network.save_pretrained(tmp_path / "base")
-        again = auto.from_pretrained(tmp_path / "base")
+        again = auto.from_pretrained(tmp_path / "base", dtype=torch.float32)
         adapted = get_peft_model(again, LoraConfig(task_type=task, **config))
         generator = torch.Generator().manual_seed(1)
         with torch.no_grad():
@@ -75,7 +93,7 @@ def trained(tmp_path, parent_at):
         adapted.save_pretrained(tmp_path / "adapter")
 
         def in_peft():
-            fresh = auto.from_pretrained(tmp_path / "base")
+            fresh = auto.from_pretrained(tmp_path / "base", dtype=torch.float32)
             return PeftModel.from_pretrained(fresh, tmp_path / "adapter").eval()
 
         return parent_at(tmp_path / "base"), parent_at(tmp_path / "adapter"), in_peft
@@ -97,6 +115,22 @@ def assert_same(worn, expected):
     assert not lacking or (lacking <= {"lm_head.weight"} and worn.checkpoint.tied)
 
 
+def assert_computes_the_same(worn, expected):
+    """A network with the weights of ``worn`` computes what one of peft's does with its adapter on."""
+    inner = expected.get_base_model()
+    config = inner.config.to_dict() | {"tie_word_embeddings": worn.checkpoint.tied}
+    network = type(inner)(type(inner.config)(**config))
+    missing, unexpected = network.load_state_dict(weights_of(worn), strict=False)
+    tied = set(network._tied_weights_keys or {}) if worn.checkpoint.tied else set()
+    assert (set(missing) - tied, unexpected) == (set(), [])
+    network.tie_weights()
+    with torch.no_grad():
+        found, wanted = (each.eval()(TOKENS).logits for each in (network, expected))
+        with expected.disable_adapter():
+            assert not torch.allclose(expected(TOKENS).logits, wanted, atol=1e-4)
+    torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5)
+
+
 ATTENTION = ["q_proj", "v_proj"]
 VARIETIES = {
     "plain": (llama, {"target_modules": ATTENTION, "r": 4, "lora_alpha": 16}),
@@ -116,8 +150,14 @@ VARIETIES = {
         llama,
         {"target_modules": ATTENTION, "use_rslora": True, "rank_pattern": {"v_proj": 2}},
     ),
+    "a pattern of modules": (llama, {"target_modules": r".*\.1\..*(down|k)_proj", "r": 3}),
+    "all but some": (llama, {"target_modules": "all-linear", "exclude_modules": ["up_proj"]}),
     "some layers": (llama, {"target_modules": ATTENTION, "layers_to_transform": [1]}),
     "dora": (llama, {"target_modules": "all-linear", "r": 4, "use_dora": True}),
+    "dora, rank-stabilised": (
+        llama,
+        {"target_modules": ATTENTION, "use_dora": True, "use_rslora": True, "lora_alpha": 3},
+    ),
     "dora of embeddings": (
         llama,
         {"target_modules": ["embed_tokens", "q_proj"], "r": 4, "use_dora": True},
@@ -128,32 +168,23 @@ VARIETIES = {
         {"target_modules": ATTENTION, "modules_to_save": ["lm_head", "embed_tokens", "norm"]},
     ),
     "tied head saved whole": (
-        lambda: llama(tie_word_embeddings=True),
+        tied_llama,
         {"target_modules": ATTENTION, "modules_to_save": ["lm_head"]},
     ),
-    "tied": (lambda: llama(tie_word_embeddings=True), {"target_modules": ATTENTION}),
-    "all biases": (
-        lambda: llama(attention_bias=True),
-        {"target_modules": ATTENTION, "bias": "all"},
-    ),
-    "biases of the adapted": (
-        lambda: llama(attention_bias=True),
-        {"target_modules": ATTENTION, "bias": "lora_only"},
-    ),
+    "tied": (tied_llama, {"target_modules": ATTENTION}),
+    "all biases": (biased, {"target_modules": ATTENTION, "bias": "all"}),
+    "biases of the adapted": (biased, {"target_modules": ATTENTION, "bias": "lora_only"}),
     "a bias of the adapter": (
-        lambda: llama(attention_bias=True),
+        biased,
         {"target_modules": ATTENTION, "lora_bias": True, "lora_alpha": 3},
     ),
-    "rows of tokens": (
-        llama,
-        {"target_modules": ATTENTION, "trainable_token_indices": [7, 2, 39]},
-    ),
+    "rows of tokens": (llama, {"target_modules": ATTENTION, "trainable_token_indices": [7, 2, 39]}),
     "rows of tokens by module": (
         llama,
         {"target_modules": ATTENTION, "trainable_token_indices": {"embed_tokens": [3, 1]}},
     ),
     "rows of tokens, tied": (
-        lambda: llama(tie_word_embeddings=True),
+        tied_llama,
         {"target_modules": ATTENTION, "trainable_token_indices": [7, 2]},
     ),
     "stored transposed": (
@@ -173,7 +204,31 @@ def test_every_tensor_is_what_peft_merges(variety, trained):
     base, adapter, in_peft = trained(network(), **config)
     worn = wear(base, adapter)
     assert worn.made
-    assert_same(worn, in_peft().merge_and_unload().state_dict())
+    expected = in_peft()
+    assert_computes_the_same(worn, expected)
+    assert_same(worn, expected.merge_and_unload().state_dict())
+
+
+@pytest.mark.parametrize(
+    ("network", "auto", "task", "config"),
+    [
+        (bert, AutoModelForMaskedLM, None, {"target_modules": ["query", "value"]}),
+        (bert, AutoModelForMaskedLM, None, {"target_modules": "all-linear", "use_dora": True}),
+        (
+            lambda: bert(BertForSequenceClassification),
+            AutoModelForSequenceClassification,
+            "SEQ_CLS",
+            {"target_modules": ["query"], "bias": "all", "modules_to_save": ["pooler"]},
+        ),
+    ],
+)
+def test_an_encoder_is_what_peft_merges(network, auto, task, config, trained):
+    base, adapter, in_peft = trained(network(), auto, task, **config)
+    worn, expected = wear(base, adapter), in_peft()
+    assert set(worn.tensors) == set(base.tensors)
+    assert_computes_the_same(worn, expected)
+    merged = expected.merge_and_unload().state_dict()
+    assert_same(worn, {name: merged[name] for name in worn.tensors})
 
 
 def test_a_classifier_brings_its_own_head(trained):
@@ -189,22 +244,22 @@ def test_a_classifier_brings_its_own_head(trained):
 
 
 @pytest.mark.parametrize(
-    "config",
+    ("network", "config"),
     [
-        {"target_modules": ["embed_tokens"], "r": 4},
-        {"target_modules": ["lm_head"], "r": 4},
-        {"target_modules": ["embed_tokens"], "r": 4, "ensure_weight_tying": True},
-        {"target_modules": ["q_proj"], "modules_to_save": ["embed_tokens"]},
+        (llama, {"target_modules": ["embed_tokens"], "r": 4}),
+        (llama, {"target_modules": ["lm_head"], "r": 4}),
+        (llama, {"target_modules": ["embed_tokens"], "r": 4, "ensure_weight_tying": True}),
+        (llama, {"target_modules": ["embed_tokens", "lm_head"]}),
+        (llama, {"target_modules": ["q_proj"], "modules_to_save": ["embed_tokens"]}),
+        (llama, {"target_modules": ["q_proj"], "modules_to_save": ["embed_tokens", "lm_head"]}),
+        (gpt2, {"target_modules": ["c_proj", "lm_head"], "fan_in_fan_out": True}),
+        (gpt2, {"target_modules": ["attn.c_proj", "lm_head"]}),
+        (gpt2, {"target_modules": ["attn.c_proj", "wte"]}),
     ],
 )
-def test_tied_models_compute_what_they_computed_with_the_adapter_on(config, trained):
-    base, adapter, in_peft = trained(llama(tie_word_embeddings=True), **config)
-    worn = wear(base, adapter)
-    network = llama(tie_word_embeddings=worn.checkpoint.tied)
-    network.load_state_dict(weights_of(worn), strict=True)
-    tokens = torch.arange(10)[None]
-    expected = in_peft()(tokens).logits
-    torch.testing.assert_close(network.eval()(tokens).logits, expected, rtol=1e-5, atol=1e-5)
+def test_tied_models_compute_what_they_computed_with_the_adapter_on(network, config, trained):
+    base, adapter, in_peft = trained(network(tie_word_embeddings=True), **config)
+    assert_computes_the_same(wear(base, adapter), in_peft())
 
 
 def test_convolutions_are_what_peft_merges(tmp_path, parent_at):
@@ -289,116 +344,54 @@ def test_the_number_of_threads_changes_nothing(trained):
     assert all(torch.equal(found[0][name], found[1][name]) for name in found[0])
 
 
-@pytest.fixture
-def spoilt(trained, tmp_path, parent_at):
-    """An adapter of which the config or the tensors were changed."""
-    base, adapter, _ = trained(llama(attention_bias=True), target_modules=ATTENTION, r=4)
-
-    def make(change=None, rename=None, **config):
-        folder = tmp_path / "spoilt"
-        shutil.copytree(adapter.checkpoint.root, folder)
-        path = folder / "adapter_config.json"
-        path.write_text(json.dumps({**json.loads(path.read_text()), **config}))
-        tensors = load_file(folder / "adapter_model.safetensors")
-        if change:
-            change(tensors)
-        if rename:
-            tensors = {re.sub(*rename, name): tensor for name, tensor in tensors.items()}
-        save_file(tensors, folder / "adapter_model.safetensors")
-        return base, parent_at(folder)
-
-    return make
-
-
-Q0 = "base_model.model.model.layers.0.self_attn.q_proj"
+def tree(folder):
+    """Every file below a folder but those of catalogs."""
+    return {p for p in folder.rglob("*") if p.is_file() and ".duckdb" not in p.name}
 
 
 @pytest.mark.parametrize(
-    ("config", "words"),
-    [
-        ({"peft_type": "IA3"}, "type 'IA3'"),
-        ({"peft_type": "LOHA"}, "type 'LOHA'"),
-        ({"peft_type": "PROMPT_TUNING"}, "PROMPT_TUNING"),
-        ({"peft_type": None}, "type None"),
-        ({"init_lora_weights": "pissa_niter_4"}, "pissa"),
-        ({"layer_replication": [[0, 2], [1, 2]]}, "layer_replication"),
-        ({"target_parameters": ["experts.gate_up_proj"]}, "target_parameters"),
-        ({"alora_invocation_tokens": [1]}, "alora_invocation_tokens"),
-        ({"use_dora": True}, "magnitude"),
-        ({"lora_alpha": "much"}, "lora_alpha 'much'"),
-        ({"lora_alpha": True}, "lora_alpha True"),
-        ({"r": 0}, "r 0"),
-        ({"rank_pattern": [4]}, "rank_pattern"),
-        ({"rank_pattern": {"q_proj": 2.5}}, "r 2.5"),
-        ({"alpha_pattern": {"(a+)+$": 3}}, "could take forever"),
-        ({"alpha_pattern": {"a*" * 30: 3}}, "could take forever"),
-        ({"alpha_pattern": {"q" * 600: 3}}, "could take forever"),
-        ({"alpha_pattern": {"(": 3}}, "no regular expression"),
-    ],
+    ("tied", "config"),
+    [(False, {"use_dora": True}), (True, {}), (True, {"modules_to_save": ["embed_tokens"]})],
 )
-def test_a_config_without_meaning_here_is_refused(config, words, spoilt):
-    base, adapter = spoilt(**config)
-    with pytest.raises(NotMergeable, match=re.escape(words)) as caught:
-        wear(base, adapter)
-    assert caught.value.hint
+def test_a_merge_of_one_computes_what_peft_computes_and_leaves_no_expert(
+    config, tied, trained, catalog, tmp_path
+):
+    network = llama(tie_word_embeddings=tied)
+    base, adapter, in_peft = trained(network, target_modules=ATTENTION, **config)
+    before = tree(tmp_path)
+    worn = f"{base.checkpoint.root}+{adapter.checkpoint.root}"
+    text = f"merge_method: linear\nmodels:\n- model: {worn}\n  parameters: {{weight: 1}}\n"
+    merge(catalog, recipe_from_text(text), tmp_path / "out")
+    assert {p.parent for p in tree(tmp_path) - before} == {tmp_path / "out"}
+    again = AutoModelForCausalLM.from_pretrained(tmp_path / "out").eval()
+    with torch.no_grad():
+        torch.testing.assert_close(
+            again(TOKENS).logits, in_peft()(TOKENS).logits, rtol=1e-5, atol=1e-5
+        )
 
 
-@pytest.mark.parametrize(
-    ("change", "error", "words"),
-    [
-        (lambda t: t.update({f"{Q0}.lora_C.weight": torch.ones(2)}), NotMergeable, "lora_C"),
-        (lambda t: t.update({"stray": torch.ones(2)}), NotMergeable, "stray"),
-        (lambda t: t.update({f"{Q0}.bias": torch.ones(16)}), NotMergeable, "q_proj.bias"),
-        (lambda t: t.pop(f"{Q0}.lora_B.weight"), NotMergeable, "lacks factor B"),
-        (lambda t: t.update({f"{Q0}.lora_A.weight": torch.ones(4, 17)}), ShapeMismatch, "q_proj"),
-        (lambda t: t.update({f"{Q0}.lora_A.weight": torch.ones(3, 16)}), ShapeMismatch, "rank 4"),
-        (lambda t: t.update({f"{Q0}.lora_A.weight": torch.ones(4)}), ShapeMismatch, "rank 4"),
-        (lambda t: t.update({f"{Q0}.lora_B.weight": torch.ones(15, 4)}), ShapeMismatch, "q_proj"),
-        (
-            lambda t: t.update({f"{Q0}.lora_B.weight": torch.ones(16, 4, dtype=torch.int8)}),
-            UnsupportedDtype,
-            "I8",
-        ),
-    ],
-)
-def test_a_tensor_without_meaning_here_is_refused(change, error, words, spoilt):
-    base, adapter = spoilt(change)
-    with pytest.raises(error, match=re.escape(words)):
-        wear(base, adapter)
-
-
-def test_shapes_that_do_not_fit_name_both_files(spoilt):
-    base, adapter = spoilt(lambda t: t.update({f"{Q0}.lora_B.weight": torch.ones(15, 4)}))
-    with pytest.raises(ShapeMismatch) as caught:
-        wear(base, adapter)
-    for parent in (base, adapter):
-        assert str(parent.checkpoint.tensors[0].file) in caught.value.message
-
-
-def test_a_module_the_base_lacks_is_named(spoilt):
-    base, adapter = spoilt(rename=(r"layers\.1", "layers.9"))
-    with pytest.raises(MissingTensor, match=r"layers\.9\.self_attn\.q_proj\.weight"):
-        wear(base, adapter)
-
-
-def test_two_tensors_of_one_name_are_a_refusal(trained, make_parent):
-    base, adapter, _ = trained(llama(), target_modules=["q_proj"])
-    plain = weights_of(base)
-    twice = make_parent("twice", {f"{p}.{n}": t.clone() for n, t in plain.items() for p in "ab"})
-    with pytest.raises(NotMergeable, match="2 tensors of that name"):
-        wear(twice, adapter)
-
-
-def test_codes_take_no_adapter(trained, make_parent):
-    base, adapter, _ = trained(llama(), target_modules=["q_proj"])
-    codes = make_parent("codes", {n: t.to(torch.int8) for n, t in weights_of(base).items()})
-    with pytest.raises(UnsupportedDtype, match="I8"):
-        wear(codes, adapter)
-
-
-def test_only_adapters_are_put_on_and_only_on_models(trained):
-    base, adapter, _ = trained(llama(), target_modules=["q_proj"])
-    with pytest.raises(NotMergeable, match="is no adapter"):
-        wear(base, base)
-    with pytest.raises(NotMergeable, match="is an adapter"):
-        wear(adapter, adapter)
+def test_experts_are_merged_without_being_written(trained, catalog, tmp_path):
+    base, adapter, in_peft = trained(llama().to(torch.bfloat16), target_modules=ATTENTION)
+    other = get_peft_model(
+        AutoModelForCausalLM.from_pretrained(base.checkpoint.root, dtype=torch.float32),
+        LoraConfig(target_modules="all-linear", r=3, use_dora=True, init_lora_weights=False),
+    )
+    other.save_pretrained(tmp_path / "other")
+    before = tree(tmp_path)
+    text = f"""
+merge_method: linear
+models:
+- {{model: "{base.checkpoint.root}+{adapter.checkpoint.root}", parameters: {{weight: 0.25}}}}
+- {{model: "{base.checkpoint.root}+{tmp_path / "other"}", parameters: {{weight: 0.75}}}}
+out_dtype: float32
+"""
+    made = merge(catalog, recipe_from_text(text), tmp_path / "out")
+    assert {p.parent for p in tree(tmp_path) - before} == {tmp_path / "out"}
+    expected, again = reproduce(catalog, made.model, tmp_path / "again")
+    assert again.model == expected == made.model
+    one, two = (p.merge_and_unload().state_dict() for p in (in_peft(), other))
+    found = load_file(tmp_path / "out" / "model.safetensors")
+    assert set(found) == set(one)
+    for name, tensor in found.items():
+        expected = 0.25 * one[name] + 0.75 * two[name]
+        torch.testing.assert_close(tensor, expected, rtol=1e-5, atol=1e-6)

@@ -1,22 +1,14 @@
-"""Errors of edits and the classes of the unified view."""
+"""Errors of edits."""
 
 import math
-from dataclasses import dataclass
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.edits import EditError, edit_error, unified_view
+from engine.edits import EditError, edit_error
 from engine.methods.expo import expo
-
-
-@dataclass(frozen=True)
-class Measured:
-    value: float
-    stderr: float | None = 0.01
-
 
 D1 = torch.tensor([[1.0, -2, 3, -4], [5, 6, -7, 8]])
 
@@ -60,33 +52,3 @@ def test_the_error_does_not_depend_on_the_number_of_threads():
         torch.set_num_threads(before)
     assert found[0] == found[1]
     assert found[0].relative == pytest.approx(0.0017, rel=0.1)
-
-
-@pytest.mark.parametrize(
-    ("after", "found"), [(0.52, "competitive"), (0.48, "competitive"), (0.55, "improved"), (0.4, "decreased")]
-)  # fmt: skip
-def test_differences_count_beyond_two_standard_errors(after, found):
-    assert unified_view(Measured(0.5), Measured(after)) == found
-
-
-def test_less_is_better_for_a_loss():
-    assert unified_view(Measured(2.0), Measured(1.0), more_is_better=False) == "improved"
-    assert unified_view(Measured(2.0), Measured(3.0), more_is_better=False) == "decreased"
-
-
-def test_without_standard_errors_nothing_is_said():
-    assert unified_view(Measured(0.5, None), Measured(0.9)) is None
-    assert unified_view(Measured(0.5), Measured(0.9, None)) is None
-
-
-def test_exact_scores_differ_or_do_not():
-    assert unified_view(Measured(0.5, 0.0), Measured(0.5, 0.0)) == "competitive"
-    assert unified_view(Measured(0.5, 0.0), Measured(0.51, 0.0)) == "improved"
-
-
-@given(st.floats(0, 1), st.floats(0, 1), st.floats(0, 0.2), st.floats(0, 0.2))
-def test_exchanging_the_models_exchanges_the_classes(a, b, stderr, other):
-    there = unified_view(Measured(a, stderr), Measured(b, other))
-    back = unified_view(Measured(b, other), Measured(a, stderr))
-    turned = {"improved": "decreased", "decreased": "improved", "competitive": "competitive"}
-    assert back == turned[there]

@@ -317,7 +317,10 @@ def test_an_error_survives_a_catalog_that_cannot_be_written(shelf, family, recip
 
     with pytest.raises(NonFinite) as caught:
         merge(
-            Locked(shelf.path), recipe_of("ties", "math", bad), tmp_path / "out", progress=Locks()
+            Locked(shelf.path),
+            recipe_of("dare_linear", "math", bad),
+            tmp_path / "out",
+            progress=Locks(),
         )
     assert caught.value.__notes__ == ["the run could not be marked as FAILED: held by process 1"]
     assert not [p for p in tmp_path.iterdir() if "out" in p.name]

@@ -62,7 +62,7 @@ def test_task_arithmetic_of_adapters_is_what_peft_computes(room):
     config = json.loads((folder / "out" / "adapter_config.json").read_text())
     assert config["base_model_name_or_path"].endswith("base")
     rows = catalog.rows(
-        "select parent, role, coefficient from store.edge where child = ? and relation = 'merge' "
+        "select parent, role, coefficient from store.edge where child = ? and status = 'recorded' "
         "order by coefficient desc",
         [made.model],
     )
@@ -109,17 +109,22 @@ def test_a_card_travels_without_paths(room):
     assert "zero" not in card
 
 
-def test_what_needs_the_base_asks_for_it(room):
+def test_what_needs_the_base_takes_the_known_one_or_asks_for_it(room):
     folder, catalog = room
     lab = Lab(folder)
     lab.base()
     lab.adapter("saved", 3, modules_to_save=["lm_head"])
-    scan(catalog, [str(folder)])
     text = RECIPE.format(room=folder, method="task_arithmetic").replace("/two", "/saved")
-    with pytest.raises(NotMergeable, match="it takes the base's weights"):
-        merge(catalog, recipe_from_text(text), folder / "out")
+    alone = Catalog(folder / "alone.duckdb")
+    scan(alone, [str(folder / name) for name in ("one", "saved")])
+    with pytest.raises(NotMergeable, match="it takes the base's weights") as refused:
+        merge(alone, recipe_from_text(text), folder / "out")
+    assert "give --base" in refused.value.hint
     assert not (folder / "out").exists()
+    scan(catalog, [str(folder)])
+    found = merge(catalog, recipe_from_text(text), folder / "found")
     made = merge(catalog, recipe_from_text(f"{text}base_model: {folder}/base\n"), folder / "out")
+    assert found.model == made.model
     assert reproduce(catalog, str(folder / "out"), folder / "again")[1].model == made.model
 
 

@@ -159,10 +159,10 @@ def test_heads_of_another_size_and_other_depths_are_refused(tmp_path, parent_at)
     config = sized().config
     config.head_dim, config.num_attention_heads, config.num_key_value_heads = 8, 2, 1
     tf.LlamaForCausalLM(config).save_pretrained(tmp_path / "b")
-    with pytest.raises(ShapeMismatch, match="self_attn.heads is built otherwise"):
+    with pytest.raises(ShapeMismatch, match=r"self_attn\.heads is built otherwise"):
         fused(parent_at(tmp_path / "a"), parent_at(tmp_path / "b"))
     config = sized().config
     config.num_hidden_layers = 1
     tf.LlamaForCausalLM(config).save_pretrained(tmp_path / "c")
-    with pytest.raises(MissingTensor, match="layers.1.* is in a but not in c"):
+    with pytest.raises(MissingTensor, match=r"layers\.1.* is in a but not in c"):
         fused(parent_at(tmp_path / "a"), parent_at(tmp_path / "c"))

@@ -120,7 +120,8 @@ parameters: {weight: [{filter: norm, value: 7}, {value: 0.5}]}
 
 
 def test_what_no_filter_fits_has_the_default_or_is_missing():
-    recipe = Recipe("ties", (Part("a"),), parameters={"density": [{"filter": "mlp", "value": 1}]})
+    filters = {"density": [{"filter": "mlp", "value": 1}], "scope": "tensor"}
+    recipe = Recipe("ties", (Part("a"),), parameters=filters)
     assert pin(recipe, BASE_ID, IDS[:1]).whole.at(["x"], "x", 0.0)["density"] == (0.2,)
 
 

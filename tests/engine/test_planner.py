@@ -149,9 +149,9 @@ def test_biases_are_no_buffers(name, make_parent, planned):
 
 def test_what_all_parents_share_is_copied_for_task_vectors_only(make_parent, planned):
     base, one, two = (make_parent(str(i), state(i) | {"w": torch.ones(5)}) for i in range(3))
-    assert steps(planned("ties", [one, two], base=base))["w"].why == "equal in all parents"
+    assert steps(planned("dare_linear", [one, two], base=base))["w"].why == "equal in all parents"
     assert steps(planned("linear", [one, two]))["w"].action == "merge"
-    widened = planned("ties", [one, two], base=base, dtype="F16")
+    widened = planned("dare_linear", [one, two], base=base, dtype="F16")
     assert steps(widened)["w"].action == "merge"
     assert steps(widened)["w"].dtype == "F16"
 

@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 
 from engine.draws import Draws
 from engine.methods import all_methods
+from engine.reader import Reader
 from engine.run import Change, run_plan
+from engine.survey import survey
 from registry.errors import FileChanged, NonFinite, NotEnoughDisk
 
 METHODS = all_methods()
@@ -158,14 +160,18 @@ def test_the_result_is_what_the_method_returns(method, models, planned, tensors_
         p.keyword: list(v) if isinstance(v := plan.recipe.values[p.name], tuple) else v
         for p in declared.parameters
     }
+    with Reader() as reader:
+        whole = survey(plan, reader, jobs=1, memory_bytes=1 << 20)
     for step in plan.steps:
         if step.action != "merge":
             continue
         sources = [tensors_in(m.checkpoint.root)[step.name].float() for m in plan.models]
         base = tensors_in(plan.base.checkpoint.root)[step.name].float() if plan.base else None
-        context = {"base": base, "tensor": step.name, "draws": Draws(11, step.name, keys)}
+        context = {
+            "base": base, "tensor": step.name, "draws": Draws(11, step.name, keys), "whole": whole, "statistics": None,
+        }  # fmt: skip
         given = {name: context[name] for name in declared.context} | parameters
-        if base is None:
+        if declared.space == "weight":
             expected = declared.function(sources, **given)
         else:
             expected = base + declared.function([s - base for s in sources], **given)
@@ -230,8 +236,9 @@ def test_a_number_that_is_not_finite_is_refused(
     states[who]["a.weight"][13, 17] = bad
     base, one, two = (make_parent(name, state) for name, state in states.items())
     takes = METHODS[method].n_models[1]
-    listed = [one, two][:takes] if METHODS[method].space == "delta" else [base, two, one][:takes]
-    if takes == 1:
+    uses_base = METHODS[method].base != "none"
+    listed = [two, one][:takes] if uses_base else [base, two, one][:takes]
+    if takes == 1 and not uses_base:
         listed = [base if who == "base" else two]
     plan = planned(method, listed, base=base)
     folder = tmp_path / "out"

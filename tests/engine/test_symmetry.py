@@ -5,7 +5,6 @@ import json
 import pytest
 import torch
 from networks import NETWORKS, network, outputs, shuffled
-
 from safetensors.torch import load_file, save_file
 
 from engine.symmetry import groups

@@ -24,6 +24,7 @@ FREE = Options(allow_unrelated=True)
 """Nothing on disk says that these are a family."""
 
 N_PLAIN = 270
+END = "<|end|>"
 LINES = ["the cat sat on the mat and the dog sat on the log", "a cat and a dog sat"] * 4
 RECIPE = """
 merge_method: task_arithmetic
@@ -47,7 +48,7 @@ def tokenizer(special):
     made.train_from_iterator(LINES, trainer)
     assert made.get_vocab_size() == N_PLAIN
     made.add_special_tokens(special)
-    return PreTrainedTokenizerFast(tokenizer_object=made, eos_token="<|end|>")
+    return PreTrainedTokenizerFast(tokenizer_object=made, eos_token=END)
 
 
 def network(rows, seed, *, tied):

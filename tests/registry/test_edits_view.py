@@ -1,10 +1,10 @@
 """The view of edits: which models count as edited, and what became of their scores."""
 
 import json
+import math
 
 import pytest
 
-from engine.edits import unified_view
 from registry.catalog import now
 from registry.scores import Score, score_row
 
@@ -41,6 +41,16 @@ def score(value, stderr=0.01, *, task="arc", metric="acc", shots=0, origin="meas
     )  # fmt: skip
 
 
+def unified_view(before, after, *, more_is_better=True):
+    """The class of an edit by one score before and after, written from the definition: two standard errors count."""
+    if before.stderr is None or after.stderr is None:
+        return None
+    gain = (after.value - before.value) * (1 if more_is_better else -1)
+    if abs(gain) <= 2 * math.sqrt(before.stderr**2 + after.stderr**2):
+        return "competitive"
+    return "improved" if gain > 0 else "decreased"
+
+
 EDGES = [("c", "a", "model", "recorded"), ("c", "b", "base", "recorded")]
 
 
@@ -68,7 +78,7 @@ def test_a_child_of_one_parent_shows_what_became_of_its_score(catalog):
 @pytest.mark.parametrize("stderr", [0.0, 0.01, 0.1, None])
 @pytest.mark.parametrize("value", [0.25, 0.5, 0.52, 0.75])
 @pytest.mark.parametrize("metric", ["acc", "perplexity"])
-def test_the_class_is_that_of_the_engine(catalog, metric, value, stderr):
+def test_the_class_is_that_of_the_definition(catalog, metric, value, stderr):
     before, after = score(0.5, metric=metric), score(value, stderr, metric=metric)
     put(catalog, edges=EDGES, scores=[("a", before), ("c", after)])
     (row,) = edits(catalog)

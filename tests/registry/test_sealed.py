@@ -166,7 +166,7 @@ def test_functions_that_sound_like_writing_write_nothing(catalog, sql):
         ("with m as (select * from models) select * from m where name = 'chat'", 1),
         ("describe models", 21),
         ("describe select 1 as x", 1),
-        ("show tables", 14),
+        ("show tables", 15),
         ("summarize models", 21),
         ("explain select * from models", 1),
         (
