@@ -251,7 +251,11 @@ def _planned(
 ) -> tuple[TaskVectors, Plan]:
     """Task vectors and their merge."""
     vectors = task_vectors(adapters, base)
-    return vectors, make_plan(recipe, vectors.zero if recipe.base else None, vectors.models)
+    base = vectors.zero if recipe.base else None
+    return vectors, make_plan(recipe, base, vectors.models, notes=[_PLANNED])
+
+
+_PLANNED = "the models are adapters: what they add to their base is merged, and becomes an adapter"
 
 
 def coefficients(plan: Plan, step: TensorStep) -> list[float]:

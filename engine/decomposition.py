@@ -13,6 +13,7 @@ import torch
 from registry.tensor_name import has_vocabulary
 
 _EPSILON = 2.0**-52
+_ROUNDING = 2.0**-23
 
 
 def is_map(tensor: torch.Tensor, name: str, *, vocabulary: bool) -> bool:
@@ -36,11 +37,30 @@ def svd(matrix: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]
     return u * signs, s, vh * signs[:, None]
 
 
+def above_rounding(
+    parts: tuple[torch.Tensor, torch.Tensor, torch.Tensor], largest: float | None = None
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """U, σ, Vᵀ without directions as weak as rounding makes them in a float32 task vector whose largest σ this is.
+
+    Entries that are off by ε at random make a matrix of spectral norm (√m + √n) ε. Methods that give weak directions
+    strength need this: the task vector of a low-rank adapter is of full rank once it was rounded.
+    """
+    u, s, vh = parts
+    if largest is None:
+        largest = float(s[0]) if len(s) else 0.0
+    noise = 2 * (len(u) ** 0.5 + vh.shape[1] ** 0.5) * _ROUNDING * largest
+    k = int((s > noise).sum())
+    return u[:, :k], s[:k], vh[:k]
+
+
 def polar(matrix: torch.Tensor) -> torch.Tensor:
-    """The nearest matrix with orthonormal columns (rows, if it is wide), (m, n) float64: A Bᵀ of its A S Bᵀ."""
+    """The nearest matrix with orthonormal columns (rows, if it is wide), (m, n) float64: A Bᵀ of its A S Bᵀ.
+
+    A direction that two columns share but for rounding is there once.
+    """
     if not matrix.numel():
         return matrix.to(torch.float64)
-    u, _, vh = svd(matrix)
+    u, _, vh = above_rounding(svd(matrix))
     with one_thread():
         return u @ vh
 

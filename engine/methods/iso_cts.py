@@ -6,12 +6,12 @@ arXiv:2502.04959
 
 import torch
 
-from engine.decomposition import is_map, polar, svd, times
+from engine.decomposition import above_rounding, is_map, polar, svd, times
 from engine.method import Fraction, Lambda, Tensors, merge_method
 from engine.ops import weighted_sum
 
 
-@merge_method(space="delta", scope="tensor", paper="2502.04959", copies=(3, 24))
+@merge_method(space="delta", scope="tensor", paper="2502.04959", copies=(4, 30))
 def iso_cts(
     deltas: Tensors,
     *,
@@ -43,14 +43,15 @@ def iso_cts(
         return mean.mul_(lambda_)
     rank = min(mean.shape)
     n_own = round((rank - int(rank * common)) / n)
-    u, s, vh = svd(weighted_sum(deltas, [1.0] * n))
+    u, s, vh = above_rounding(svd(weighted_sum(deltas, [1.0] * n)))
+    largest = float(s[0]) if len(s) else 0.0
     kept = max(0, rank - n * n_own)
     u, s, vh = u[:, :kept], s[:kept], vh[:kept]
     lefts, strengths, rights = [], [], []
     for delta in deltas:
         own = delta.double()
         own -= times(u, times(u.T, own))
-        left, strength, right = svd(own)
+        left, strength, right = above_rounding(svd(own), largest)
         lefts.append(left[:, :n_own])
         strengths.append(strength[:n_own])
         rights.append(right[:n_own].T)

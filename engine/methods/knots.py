@@ -12,7 +12,7 @@ from engine.method import Density, Lambda, Tensors, Weight, merge_method, per_mo
 from engine.ops import agreeing_mean, elect_signs, largest, settle_ties, weighted_sum
 
 
-@merge_method(space="delta", scope="tensor", paper="2410.19735", copies=(6, 10))
+@merge_method(space="delta", scope="tensor", paper="2410.19735", copies=(6, 14))
 def knots(
     deltas: Tensors,
     *,

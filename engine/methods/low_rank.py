@@ -11,7 +11,7 @@ from engine.method import Count, Fraction, Tensors, merge_method
 
 
 @merge_method(
-    space="delta", scope="tensor", paper="2410.13841", n_models=(1, 1), makes="edit", copies=(1, 17)
+    space="delta", scope="tensor", paper="2410.13841", n_models=(1, 1), makes="edit", copies=(1, 22)
 )
 def low_rank(
     deltas: Tensors,

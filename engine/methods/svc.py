@@ -17,7 +17,7 @@ _SMALL = 1e-12
 
 
 @merge_method(
-    space="delta", scope="tensor", paper="fusion_bench", n_models=(2, MANY), copies=(1, 18)
+    space="delta", scope="tensor", paper="fusion_bench", n_models=(2, MANY), copies=(1, 24)
 )
 def svc(
     deltas: Tensors,

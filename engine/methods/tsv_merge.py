@@ -5,12 +5,12 @@ Gargiulo et al., "Task Singular Vectors: Reducing Task Interference in Model Mer
 
 import torch
 
-from engine.decomposition import is_map, polar, svd, times
+from engine.decomposition import above_rounding, is_map, polar, svd, times
 from engine.method import Lambda, Tensors, merge_method
 from engine.ops import weighted_sum
 
 
-@merge_method(space="delta", scope="tensor", paper="2412.00081", copies=(6, 16))
+@merge_method(space="delta", scope="tensor", paper="2412.00081", copies=(6, 20))
 def tsv_merge(
     deltas: Tensors,
     *,
@@ -39,7 +39,7 @@ def tsv_merge(
     if not is_map(mean, tensor, vocabulary=vocabulary):
         return mean.mul_(lambda_)
     k = max(1, min(mean.shape) // len(deltas))
-    parts = [svd(delta) for delta in deltas]
+    parts = [above_rounding(svd(delta)) for delta in deltas]
     left = polar(torch.cat([u[:, :k] for u, _, _ in parts], dim=1))
     right = polar(torch.cat([vh[:k].T for _, _, vh in parts], dim=1))
     strengths = torch.cat([s[:k] for _, s, _ in parts])

@@ -11,7 +11,7 @@ from engine.method import Lambda, Tensors, merge_method
 from engine.ops import dots, weighted_sum
 
 
-@merge_method(space="delta", scope="tensor", paper="2503.08099", copies=(2, 24))
+@merge_method(space="delta", scope="tensor", paper="2503.08099", copies=(2, 30))
 def wudi(
     deltas: Tensors,
     *,

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from engine.decomposition import is_map, one_thread, polar, solve_right, svd
+from engine.decomposition import above_rounding, is_map, one_thread, polar, solve_right, svd
 
 
 def matrix(shape, seed=0):
@@ -63,3 +63,15 @@ def test_maps_are_matrices_and_tables_of_tokens_only_where_asked():
     assert is_map(matrix((2, 2)), "lm_head.weight", vocabulary=True)
     assert not is_map(matrix((3,)), "norm", vocabulary=True)
     assert not is_map(torch.zeros(0, 3), "w", vocabulary=True)
+
+
+def test_directions_that_only_rounding_made_are_left_out():
+    generator = torch.Generator().manual_seed(0)
+    base = 0.02 * torch.randn(96, 64, generator=generator)
+    b, a = (torch.randn(n, 4, generator=generator) for n in (96, 64))
+    delta = (base + 1e-3 * (b @ a.T)) - base  # as a model that wears an adapter has it
+    assert len(svd(delta)[1]) == 64
+    assert len(above_rounding(svd(delta))[1]) == 4
+    exact = torch.diag(torch.tensor([1.0, 1e-4, 0.0]))
+    assert above_rounding(svd(exact))[1].tolist() == pytest.approx([1.0, 1e-4])
+    assert len(above_rounding(svd(exact), 1e4)[1]) == 1

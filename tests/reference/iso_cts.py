@@ -1,7 +1,7 @@
 """Common directions and those of each task, of one strength."""
 
 import numpy as np
-from reference.spectra import is_map, polar, svd
+from reference.spectra import above_rounding, is_map, polar, svd
 
 EXEMPT = {
     "alone": "the spectrum of one model is flattened too",
@@ -17,10 +17,11 @@ def iso_cts(models, *, tensor, lambda_=1.0, common=0.8, vocabulary=False):
         return lambda_ * sum(models) / n
     rank = min(models[0].shape)
     own = round((rank - int(rank * common)) / n)
-    u, s, vh = svd(sum(models))
+    u, s, vh = above_rounding(svd(sum(models)))
+    top = s[0] if len(s) else 0.0
     kept = max(0, rank - n * own)
     u, s, vh = u[:, :kept], s[:kept], vh[:kept]
-    parts = [svd(m - u @ (u.T @ m)) for m in models]
+    parts = [above_rounding(svd(m - u @ (u.T @ m)), top) for m in models]
     left = polar(np.hstack([*(p[0][:, :own] for p in parts), u]))
     right = polar(np.hstack([*(p[2][:own].T for p in parts), vh.T]))
     strengths = np.concatenate([*(p[1][:own] for p in parts), s])

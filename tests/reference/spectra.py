@@ -14,8 +14,16 @@ def svd(matrix):
     return u[:, :k], s[:k], vh[:k]
 
 
+def above_rounding(parts, largest=None):
+    """What a float32 task vector can tell from nothing: twice the spectral norm of noise of 2^-23 σ_1."""
+    u, s, vh = parts
+    top = largest if largest is not None else s[0] if len(s) else 0.0
+    k = int((s > 2 * (len(u) ** 0.5 + vh.shape[1] ** 0.5) * 2.0**-23 * top).sum())
+    return u[:, :k], s[:k], vh[:k]
+
+
 def polar(matrix):
     if not matrix.size:
         return matrix
-    u, _, vh = svd(matrix)
+    u, _, vh = above_rounding(svd(matrix))
     return u @ vh

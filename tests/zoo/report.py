@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 import homolog
+from engine.collect import Kind
 from engine.method import Method
 from registry.catalog import Catalog
 
@@ -25,6 +26,9 @@ ZOO = ROOT / "data" / "zoo"
 EXPERTS = ("arithmetic", "reverse", "sort")
 FAR = ("arithmetic", "prose")
 N_QUESTIONS = 100
+
+STATISTICS: dict[str, Kind] = {"fisher": "fisher", "regmean": "gram"}
+"""Methods that need statistics of each model, and which."""
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "nearswap": {"t": 0.01},
@@ -97,11 +101,35 @@ def accuracy(catalog: Catalog, folder: Path, suite: str) -> float:
     ).score.value
 
 
+def statistics(catalog: Catalog, model: str, kind: Kind, room: Path) -> str:
+    """Fisher information or Gram matrices of a model on its own suite."""
+    folder = room / f"{model}-{kind}"
+    if not folder.exists():
+        suite = ZOO / "suites" / f"{model}.jsonl"
+        homolog.collect(catalog, catalog.find(str(ZOO / model)), suite, folder, kind=kind)
+    return str(folder)
+
+
+def task_arithmetic(catalog: Catalog, models: Sequence[str], room: Path) -> str:
+    """The merge that `svc` calibrates."""
+    folder = room / f"sum-{'-'.join(models)}"
+    if not folder.exists():
+        parts = tuple(homolog.Part(str(ZOO / model)) for model in models)
+        homolog.merge(catalog, homolog.Recipe("task_arithmetic", parts, str(ZOO / "base")), folder)
+    return str(folder)
+
+
 def row(catalog: Catalog, method: Method, models: Sequence[str], room: Path, **extra: Any) -> Row:
     """Merge models of the family by one method and score the result on their suites."""
     settings = SETTINGS.get(method.name, {}) | extra
-    parts = tuple(homolog.Part(str(ZOO / model)) for model in models)
-    base = str(ZOO / "base") if method.base == "needed" else None
+    kind = STATISTICS.get(method.name)
+    parts = tuple(
+        homolog.Part(str(ZOO / model), statistics=kind and statistics(catalog, model, kind, room))
+        for model in models
+    )
+    if method.name == "svc":  # calibrates a merge that is there
+        parts = (homolog.Part(task_arithmetic(catalog, models, room)), *parts)
+    base = None if method.base == "none" else str(ZOO / "base")
     recipe = homolog.Recipe(method.name, parts, base, settings, seed=0)
     name = "-".join([method.name, *models, *map(str, extra.values())])
     seconds, peak = measured(catalog.path, recipe, room / name)
