@@ -155,7 +155,10 @@ def extract(
     }  # fmt: skip
     with unfinished(target, uuid4().hex) as folder:
         metadata = {METADATA_KEY: json.dumps(asked, sort_keys=True, separators=(",", ":"))}
-        new.write(folder, made_by=_story(*sides, changes, total), metadata=metadata)
+        new.write(
+            folder, made_by=_story(*sides, changes, total), metadata=metadata,
+            license_=_license(catalog, sides),
+        )  # fmt: skip
     scan(catalog, [str(target)], jobs=jobs)
     model = catalog.find(str(target))
     _record(catalog, model, sides, total)
@@ -358,6 +361,16 @@ def _counts(changes: Sequence[Change]) -> Iterator[tuple[str, int]]:
 def _word(text: str) -> str:
     """A name that cannot break a card."""
     return re.sub(r"[^\w./+-]", " ", text)[:_NAME_LENGTH]
+
+
+def _license(catalog: Catalog, sides: Sequence[Parent]) -> str | None:
+    """The licence that is stated of the two models, if it is one."""
+    ids = [side.id for side in sides]
+    rows = catalog.rows(
+        "select distinct license from models where license is not null and id in (select store.each(?))",
+        [ids],
+    )
+    return str(rows[0]["license"]) if len(rows) == 1 else None
 
 
 def _record(catalog: Catalog, model: str, sides: tuple[Parent, Parent], total: float) -> None:

@@ -114,13 +114,21 @@ class NewAdapter:
         """Bytes of its tensors."""
         return sum(tensor.nbytes for tensor in self.tensors.values())
 
-    def write(self, folder: Path, *, made_by: str, metadata: Mapping[str, str]) -> None:
+    def write(
+        self,
+        folder: Path,
+        *,
+        made_by: str,
+        metadata: Mapping[str, str],
+        license_: str | None = None,
+    ) -> None:
         """Write config, tensors and card.
 
         Args:
             folder: exists and holds none of them.
             made_by: body of the card, Markdown.
             metadata: of the file of tensors.
+            license_: that the card states.
 
         Raises:
             NotEnoughDisk, RunFailed: as `engine.writer.Writer`.
@@ -140,5 +148,7 @@ class NewAdapter:
         front: dict[str, Any] = {"library_name": "peft", "tags": ["lora", "homolog"]}
         if _HUB_ID.fullmatch(self.base):
             front = {"base_model": self.base, "base_model_relation": "adapter", **front}
+        if license_ is not None:
+            front["license"] = license_
         card = f"---\n{dump_yaml(front)}---\n\n{made_by}"
         (folder / "README.md").write_text(card, encoding="utf-8")

@@ -178,7 +178,8 @@ def _carry_out(
         scan(catalog, [str(target)], jobs=options.jobs)
         merged = Merged(
             model=model, run=run, folder=target, seconds=time.monotonic() - started,
-            read_bytes=decided.read_bytes, write_bytes=decided.write_bytes,
+            read_bytes=decided.read_bytes,
+            write_bytes=decided.write_bytes if outcome.write_bytes is None else outcome.write_bytes,
             notes=(*decided.notes, *_lost(decided, outcome), *outcome.notes), change=outcome.change,
         )  # fmt: skip
         _record_complete(catalog, decided, merged, outcome.state)
@@ -209,7 +210,7 @@ def _written(
     told = [note for note in notes if note not in decided.notes]
     error = next(note for note in told if note.startswith(RELATIVE_ERROR))
     what, _, value = error.partition(": ")
-    return Outcome(None, notes=tuple(told), measured=((what, value),))
+    return Outcome(None, notes=tuple(told), measured=((what, value),), write_bytes=new.n_bytes)
 
 
 @contextmanager

@@ -88,12 +88,14 @@ class Outcome:
         state: what the method must know to go on merging into the result, name → number; None for most methods.
         notes: further findings, in words.
         measured: lines of the card: what, value.
+        write_bytes: of tensors, where they are not those of the plan.
     """
 
     change: Change | None
     state: dict[str, float] | None = None
     notes: tuple[str, ...] = ()
     measured: tuple[tuple[str, str], ...] = ()
+    write_bytes: int | None = None
 
 
 @dataclass(frozen=True)

@@ -133,3 +133,10 @@ def test_a_size_is_refused_where_no_adapter_is_made(room):
     text = RECIPE.format(room=folder, method="linear").replace("/two", "/base+" + f"{folder}/two")
     with pytest.raises(BadRecipe, match="not all of its models are adapters"):
         merge(catalog, recipe_from_text(text + "adapter: {rank: 2}\n"), folder / "out")
+
+
+def test_what_is_written_is_counted(room):
+    folder, catalog = room
+    made = merge(catalog, recipe(folder), folder / "out")
+    stored = (folder / "out" / "adapter_model.safetensors").stat().st_size
+    assert made.write_bytes < stored < made.write_bytes + 8192
