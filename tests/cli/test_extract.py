@@ -114,3 +114,12 @@ def test_an_output_that_is_there_is_left_alone(scanned):
 def test_a_model_that_did_not_change_has_nothing_to_extract(untouched):
     result = untouched.run("extract", "base", "--base", "base", "--rank", "2", "-o", "lora", code=1)
     assert "there is nothing to extract" in result.stderr
+
+
+def test_a_licence_that_both_state_is_stated(scanned):
+    for name in ("chat", "base"):
+        card = scanned.folder / "models" / name / "README.md"
+        card.write_text("---\nlicense: mit\n---\n", encoding="utf-8")
+    scanned.run("scan", "models")
+    scanned.run("extract", "chat", "--base", "base", "--rank", "2", "-o", "lora")
+    assert "license: mit\n" in (scanned.folder / "lora" / "README.md").read_text(encoding="utf-8")
