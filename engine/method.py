@@ -174,7 +174,7 @@ class Parameter:
         raise BadParameter(message, hint="reg methods NAME lists the parameters of a method")
 
 
-COPIES = (1, 6)
+COPIES = (1, 7)
 """`Method.copies` of most methods, whose temporaries go block by block."""
 
 

@@ -19,6 +19,7 @@ from engine.pruning import middle
     scope="tensor",
     paper="2312.06795",
     compat={"mergekit": {"density": 1.0, "gamma": 0.01, "small": "zero"}},
+    copies=(1, 10),
 )
 def breadcrumbs(
     deltas: Tensors,

@@ -16,7 +16,7 @@ def measure(look: Look, *, density: PerModel = 0.01) -> list[Selected]:
     return select(look, density)
 
 
-@merge_method(space="delta", scope="model", paper="2408.13656", survey=measure)
+@merge_method(space="delta", scope="model", paper="2408.13656", survey=measure, copies=(1, 10))
 def localize_and_stitch(
     deltas: Tensors,
     *,

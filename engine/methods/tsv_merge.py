@@ -10,7 +10,7 @@ from engine.method import Lambda, Tensors, merge_method
 from engine.ops import weighted_sum
 
 
-@merge_method(space="delta", scope="tensor", paper="2412.00081", copies=(6, 20))
+@merge_method(space="delta", scope="tensor", paper="2412.00081", copies=(6, 28))
 def tsv_merge(
     deltas: Tensors,
     *,
