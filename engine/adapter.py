@@ -12,13 +12,14 @@ from typing import Any
 
 import torch
 
+from engine.growth import is_grown, rows_after, tokenizer_of, with_rows
 from engine.lora import Factors, Lora, read_lora
 from engine.parent import WORN, Parent
 from engine.reader import FLOATS
 from engine.source import Made, Source
 from registry.errors import MissingTensor, NotMergeable, ShapeMismatch, UnsupportedDtype
 from registry.header import TensorRef
-from registry.tensor_name import EMBEDDING, HEAD, has_vocabulary, split_layer
+from registry.tensor_name import EMBEDDING, HEAD, split_layer
 
 _BLOCK = 1 << 20
 """Elements that are in float64 at once; results do not depend on it but for the last digit of norms."""
@@ -135,6 +136,11 @@ def wear(base: Parent, adapter: Parent) -> Parent:
     checkpoint = base.checkpoint
     if fitting.unties(made):
         checkpoint = replace(checkpoint, config=_untied(checkpoint.config))
+    n_tokens = rows_after(base, adapter, made)
+    tokenizer = base.tokenizer
+    if n_tokens:
+        checkpoint = replace(checkpoint, config=with_rows(checkpoint.config, n_tokens))
+        tokenizer = tokenizer_of(adapter) or tokenizer
     return replace(
         base,
         id=base.id + WORN + adapter.id,
@@ -143,6 +149,7 @@ def wear(base: Parent, adapter: Parent) -> Parent:
         digests={name: digest for name, digest in base.digests.items() if name not in made},
         made={**base.made, **made},
         adapters=(*base.adapters, adapter),
+        tokenizer=tokenizer,
     )
 
 
@@ -194,7 +201,7 @@ class _Fitting:
             if old is None:
                 self._refuse_stray(wanted, ref)
             else:
-                self._refuse_shape(old, ref, fits=old.shape == ref.shape)
+                self._refuse_shape(old, ref, fits=old.shape == ref.shape or is_grown(old, ref))
             dtype = ref.dtype if old is None else old.dtype
             yield name, Same(name, dtype, ref.shape, (ref,))
         for path, (tokens, ref) in self._lora.rows.items():
@@ -319,10 +326,7 @@ class _Fitting:
                 f"{shapes} in {new[0].file} do not fit {old.name} of shape {list(old.shape)} "
                 f"in {old.file}"
             )
-            hint = "an adapter fits the base it was trained on"
-            if has_vocabulary(old.name) and old.shape[1:] == new[0].shape[1:]:
-                hint += "; it has other tokens: merge it with peft's merge_and_unload, and give the result"
-            raise ShapeMismatch(message, hint=hint)
+            raise ShapeMismatch(message, hint="an adapter fits the base it was trained on")
 
     def _kept_head(self, made: Mapping[str, Source]) -> dict[str, Source]:
         """A tied head as it was, where the embedding changes for whole and the head does not."""

@@ -261,6 +261,12 @@ def _delta(
     ground: Parent, adapter: Parent, source: Source, under: Source, factors: Factors | None
 ) -> tuple[Target, Made]:
     """One changed tensor, not yet called anything, and what is added to it."""
+    if source.shape != under.shape:
+        message = (
+            f"tensor {source.name} has shape {list(source.shape)} in adapter {adapter.name} and "
+            f"{list(under.shape)} in {ground.name}: it has other tokens"
+        )
+        raise ShapeMismatch(message, hint="merge MODEL+ADAPTER, with tokenizer_source: union")
     difference = Difference(source.name, "F32", source.shape, (source, under))
     if factors is None or not isinstance(source, Adapted):
         return Target("", under, whole=True), difference

@@ -7,6 +7,7 @@ a head of its own the embedding stands for the heads of the tied others.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TypeVar
 
 from engine.source import Source
@@ -34,6 +35,7 @@ class Parent:
         digests: tensor name → digest; {} for a model of which only headers were read.
         made: tensor name → what is computed in place of the stored tensor, or beside those.
         adapters: that it wears, in the order in which they were put on.
+        tokenizer: the folder of its tokenizer, where that is not its own.
         parents: of a model that is computed by a recipe while it is read, that recipe's models; else ().
     """
 
@@ -43,6 +45,7 @@ class Parent:
     digests: Mapping[str, str]
     made: Mapping[str, Source] = field(default_factory=dict)
     adapters: tuple["Parent", ...] = ()
+    tokenizer: Path | None = None
     parents: tuple["Parent", ...] = ()
 
     @property
@@ -69,6 +72,11 @@ class Parent:
             return ()
         same = (None, self.digest(embedding))
         return tuple(name for name in _heads(stored) if self.digest(stored[name]) in same)
+
+    @property
+    def tokenizer_root(self) -> Path:
+        """The folder of its tokenizer."""
+        return self.tokenizer or self.checkpoint.root
 
     @property
     def read_from(self) -> tuple["Parent", ...]:

@@ -11,11 +11,10 @@ from engine.parent import Parent, family
 from engine.reader import FLOATS
 from engine.source import Source
 from registry.errors import MissingTensor, ShapeMismatch, UnsupportedDtype
-from registry.tensor_name import has_vocabulary, module_of
+from registry.tensor_name import CONV1D_MODELS, has_vocabulary, module_of
 
 _WHOLE_KINDS = ("embedding", "lm_head", "norm")
 _NO_LINEAR = re.compile(r"(?:relative_attention_bias|(?:^|\.)(?:gate|router))\.weight$")
-_CONV1D_MODELS = ("gpt2", "openai-gpt", "imagegpt", "decision_transformer")
 _CONV1D = re.compile(r"\.(?:c_attn|c_proj|c_fc|q_attn)\.weight$")
 
 
@@ -78,7 +77,7 @@ def is_projection(source: Source) -> bool:
 def is_transposed(base: Parent, name: str) -> bool:
     """Tell whether a matrix is stored (in, out)."""
     kind = base.checkpoint.config.get("model_type")
-    return kind in _CONV1D_MODELS and bool(_CONV1D.search(name))
+    return kind in CONV1D_MODELS and bool(_CONV1D.search(name))
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from registry.catalog import ID_DIGITS
 from registry.chat_template import write_chat_template
 from registry.claims import METADATA_KEY, SIDECAR_FORMAT
 from registry.documents import read_json
-from registry.file_ref import resolve_inside
+from registry.file_ref import list_files, resolve_inside
 
 SIDECAR = "homolog.json"
 """Name of the file beside the weights that says how they were made."""
@@ -133,8 +133,8 @@ def write_companions(plan: Plan, folder: Path) -> None:
     checkpoint = plan.reference.checkpoint
     if checkpoint.layout == "file":
         return
-    for path in _carried(plan):
-        shutil.copyfile(resolve_inside(checkpoint.root, path), folder / path)
+    for root, path in _carried(plan):
+        shutil.copyfile(resolve_inside(root, path), folder / path)
     for config in sorted(checkpoint.root.glob("*_*/config.json")):
         module = config.parent
         if not module.is_symlink() and config.is_file() and config.stat().st_size <= _CARRIED_BYTES:
@@ -150,15 +150,20 @@ def write_companions(plan: Plan, folder: Path) -> None:
         (folder / "config.json").write_text(text, encoding="utf-8")
 
 
-def _carried(plan: Plan) -> list[str]:
-    """Names of the small files of the reference that the output takes over."""
+def _carried(plan: Plan) -> list[tuple[Path, str]]:
+    """The small files of the reference that the output takes over: (folder, name)."""
     checkpoint = plan.reference.checkpoint
     endings = (*_CARRIED, _CODE) if "auto_map" in checkpoint.config else _CARRIED
     own = plan.vocabulary is not None and bool(plan.vocabulary.files)
+    files = [(checkpoint.root, file) for file in checkpoint.files]
+    worn = plan.reference.tokenizer
+    if worn is not None and not own:  # an adapter brought more tokens, and its tokenizer
+        files = [(root, file) for root, file in files if file.format != "tokenizer"]
+        files += [(worn, file) for file in list_files(worn) if file.format == "tokenizer"]
     made_here = (*_MADE_HERE, "tokenizer") if own else _MADE_HERE
     return [
-        file.path
-        for file in checkpoint.files
+        (root, file.path)
+        for root, file in files
         if file.size_bytes <= _CARRIED_BYTES
         and file.path.endswith(endings)
         and file.format not in made_here

@@ -16,12 +16,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from registry.errors import NotMergeable
-from registry.tensor_name import EMBEDDING, HEAD
+from registry.tensor_name import CONV1D_MODELS, EMBEDDING, HEAD
 
 Shapes = Mapping[str, tuple[int, ...]]
-
-CONV1D_MODELS = ("gpt2", "openai-gpt", "imagegpt", "decision_transformer")
-"""Model types whose projections are stored (in, out)."""
 
 
 @dataclass(frozen=True)

@@ -181,9 +181,7 @@ class _Models:
 
     def _read(self) -> list[Vocabulary]:
         """The vocabulary of each model; one without a tokenizer and of as many rows has the reference's."""
-        first = {
-            i: read_vocabulary(self.parents[i].checkpoint.root) for i in sorted(set(self.same))
-        }
+        first = {i: read_vocabulary(self.parents[i].tokenizer_root) for i in sorted(set(self.same))}
         name, own = self.parents[self.reference].name, first[self.reference]
         if own is None:
             message = f"{name} has no tokenizer, whose tokens the recipe's tokenizer needs"
@@ -386,4 +384,4 @@ def chat_template_text(
         BadRecipe, BadDocument, PathEscapes: as `registry.chat_template.choose_template`.
     """
     known = {text: p for p in parents for text in (p.id, p.name)} | dict(names or {})
-    return choose_template(value, {text: p.checkpoint.root for text, p in known.items()})
+    return choose_template(value, {text: p.tokenizer_root for text, p in known.items()})

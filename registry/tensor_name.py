@@ -32,6 +32,9 @@ EMBEDDING = re.compile(
 HEAD = re.compile(r"(?:^|\.)(?:lm_head|embed_out)(?:\.weight)?$")
 """Names of output heads: matrices of shape (vocabulary, hidden)."""
 
+CONV1D_MODELS = ("gpt2", "openai-gpt", "imagegpt", "decision_transformer")
+"""Model types whose projections are stored (in, out)."""
+
 _HEAD_BIAS = re.compile(r"(?:^|\.)lm_head\.bias$")
 
 

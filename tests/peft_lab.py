@@ -6,7 +6,14 @@ import shutil
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
-from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import (
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
+)
 
 from engine.adapter_merge import merge_adapters
 from engine.parent import Parent
@@ -23,8 +30,8 @@ def llama(**options):
     """A tiny decoder with grouped queries."""
     torch.manual_seed(0)
     config = LlamaConfig(
-        vocab_size=40, hidden_size=16, intermediate_size=24, num_hidden_layers=2,
-        num_attention_heads=2, num_key_value_heads=1, **{"tie_word_embeddings": False, **options},
+        hidden_size=16, intermediate_size=24, num_hidden_layers=2, num_attention_heads=2,
+        num_key_value_heads=1, **{"vocab_size": 40, "tie_word_embeddings": False, **options},
     )  # fmt: skip
     return LlamaForCausalLM(config)
 
@@ -190,3 +197,23 @@ def sum_in_peft(lab, names, weights=None):
             total[key] = total[key] + weight * (tensor.double() - plain[key].double())
     network.load_state_dict(total)
     return network
+
+
+N_PLAIN = 270
+END = "<|end|>"
+LINES = ["the cat sat on the mat and the dog sat on the log", "a cat and a dog sat"] * 4
+
+
+def tokenizer(special):
+    """A byte-level BPE with these special tokens behind its own."""
+    made = Tokenizer(models.BPE())
+    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    made.decoder = decoders.ByteLevel()
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    trainer = trainers.BpeTrainer(
+        vocab_size=N_PLAIN, initial_alphabet=alphabet, show_progress=False
+    )
+    made.train_from_iterator(LINES, trainer)
+    assert made.get_vocab_size() == N_PLAIN
+    made.add_special_tokens(special)
+    return PreTrainedTokenizerFast(tokenizer_object=made, eos_token=END)

@@ -4,15 +4,9 @@ import json
 
 import pytest
 import torch
+from peft_lab import tokenizer
 from safetensors.torch import load_file
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import (
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    LlamaConfig,
-    LlamaForCausalLM,
-    PreTrainedTokenizerFast,
-)
+from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from engine.merge import Options, merge, plan, reproduce
 from engine.recipe_file import recipe_from_text
@@ -25,7 +19,6 @@ FREE = Options(allow_unrelated=True)
 
 N_PLAIN = 270
 END = "<|end|>"
-LINES = ["the cat sat on the mat and the dog sat on the log", "a cat and a dog sat"] * 4
 RECIPE = """
 merge_method: task_arithmetic
 base_model: {room}/base
@@ -35,20 +28,6 @@ models:
 parameters: {{weight: 0.5}}
 tokenizer: {tokenizer}
 """
-
-
-def tokenizer(special):
-    made = Tokenizer(models.BPE())
-    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    made.decoder = decoders.ByteLevel()
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    trainer = trainers.BpeTrainer(
-        vocab_size=N_PLAIN, initial_alphabet=alphabet, show_progress=False
-    )
-    made.train_from_iterator(LINES, trainer)
-    assert made.get_vocab_size() == N_PLAIN
-    made.add_special_tokens(special)
-    return PreTrainedTokenizerFast(tokenizer_object=made, eos_token=END)
 
 
 def network(rows, seed, *, tied):
