@@ -6,6 +6,7 @@ that finds the file held waits with growing, jittered pauses and says who holds 
 """
 
 import contextlib
+import fcntl
 import json
 import os
 import random
@@ -15,6 +16,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
+from uuid import uuid4
 
 import duckdb
 
@@ -178,7 +180,7 @@ class Database:
         except OSError as error:
             message = f"catalog {self.path} cannot be made: {error.strerror}"
             raise CatalogDamaged(message, hint="name another place in REG_CATALOG") from error
-        _drop_empty(self.path)
+        _make(self.path)
         connection = self._connect(read_only=False, config={})
         try:
             _migrate(connection, self.path)
@@ -270,12 +272,26 @@ def _has_bytes(path: Path) -> bool:
     return path.exists() and path.stat().st_size > 0
 
 
-def _drop_empty(path: Path) -> None:
-    """Remove an empty file, which DuckDB refuses: `mktemp` makes it, or a process killed as it began."""
-    if path.exists() and not _has_bytes(path):
-        time.sleep(0.2)  # another process may be making the catalog this very moment
-        if not _has_bytes(path):
-            path.unlink(missing_ok=True)
+def _make(path: Path) -> None:
+    """Make a catalog where there is none, or an empty file such as `mktemp` makes, which DuckDB refuses.
+
+    It is made whole under another name, so that of several processes that begin at once none sees half a catalog,
+    and all but one find that it is there.
+    """
+    if _has_bytes(path):
+        return
+    new = path.with_name(f".{path.name}.{uuid4().hex}")
+    try:
+        with contextlib.closing(duckdb.connect(str(new), config=dict(_CONFIG))) as connection:
+            _migrate(connection, path)
+        with path.open("ab") as lock:  # makes an empty file where there is none
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not _has_bytes(path):
+                new.replace(path)
+    except (OSError, duckdb.Error) as error:
+        raise _translated(error, path) from error
+    finally:
+        new.unlink(missing_ok=True)
 
 
 def _version(connection: duckdb.DuckDBPyConnection) -> int:
@@ -337,7 +353,7 @@ def _migrate(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
         connection.commit()
 
 
-def _translated(error: duckdb.Error, path: Path) -> RegError:
+def _translated(error: duckdb.Error | OSError, path: Path) -> RegError:
     """The error of ours that says what DuckDB said."""
     text = str(error)
     holder = re.search(r"held in (.+?) \(PID (\d+)\)", text)
@@ -361,6 +377,6 @@ def _held_here(path: Path) -> CatalogLocked:
     return CatalogLocked(message, hint="end the open transaction first")
 
 
-def _first_line(error: duckdb.Error) -> str:
+def _first_line(error: duckdb.Error | OSError) -> str:
     """The first line of what DuckDB said."""
     return str(error).strip().splitlines()[0]
