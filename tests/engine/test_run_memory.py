@@ -1,6 +1,7 @@
 """Runs stay within the memory that was promised, in processes of their own."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,12 +14,17 @@ MEASURE = Path(__file__).with_name("peak.py")
 
 
 def measured(*arguments):
-    """Peak memory in a process of its own: (name of the case → (peak, promised) in bytes)."""
+    """Peak memory in a process of its own: (name of the case → (peak, promised) in bytes).
+
+    Large blocks go back to the system as soon as they are free there: what an allocator keeps of earlier methods, which
+    differs from run to run, is not what a run holds.
+    """
     done = subprocess.run(
         [sys.executable, str(MEASURE), *map(str, arguments)],
         capture_output=True,
         text=True,
         check=False,
+        env={**os.environ, "MALLOC_MMAP_THRESHOLD_": str(1 << 20)},
     )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
