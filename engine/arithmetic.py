@@ -3,6 +3,7 @@
 The engine does here what no method needs to: upcast, subtract the base, seed, call, add the base, round once.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -11,8 +12,9 @@ import torch
 from engine.draws import Draws
 from engine.method import CONTEXT, Seen
 from engine.plan import Plan, TensorStep
-from engine.reader import DTYPES
-from engine.source import Source
+from engine.reader import DTYPES, Reader
+from engine.slices import Slices
+from engine.source import Source, stored
 from registry.fingerprint import digest_text
 
 Read = Callable[[Source], torch.Tensor]
@@ -25,6 +27,33 @@ def seen(plan: Plan, step: TensorStep, read: Read) -> Seen:
     """A whole tensor as a survey gets it."""
     base, models, statistics = _inputs(plan, step, read)
     return Seen(step.name, models, base, _draws(plan, step, 0), statistics)
+
+
+def seen_slice(plan: Plan, step: TensorStep, reader: Reader, start: int, stop: int) -> Seen:
+    """Elements [start, stop) of a sliceable step, as a method or a survey gets them."""
+    method = plan.recipe.method
+    shape = torch.Size((stop - start,))
+    if method.rows and len(step.shape) > 1:
+        shape = torch.Size(((stop - start) // math.prod(step.shape[1:]), *step.shape[1:]))
+    refs = [stored(source) for source in step.sources]
+    raw = [reader.flat(ref, start, stop) for ref in refs]
+    base, origin = None, None
+    if step.base is not None:
+        ref = stored(step.base)
+        origin = (ref, reader.flat(ref, start, stop))
+        if "base" in method.context:
+            base = Slices([ref], [origin[1]], shape)[0]
+    models = Slices(refs, raw, shape, origin, deltas=method.space == "delta")
+    return Seen(step.name, models, base, _draws(plan, step, start), None, start)
+
+
+def applied(plan: Plan, step: TensorStep, inputs: Seen, whole: Any) -> torch.Tensor:
+    """What the method makes of its inputs: weights or a task vector, of their shape."""
+    method = plan.recipe.method
+    given = (inputs.base, step.name, inputs.draws, whole, inputs.statistics, inputs.start)
+    context = dict(zip(CONTEXT, given, strict=True))
+    keywords = {p.keyword: _value(step.values[p.name]) for p in method.parameters}
+    return method.function(inputs.models, **keywords, **{n: context[n] for n in method.context})
 
 
 def merged(
@@ -45,10 +74,8 @@ def merged(
     method = plan.recipe.method
     base, models, statistics = _inputs(plan, step, read)
     reference = models[0] if base is None else base
-    draws = _draws(plan, step, start)
-    context = dict(zip(CONTEXT, (base, step.name, draws, whole, statistics), strict=True))
-    keywords = {p.keyword: _value(step.values[p.name]) for p in method.parameters}
-    result = method.function(models, **keywords, **{n: context[n] for n in method.context})
+    inputs = Seen(step.name, models, base, _draws(plan, step, start), statistics, start)
+    result = applied(plan, step, inputs, whole)
     if method.space == "delta":
         result.add_(reference)
     return reference.reshape(-1), result.reshape(-1)

@@ -13,7 +13,7 @@ from typing import Literal
 import torch
 
 from engine.method import Look, Seen
-from engine.ops import blocks
+from engine.ops import blocks, laned
 from engine.selection import order_statistics
 
 Variant = Literal["paper", "a", "b", "c", "d"]
@@ -140,16 +140,17 @@ def _with_divisors(look: Look, known: Balance) -> Balance:
         for k, pair in enumerate(pairs)
     }
 
-    def sums(seen: Seen) -> list[float]:
+    def sums(seen: Seen) -> list[list[float]]:
         parts: list[list[float]] = [[] for _ in range(n + len(pairs))]
         for flat in _blocks(seen):
             own = [(n * _scaled(flat[i] * flat[i], *ends[i, i])).exp() for i in range(n)]
             own += [_scaled(flat[i] * flat[j], *ends[i, j]).exp() for i, j in pairs]
             for part, values in zip(parts, own, strict=True):
-                part += [float(values[i : i + _LANE].sum()) for i in range(0, len(values), _LANE)]
-        return [math.fsum(part) for part in parts]
+                part.append(laned(values.numpy()))
+        return parts
 
-    totals = [math.fsum(column) for column in zip(*(rows for _, rows in look(sums)), strict=True)]
+    rows = [rows for _, rows in look(sums)]
+    totals = [math.fsum(s for row in rows for s in row[k]) for k in range(n + len(pairs))]
     divided = {
         pair: (*ends[pair], max(total, 1.0)) for pair, total in zip(pairs, totals[n:], strict=True)
     }
@@ -175,9 +176,6 @@ def _scaled(values: torch.Tensor, low: float, high: float) -> torch.Tensor:
     if not high > low:
         return torch.zeros_like(values)
     return ((values - low) / (high - low)).clamp_(0, 1)
-
-
-_LANE = 1024  # entries that are summed by torch; further sums are exact
 
 
 def _blocks(seen: Seen) -> Iterator[list[torch.Tensor]]:

@@ -9,10 +9,12 @@ O'Neill, "PCG: A Family of Simple Fast Space-Efficient Statistically Good Algori
 """
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 import torch
 
+from engine import kernels
 from registry.fingerprint import digest_text
 
 _WORDS = 1 << 16
@@ -47,18 +49,50 @@ class Draws:
 
         Law: for flat tensors, ``uniform(m, n)[a:b] == at(start + a).uniform(m, b - a)``.
         """
-        word, half = divmod(self.start, 2)  # each 64-bit word of the stream serves two elements
-        n_words = (half + shape.numel() + 1) // 2
-        stream = self._stream(model).advance(word)
-        values = np.empty(2 * n_words, dtype=np.float32)
+        n = shape.numel()
+        state, step, half = self.place(model)
+        values = torch.empty(n)
+        if kernels.uniform(state, step, half, values):
+            return values.reshape(shape)
+        n_words = (half + n + 1) // 2  # each 64-bit word of the stream serves two elements
+        stream = np.random.PCG64DXSM()
+        stream.state = {
+            "bit_generator": "PCG64DXSM", "state": {"state": state, "inc": step},
+            "has_uint32": 0, "uinteger": 0,
+        }  # fmt: skip
+        drawn = np.empty(2 * n_words, dtype=np.float32)
         for first in range(0, n_words, _WORDS):
             bits = stream.random_raw(min(_WORDS, n_words - first)).view(np.uint32)
             bits >>= 8
-            part = values[2 * first : 2 * first + len(bits)]
+            part = drawn[2 * first : 2 * first + len(bits)]
             np.multiply(bits, _STEP, out=part, dtype=np.float32, casting="unsafe")  # exact
-        return torch.from_numpy(values[half : half + shape.numel()]).reshape(shape)
+        return torch.from_numpy(drawn[half : half + n]).reshape(shape)
 
-    def _stream(self, model: int) -> np.random.PCG64DXSM:
-        """The stream of the ``model``-th model, at its first word."""
-        key = digest_text(f"{self.seed}\0{self.models[model]}\0{self.tensor}")
-        return np.random.PCG64DXSM(int(key, 16))
+    def place(self, model: int) -> tuple[int, int, int]:
+        """Where the slice begins in the stream of the ``model``-th model: state, increment, and which half of the word."""
+        word, half = divmod(self.start, 2)
+        state, step = _begin(f"{self.seed}\0{self.models[model]}\0{self.tensor}")
+        return _advanced(state, step, word), step, half
+
+
+_MULTIPLIER = 0xDA942042E4DD58B5
+_MASK = (1 << 128) - 1
+
+
+@lru_cache(maxsize=4096)
+def _begin(key: str) -> tuple[int, int]:
+    """State and increment of a stream at its first word."""
+    state = np.random.PCG64DXSM(int(digest_text(key), 16)).state["state"]
+    return int(state["state"]), int(state["inc"])
+
+
+def _advanced(state: int, step: int, words: int) -> int:
+    """The state so many words on: of the linear map, its power by repeated squaring."""
+    factor, addend, by, to = 1, 0, _MULTIPLIER, step
+    while words:
+        if words & 1:
+            factor, addend = factor * by & _MASK, (addend * by + to) & _MASK
+        to = (by + 1) * to & _MASK
+        by = by * by & _MASK
+        words >>= 1
+    return (factor * state + addend) & _MASK

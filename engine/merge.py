@@ -17,13 +17,14 @@ from uuid import uuid4
 from engine import provenance
 from engine.adapter_merge import RELATIVE_ERROR, merge_adapters
 from engine.assemble import decide, load_adapters, pin_down
+from engine.change import Change
 from engine.edits import EditError
 from engine.output import place, refuse_full_disk, unfinished
 from engine.parent import refuse_change
 from engine.plan import Plan
 from engine.recipe import Recipe
 from engine.recorded import from_canonical
-from engine.run import MEMORY_BYTES, Change, Outcome, run_plan
+from engine.run import MEMORY_BYTES, Outcome, run_plan
 from engine.writer import SHARD_BYTES
 from registry.catalog import ID_DIGITS, Catalog, Columns, now
 from registry.checkpoint import read_checkpoint

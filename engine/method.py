@@ -29,16 +29,16 @@ Scope = Literal["element", "tensor", "model"]
 Tensors = Sequence[torch.Tensor]
 """n tensors of one shape, float32, in the recipe's order."""
 
-CONTEXT = ("base", "tensor", "draws", "whole", "statistics")
+CONTEXT = ("base", "tensor", "draws", "whole", "statistics", "start")
 """Keyword-only arguments the engine fills in: the base's tensor (float32, the shape of each model's), the
 tensor's name (str), the random numbers of this slice (`engine.draws.Draws`), what the method's survey returned
-(None where there was no survey), and the models' stored statistics of this tensor, such as Fisher information: one
-float32 tensor per model, or None where the models have none of this tensor."""
+(None where there was no survey), the models' stored statistics of this tensor, such as Fisher information: one
+float32 tensor per model, or None where the models have none of this tensor, and the flat index of the first entry."""
 
 
 @dataclass(frozen=True)
 class Seen:
-    """One tensor as a survey sees it.
+    """One tensor, or a slice of one, as a survey sees it.
 
     Attributes:
         tensor: its name.
@@ -46,23 +46,45 @@ class Seen:
         base: the base's tensor, (*shape) float32, where there is one.
         draws: random numbers of this tensor.
         statistics: as in `CONTEXT`.
+        start: flat index of the first entry.
     """
 
     tensor: str
     models: Tensors
-    base: torch.Tensor | None
-    draws: Draws
+    base: torch.Tensor | None = None
+    draws: Draws | None = None
     statistics: Tensors | None = None
+    start: int = 0
+
+    @property
+    def place(self) -> tuple[str, int]:
+        """What tells this slice from the others."""
+        return self.tensor, self.start
 
 
 T = TypeVar("T")
 
 
 class Look(Protocol):
-    """A look at every tensor of a merge: calls a pure function on each, in parallel."""
+    """A look at every slice of a tensor, or of all tensors of a merge: calls a pure function on each."""
 
-    def __call__(self, measure: Callable[[Seen], T], /) -> Iterator[tuple[str, T]]:
-        """Yield each tensor's name and what ``measure`` returned for it, in order of the names."""
+    def __call__(
+        self, measure: Callable[[Seen], T], /, *, every: int = 1
+    ) -> Iterator[tuple[str, T]]:
+        """Yield the name of each slice's tensor and what ``measure`` returned for it, in order of names and places.
+
+        With ``every``, only the first of so many slices is looked at, which is no more than an estimate.
+        """
+
+
+def alone(seen: Seen) -> Look:
+    """A look at one tensor that is at hand as a whole."""
+
+    def look(measure: Callable[[Seen], T], /, *, every: int = 1) -> Iterator[tuple[str, T]]:
+        del every
+        yield seen.tensor, measure(seen)
+
+    return look
 
 
 @dataclass(frozen=True)
@@ -186,15 +208,19 @@ class Method:
         name: the function's and the file's.
         space: "delta": receives task vectors and returns one, the engine adds the base; "weight": receives and
             returns weights.
-        scope: "element": any slice of the flat tensor gives that slice of the result; "tensor": needs it whole;
-            "model": needs it whole, and a survey of all tensors first.
+        scope: "element": any slice of the flat tensor gives that slice of the result; "tensor": so does it after a
+            survey of the tensor's slices, or else needs the tensor whole; "model": after a survey of all tensors.
         paper: arXiv id or another short reference.
         n_models: least and most number of models, without the base.
         makes: "merge", or "edit" for a method that changes one model's task vector.
         compat: name of another tool → the parameters with which the method does what that tool does.
-        whole_when: parameters with which a method of scope "element" needs tensors whole: name → values.
+        whole: its survey, and the method, need tensors whole; so do methods that are not of scope "element", have
+            no survey and do not go by rows.
+        whole_when: parameters with which tensors are needed whole: name → values.
         survey: ``survey(look, **parameters)``, where the method has one; it takes those of the method's parameters
-            that it names, for all tensors alike. A method whose parameter ``scope`` is "tensor" is not surveyed.
+            that it names. A look at a slice must give what looks at its parts would: counts, extremes, and sums of
+            whole blocks of `engine.ops.BLOCK` entries, or of slabs, that are added up in order or exactly.
+        rows: slices are made of whole rows, the slices of a tensor along dim 0.
         copies: float32 copies of a matrix that are held at most while it is merged: of each model and the base, and
             beside those.
         parameters: the user's, in the order of the signature.
@@ -215,15 +241,21 @@ class Method:
     compat: Mapping[str, Mapping[str, float | bool | str]] = field(default_factory=dict)
     whole_when: Mapping[str, tuple[float | bool | str, ...]] = field(default_factory=dict)
     survey: Callable[..., Any] | None = None
+    rows: bool = False
+    whole: bool = False
     copies: tuple[int, int] = COPIES
 
     def scope_with(self, values: Mapping[str, Any]) -> Scope:
         """The scope with these parameters."""
         if self.scope == "model" and values.get("scope") == "tensor":
             return "tensor"
-        if any(values.get(name) in those for name, those in self.whole_when.items()):
-            return "tensor"
         return self.scope
+
+    def needs_whole_with(self, values: Mapping[str, Any]) -> bool:
+        """Tell whether tensors cannot be cut into slices, with these parameters."""
+        if any(values.get(name) in those for name, those in self.whole_when.items()):
+            return True
+        return self.whole or not (self.survey or self.rows or self.scope == "element")
 
     @property
     def base(self) -> Literal["needed", "optional", "none"]:
@@ -262,6 +294,8 @@ def merge_method(
     compat: Mapping[str, Mapping[str, float | bool | str]] | None = None,
     whole_when: Mapping[str, tuple[float | bool | str, ...]] | None = None,
     survey: Callable[..., Any] | None = None,
+    rows: bool = False,
+    whole: bool = False,
     copies: tuple[int, int] = COPIES,
 ) -> Callable[[F], F]:
     """Declare a merge method, see `Method`; the function stays the plain function it is."""
@@ -281,6 +315,8 @@ def merge_method(
             compat=compat or {},
             whole_when=whole_when or {},
             survey=survey,
+            rows=rows,
+            whole=whole,
             copies=copies,
         )
         return function

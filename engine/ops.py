@@ -6,26 +6,30 @@ it for some elements only. Sums over elements are float64 and add the same pairs
 Work goes block by block: temporaries stay in the processor's cache, and none is as large as a tensor.
 """
 
+import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import torch
-from torch.nn.functional import hardshrink
 
-from engine.draws import Draws
+from engine import kernels
+from engine.kernels import LANES, Floats, Part
 from engine.method import Tensors
+from engine.pick import Drawn, Largest, Pick
+from engine.slices import Slices
 from registry.errors import BadParameter
 
 BLOCK = 1 << 17
 """Elements that are worked on at once; element-wise results do not depend on it."""
 
-_TILE = (64, 1024)
-"""Rows and columns that sums over columns take at once; the rows decide the order of summation."""
+SUMMED = 1 << 16
+"""Entries of which dot products are taken at once; they decide the order of summation."""
 
-_LANES = 1 << 10
-"""Partial sums of a dot product."""
+SLAB = 64
+"""Rows that sums over columns take at once; they decide the order of summation."""
+
+_STRIP = 1 << 10  # columns that torch sums at once
 
 TINY = 1e-8
 """A sum of weights closer to 0 than this is 0."""
@@ -54,15 +58,167 @@ def shares(weights: Sequence[float]) -> list[float]:
     return [w / total for w in weights]
 
 
-def weighted_sum(tensors: Tensors, coefficients: Sequence[float]) -> torch.Tensor:
-    """Σ c_i x_i in the order given: (*shape) float32."""
-    flat = [tensor.reshape(-1) for tensor in tensors]
-    total = torch.empty_like(flat[0])
-    for block in blocks(len(total)):
-        part = torch.mul(flat[0][block], coefficients[0], out=total[block])
-        for values, coefficient in zip(flat[1:], coefficients[1:], strict=True):
-            part += values[block] * coefficient
-    return total.reshape(tensors[0].shape)
+def weighted_sum(
+    tensors: Tensors, coefficients: Sequence[float], picks: Sequence[Pick] | None = None
+) -> torch.Tensor:
+    """Σ c_i x_i in the order given, of the entries that are picked: (*shape) float32."""
+    picks = picks or [None] * len(tensors)
+    stored, base = _stored(tensors)
+    total = torch.empty(_shape(tensors))
+    flat = total.view(-1)
+    if kernels.ready(stored):
+        parts = [_part(*each) for each in zip(stored, coefficients, picks, strict=True)]
+        if _is_done(tensors, kernels.weighted_sum(parts, base, flat)):
+            return total
+    flats = [tensor.reshape(-1) for tensor in tensors]
+    for block in blocks(len(flat)):
+        terms = _terms(flats, coefficients, picks, block)
+        flat[block] = next(terms)
+        for term in terms:
+            flat[block] += term
+    return total
+
+
+def weighted_columns(
+    tensors: Tensors, scales: torch.Tensor, *, by_row: bool = False
+) -> torch.Tensor:
+    """Σ x_i in the order given, each column of each model times its scale, or each row: (rows, …) float32.
+
+    Args:
+        tensors: the models' tensors, (n, rows, …) float32; columns are entries of a row; a vector is one row.
+        scales: (n, columns), or (n, rows) if ``by_row``, float32.
+        by_row: scale rows.
+    """
+    stored, base = _stored(tensors)
+    total = torch.empty(_shape(tensors))
+    if kernels.ready(stored) and total.numel():
+        parts = [Part(s, 1.0, scales=v) for s, v in zip(stored, scales.contiguous(), strict=True)]
+        columns = total[0].numel() if total.dim() > 1 else total.numel()
+        found = kernels.weighted_sum(parts, base, total.view(-1), columns=columns, by_row=by_row)
+        if _is_done(tensors, found):
+            return total
+    flat = _matrix(total)
+    matrices = [_matrix(tensor) for tensor in tensors]
+    step = max(1, BLOCK // max(1, flat.shape[1]))
+    for top in range(0, len(flat), step):
+        rows = slice(top, top + step)
+        for i, (matrix, scale) in enumerate(zip(matrices, scales, strict=True)):
+            part = matrix[rows] * (scale[rows, None] if by_row else scale)
+            flat[rows] = part if i == 0 else flat[rows] + part
+    return total
+
+
+def _matrix(tensor: torch.Tensor) -> torch.Tensor:
+    """A tensor as a matrix of its slices along dim 0; a vector is one row."""
+    return tensor.flatten(1) if tensor.dim() > 1 else tensor.reshape(1, -1)
+
+
+def agreement(
+    tensors: Tensors,
+    weights: Sequence[float],
+    *,
+    scales: Sequence[float] | None = None,
+    picks: Sequence[Pick] | None = None,
+    sign: "Sign" = "sum",
+    elect: Literal["parts", "values"] = "parts",
+    winner: int = 1,
+    normalize: bool = True,
+    lambda_: float = 1.0,
+) -> torch.Tensor:
+    """Elect a sign for every entry and average what agrees with it, as TIES-Merging does: (*shape) float32.
+
+    Args:
+        tensors: the models' task vectors, (n, *shape) float32.
+        weights: w_i, of which those that take part in an entry are summed to its divisor; a sum of 0 counts as 1.
+        scales: factors of the task vectors; None: the weights.
+        picks: which entries count.
+        sign: what votes.
+        elect: from the scaled entries, or as they are.
+        winner: sign of entries where neither sign wins: -1, 1, or 0 to drop them.
+        normalize: divide by the weights of those that agree; without it they are summed.
+        lambda_: factor of the result.
+    """
+    scales, picks = scales or weights, picks or [None] * len(tensors)
+    stored, base = _stored(tensors)
+    made = torch.empty(_shape(tensors))
+    flat = made.view(-1)
+    if kernels.ready(stored):
+        parts = [_part(*each) for each in zip(stored, scales, picks, strict=True)]
+        bad = kernels.agreement(
+            parts, base, flat, weights=weights, by_count=sign == "count", of_values=elect == "values",
+            winner=winner, normalize=normalize, lambda_=lambda_,
+        )  # fmt: skip
+        if _is_done(tensors, bad):
+            return made
+    flats = [tensor.reshape(-1) for tensor in tensors]
+    for block in blocks(len(flat)):
+        terms = list(_terms(flats, scales, picks, block))
+        voters = terms
+        if elect == "values":
+            voters = list(_terms(flats, [1.0] * len(flats), picks, block))
+        signs = settle_ties(elect_signs(voters, sign), winner)
+        mean = agreeing_mean(terms, signs, weights, normalize=normalize)
+        torch.mul(mean, lambda_, out=flat[block])
+    return made
+
+
+def votes(tensors: Tensors, scales: Sequence[float], picks: Sequence[Pick], sign: "Sign") -> int:
+    """Sum of the signs that the models elect, over all entries."""
+    stored, base = _stored(tensors)
+    if kernels.ready(stored):
+        parts = [_part(*each) for each in zip(stored, scales, picks, strict=True)]
+        found, bad = kernels.votes(parts, base, by_count=sign == "count")
+        if _is_done(tensors, bad):
+            return found
+    flats = [tensor.reshape(-1) for tensor in tensors]
+    return sum(
+        int(elect_signs(list(_terms(flats, scales, picks, block)), sign).sum())
+        for block in blocks(len(flats[0]))
+    )  # exact: fewer than 2²⁴ terms of size 1
+
+
+def _terms(
+    flats: Tensors, scales: Sequence[float], picks: Sequence[Pick], block: slice
+) -> Iterator[torch.Tensor]:
+    """A block of each model, picked and scaled."""
+    for values, scale, pick in zip(flats, scales, picks, strict=True):
+        part = values[block] if pick is None else pick.keep(values[block], block.start)
+        yield part * scale
+
+
+def _part(stored: torch.Tensor, scale: float, pick: Pick) -> Part:
+    """One model as kernels take it."""
+    if isinstance(pick, Largest):
+        return Part(stored, scale, largest=(pick.threshold, pick.ties_end))
+    if isinstance(pick, Drawn):
+        below = math.ceil(float(np.float32(pick.density)) * (1 << 24))
+        return Part(stored, scale, drawn=(*pick.draws.place(pick.model), below))
+    return Part(stored, scale)
+
+
+def _stored(tensors: Tensors) -> tuple[list[torch.Tensor], torch.Tensor | None]:
+    """The models as kernels read them, flat, and the base that is still to be taken off."""
+    if isinstance(tensors, Slices):
+        return tensors.stored, tensors.base
+    return [tensor.reshape(-1) for tensor in tensors], None
+
+
+def _shape(tensors: Tensors) -> torch.Size:
+    """The shape of each model."""
+    return tensors.shape if isinstance(tensors, Slices) else tensors[0].shape
+
+
+def _is_done(tensors: Tensors, place: int) -> bool:
+    """Tell whether a kernel went to the end: it gives up where it finds a number that is not finite.
+
+    Models as they are stored must not hold any; what was computed may.
+
+    Raises:
+        NonFinite: a stored model, the one at this place, does.
+    """
+    if place >= 0 and isinstance(tensors, Slices):
+        tensors.refuse(place)
+    return place < 0
 
 
 def fold(values: torch.Tensor) -> torch.Tensor:
@@ -77,56 +233,102 @@ def fold(values: torch.Tensor) -> torch.Tensor:
 def column_dots(matrices: Tensors, pairs: Sequence[tuple[int, int]]) -> list[torch.Tensor]:
     """Dot products of columns: for each pair (i, j), Σ_rows m_i ⊙ m_j as (columns,) float64.
 
-    Law: a column's result depends on that column alone.
+    Rows are summed one after the other within slabs of `SLAB` rows, and the slabs in their order. Law: a column's
+    result depends on that column alone.
 
     Args:
         matrices: (rows, columns) float32 of one shape; a product of two entries is exact in float64.
-        pairs: which matrices to multiply.
+        pairs: which matrices to multiply; a number beyond the last is the base of `Slices`.
     """
-    rows, columns = _TILE
-    totals = [torch.zeros(matrices[0].shape[1], dtype=torch.float64) for _ in pairs]
-    for left in range(0, matrices[0].shape[1], columns):
-        strips = [matrix[:, left : left + columns] for matrix in matrices]
-        lanes = [torch.zeros_like(strips[0][:rows], dtype=torch.float64) for _ in pairs]
-        for top in range(0, len(strips[0]), rows):
-            tiles = [strip[top : top + rows].double() for strip in strips]
-            for lane, (i, j) in zip(lanes, pairs, strict=True):
-                lane[: len(tiles[0])].addcmul_(tiles[i], tiles[j])
-        for total, lane in zip(totals, lanes, strict=True):
-            total[left : left + columns] = fold(lane)
-    return totals
+    totals = np.zeros((len(pairs), _shape(matrices)[1]))
+    for found in slab_dots(matrices, pairs):
+        totals += found
+    return list(torch.from_numpy(totals))
+
+
+def slab_dots(matrices: Tensors, pairs: Sequence[tuple[int, int]]) -> Iterator[Floats]:
+    """What `column_dots` adds up: of each slab, in order, (pairs, columns) float64."""
+    rows, columns = _shape(matrices)
+    stored, base = _stored(matrices) if _is_contiguous(matrices) else ([], None)
+    for top in range(0, rows, SLAB):
+        done = False
+        if kernels.ready(stored):
+            here = slice(top * columns, min(top + SLAB, rows) * columns)
+            found, bad = kernels.column_products(
+                [s[here] for s in stored], None if base is None else base[here], pairs,
+                rows=min(SLAB, rows - top), columns=columns,
+            )  # fmt: skip
+            done = _is_done(matrices, bad)
+        if not done:
+            found = np.zeros((len(pairs), columns))
+            for left in range(0, columns, _STRIP):
+                place = (slice(top, top + SLAB), slice(left, left + _STRIP))
+                parts = [m[place].double().numpy() for m in _with_base(matrices)]
+                for total, (i, j) in zip(found, pairs, strict=True):
+                    total[left : left + _STRIP] = row_by_row(parts[i] * parts[j])
+        yield found
 
 
 def dots(tensors: Tensors, pairs: Sequence[tuple[int, int]]) -> list[float]:
-    """Dot products of whole tensors: for each pair (i, j), Σ x_i ⊙ x_j."""
-    flat = [tensor.reshape(-1) for tensor in tensors]
-    even = len(flat[0]) - len(flat[0]) % _LANES
-    body = column_dots([values[:even].view(-1, _LANES) for values in flat], pairs)
-    rest = column_dots([values[even:].view(1, -1) for values in flat], pairs)
-    return [float(fold(b) + fold(r)) for b, r in zip(body, rest, strict=True)]
+    """Dot products of whole tensors: for each pair (i, j), Σ x_i ⊙ x_j; pairs as in `column_dots`."""
+    return [math.fsum(column) for column in block_dots(tensors, pairs, SUMMED).T]
 
 
-@dataclass(frozen=True, slots=True)
-class Largest:
-    """The largest entries of a flat tensor, by magnitude: exactly as many as were asked for.
+def row_dots(matrices: Tensors, pairs: Sequence[tuple[int, int]]) -> list[torch.Tensor]:
+    """Dot products of rows: for each pair (i, j), (rows,) float64; otherwise as `column_dots`."""
+    columns = _shape(matrices)[1]
+    if not columns:
+        return [torch.zeros(_shape(matrices)[0], dtype=torch.float64) for _ in pairs]
+    found = block_dots(matrices, pairs, columns)
+    return list(torch.from_numpy(np.ascontiguousarray(found.T)))
 
-    Attributes:
-        threshold: the magnitude of the smallest of them.
-        ties_end: entries of exactly that magnitude belong to them before this flat index, and not from it on.
+
+def block_dots(tensors: Tensors, pairs: Sequence[tuple[int, int]], block: int) -> Floats:
+    """Dot products of each ``block`` entries of flat tensors: (blocks, pairs) float64, over `LANES` partial sums.
+
+    Law: those of slices of whole blocks are those of the tensors.
     """
+    stored, base = _stored(tensors)
+    if kernels.ready(stored):
+        found, bad = kernels.products(stored, base, pairs, block=block)
+        if _is_done(tensors, bad):
+            return found
+    flats = [tensor.reshape(-1).numpy() for tensor in _with_base(tensors)]
+    size = len(flats[0])
+    found = np.zeros((-(-size // block), len(pairs)))
+    for row, start in zip(found, range(0, size, block), strict=True):
+        parts = [flat[start : start + block].astype(np.float64) for flat in flats]
+        row[:] = [laned(parts[i] * parts[j]) for i, j in pairs]
+    return found
 
-    threshold: float
-    ties_end: int
 
-    def keep(self, values: torch.Tensor, start: int = 0) -> torch.Tensor:
-        """A copy of ``values``, the entries from flat index ``start`` on, with 0 where an entry is not kept."""
-        below = float(np.nextafter(np.float32(self.threshold), np.float32(0)))
-        split = min(max(self.ties_end - start, 0), len(values))
-        if split == len(values):
-            return hardshrink(values, below)
-        kept = hardshrink(values, self.threshold)
-        kept[:split] = hardshrink(values[:split], below)
-        return kept
+def laned(values: Floats) -> float:
+    """The sum of numbers: every `LANES`-th to one partial sum, those folded by halves."""
+    whole = np.zeros(-(-len(values) // LANES) * LANES)
+    whole[: len(values)] = values
+    sums = row_by_row(whole.reshape(-1, LANES))
+    while len(sums) > 1:
+        sums = sums[: len(sums) // 2] + sums[len(sums) // 2 :]
+    return float(sums[0])
+
+
+def row_by_row(values: Floats) -> Floats:
+    """The sum of the rows of a matrix, one after the other."""
+    if values.shape[1] == 1:  # numpy takes one column for a row, which it sums in pairs
+        return row_by_row(np.repeat(values, 2, axis=1))[:1]
+    return np.asarray(np.add.reduce(np.ascontiguousarray(values), axis=0))
+
+
+def _is_contiguous(tensors: Tensors) -> bool:
+    """Tell whether kernels can read these tensors where they are."""
+    return isinstance(tensors, Slices) or all(tensor.is_contiguous() for tensor in tensors)
+
+
+def _with_base(tensors: Tensors) -> list[torch.Tensor]:
+    """The models in float32, and the base of slices behind them."""
+    if isinstance(tensors, Slices) and tensors.base is not None:
+        return [*tensors, tensors.base.float().reshape(tensors.shape)]
+    return list(tensors)
 
 
 def largest(values: torch.Tensor, density: float, scratch: torch.Tensor) -> Largest:
@@ -165,11 +367,6 @@ def first(values: torch.Tensor, k: int, scratch: torch.Tensor) -> Largest:
             return Largest(threshold, block.start + int(places[-ties]))
         ties -= len(places)
     return Largest(threshold, len(values))
-
-
-def drop(values: torch.Tensor, model: int, density: float, draws: Draws) -> torch.Tensor:
-    """A copy of ``values`` in which each entry stays with probability ``density`` and is 0 otherwise."""
-    return draws.uniform(model, values.shape).lt_(density).mul_(values)
 
 
 def elect_signs(parts: Tensors, by: Sign) -> torch.Tensor:

@@ -5,10 +5,12 @@ prints it, `engine.run` executes it; there is no third path.
 """
 
 import heapq
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from engine.ops import BLOCK, SLAB
 from engine.parent import Parent
 from engine.pinned import PinnedRecipe
 from engine.source import Source, refs
@@ -145,12 +147,39 @@ class Plan:
 
     def is_whole(self, step: TensorStep) -> bool:
         """Tell whether a step's tensor is worked on as a whole."""
-        scope = self.recipe.method.scope_with(step.values)
-        return step.action == "merge" and (scope != "element" or not step.sliceable)
+        method = self.recipe.method
+        return step.action == "merge" and (
+            method.needs_whole_with(step.values) or not step.sliceable
+        )
+
+    def surveys(self, step: TensorStep) -> Literal["tensor", "model"] | None:
+        """What is surveyed before ``step`` is merged, if anything."""
+        method = self.recipe.method
+        scope = method.scope_with(step.values)
+        return (
+            None if step.action == "copy" or method.survey is None or scope == "element" else scope
+        )
 
     def slice_elements(self, step: TensorStep, chunk: int | None = None) -> int:
-        """Elements of one unit of work of ``step``: a slice of ``chunk``, or the whole tensor."""
-        return step.n_params if self.is_whole(step) else min(chunk or self.chunk, step.n_params)
+        """Elements of one slice of ``step``, as it is read and merged; of a whole tensor, all of them.
+
+        Slices that are surveyed are made of blocks of `BLOCK` entries, slices of rows of whole slabs.
+        """
+        if self.is_whole(step):
+            return step.n_params
+        wanted = chunk or self.chunk
+        if step.action == "merge" and self.recipe.method.rows:
+            columns = math.prod(step.shape[1:]) if len(step.shape) > 1 else step.n_params
+            slab = max(1, columns) * SLAB
+            wanted = max(1, wanted // slab) * slab
+        elif self.surveys(step):
+            wanted = max(1, wanted // BLOCK) * BLOCK
+        return min(wanted, step.n_params)
+
+    def slices(self, step: TensorStep, chunk: int | None = None) -> list[tuple[int, int]]:
+        """First element of each slice of ``step``, and the one behind its last, in order."""
+        size, length = step.n_params, max(1, self.slice_elements(step, chunk))
+        return [(start, min(start + length, size)) for start in range(0, size, length)]
 
     def unit_bytes(self, step: TensorStep, chunk: int | None = None) -> int:
         """Memory that one unit of work of ``step`` needs at most, bytes: inputs, temporaries and result."""
@@ -163,12 +192,18 @@ class Plan:
         made = (s for s in step.inputs if not isinstance(s, TensorRef))
         return size + sum(_FLOAT_BYTES * ref.n_params for s in made for ref in refs(s))
 
+    def _n_units(self, step: TensorStep) -> int:
+        """How many slices of a step may be worked on at once."""
+        if self.surveys(step) == "tensor":
+            return 1
+        return -(-step.n_params // self.slice_elements(step))
+
     def peak_bytes(self, jobs: int) -> int:
         """Memory that ``jobs`` units at once need at most, bytes."""
         units = (
             size
             for step in self.steps
             if (size := self.unit_bytes(step))
-            for _ in range(min(jobs, -(-step.n_params // self.slice_elements(step))))
+            for _ in range(min(jobs, self._n_units(step)))
         )
         return sum(heapq.nlargest(jobs, units))

@@ -13,11 +13,11 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from engine.change import Change
 from engine.output_config import effective_config
 from engine.parent import WORN, Parent
 from engine.pinned import ZERO, as_yaml
 from engine.plan import Plan
-from engine.run import Change
 from registry.card import MergeCard, ParentLine, write_card
 from registry.catalog import ID_DIGITS
 from registry.chat_template import write_chat_template

@@ -9,7 +9,8 @@ import torch
 
 from engine.draws import Draws
 from engine.magnitude import Per, abs_sum, as_rows
-from engine.ops import BLOCK, drop, first
+from engine.ops import BLOCK, first
+from engine.pick import Drawn
 
 NOTHING = 1e-7
 """Magnitudes that add up to less than this rescale nothing, as in mergekit."""
@@ -81,7 +82,7 @@ def realised(delta: torch.Tensor, density: float, model: int, draws: Draws) -> f
         draws: random numbers of the whole tensor.
     """
     flat = delta.reshape(-1)
-    before, after = abs_sum(flat), abs_sum(drop(flat, model, density, draws))
+    before, after = abs_sum(flat), abs_sum(Drawn(draws, model, density).keep(flat))
     return after / before if min(before, after) >= NOTHING else 1.0
 
 

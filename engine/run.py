@@ -10,24 +10,26 @@ import math
 import os
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-import numpy as np
 import torch
 
-from engine.arithmetic import merged, rounded
+from engine.arithmetic import applied, merged, rounded, seen_slice
+from engine.change import Change, compared, finish
+from engine.compiler import keep_memory
 from engine.edits import EditError, edit_error
+from engine.method import Seen
 from engine.parent import refuse_change
-from engine.plan import CHUNK, Plan, TensorStep
-from engine.reader import FLOATS, Reader
-from engine.source import Source, finite, load
-from engine.survey import survey
+from engine.plan import Plan, TensorStep
+from engine.reader import DTYPES, FLOATS, Reader
+from engine.slices import Slices
+from engine.source import finite, load, stored
+from engine.survey import survey, survey_tensor
 from engine.threads import in_order
 from engine.writer import SHARD_BYTES, OutputTensor, Writer, shards_of
 from registry.errors import NonFinite
-from registry.header import TensorRef
 from registry.progress import SILENT, Progress
 
 MEMORY_BYTES = 512 << 20
@@ -35,48 +37,6 @@ MEMORY_BYTES = 512 << 20
 
 _COPIED_BYTES = 1 << 20
 """Bytes copied at once of tensors that hold no weights."""
-
-
-@dataclass(frozen=True)
-class Change:
-    """How far a result is from its reference, after the cast to the output's dtype.
-
-    Weights only: tensors of whole numbers and the like count in nothing.
-
-    Attributes:
-        n: elements compared.
-        n_changed: elements that differ from the reference's.
-        n_lost: elements that the merge changed, and that are the reference's again after rounding.
-        sum_sq: Σ δ², float64.
-        base_sum_sq: Σ W0², float64.
-        max_abs: largest magnitude of δ.
-        edit: by a method that edits one model, how far its task vector is from what it was; of a method on weights, its
-            weights.
-    """
-
-    n: int = 0
-    n_changed: int = 0
-    n_lost: int = 0
-    sum_sq: float = 0.0
-    base_sum_sq: float = 0.0
-    max_abs: float = 0.0
-    edit: EditError = field(default_factory=EditError)
-
-    def __add__(self, other: "Change") -> "Change":
-        return Change(
-            self.n + other.n,
-            self.n_changed + other.n_changed,
-            self.n_lost + other.n_lost,
-            self.sum_sq + other.sum_sq,
-            self.base_sum_sq + other.base_sum_sq,
-            max(self.max_abs, other.max_abs),
-            self.edit + other.edit,
-        )
-
-    @property
-    def relative_l2(self) -> float:
-        """‖δ‖ / ‖W0‖; 0 for a zero reference."""
-        return math.sqrt(self.sum_sq / self.base_sum_sq) if self.base_sum_sq else 0.0
 
 
 @dataclass(frozen=True)
@@ -145,6 +105,8 @@ def run_plan(
         NotEnoughDisk: the output does not fit.
         FileChanged: a parent's files are not those that were planned with.
     """
+    if not any(plan.is_whole(step) for step in plan.steps):
+        keep_memory()
     jobs = jobs or os.cpu_count() or 1
     outputs = [OutputTensor(s.name, s.dtype, s.shape, s.write_bytes) for s in plan.steps]
     progress.start("merge", plan.read_bytes + plan.write_bytes)
@@ -153,10 +115,12 @@ def run_plan(
         Reader() as reader,
         Writer(folder, shards_of(outputs, shard_bytes), metadata) as writer,
     ):
-        whole = survey(plan, reader, jobs=jobs, memory_bytes=memory_bytes)
+        whole = survey(plan, reader, jobs=jobs, memory_bytes=memory_bytes, chunk=chunk)
+
+        doing = _Work(plan, reader, writer, chunk, whole)
 
         def work(unit: _Unit) -> Change:
-            change = _do(plan, unit, reader, writer, whole)
+            change = doing.do(unit)
             progress.advance(unit.io_bytes)
             return change
 
@@ -186,12 +150,19 @@ def _one_thread_each() -> Iterator[None]:
 
 
 def _units(plan: Plan, step: TensorStep, chunk: int | None) -> Iterator[_Unit]:
-    """Cut a step into units."""
-    size, length = step.n_params, plan.slice_elements(step, chunk)
+    """Cut a step into units; a tensor that is surveyed for itself is one."""
+    size = step.n_params
     if _is_opaque(step):
-        size, length = step.write_bytes, _COPIED_BYTES
-    for start in range(0, size, max(1, length)):
-        yield _Unit(step, start, min(start + length, size), size)
+        size = step.write_bytes
+        places = [
+            (start, min(start + _COPIED_BYTES, size)) for start in range(0, size, _COPIED_BYTES)
+        ]
+    elif plan.surveys(step) == "tensor" and size:
+        places = [(0, size)]
+    else:
+        places = plan.slices(step, chunk)
+    for start, stop in places:
+        yield _Unit(step, start, stop, size)
 
 
 def _is_opaque(step: TensorStep) -> bool:
@@ -199,71 +170,93 @@ def _is_opaque(step: TensorStep) -> bool:
     return step.action == "copy" and step.dtype not in FLOATS
 
 
-def _do(plan: Plan, unit: _Unit, reader: Reader, writer: Writer, whole: Any) -> Change:
-    """Carry out one unit."""
-    step = unit.step
-    if _is_opaque(step):
-        data = reader.bytes(_stored(step.sources[0]), unit.start, unit.stop)
-        writer.write(step.name, unit.start, data.numpy().data)
-        return Change()
+@dataclass(frozen=True)
+class _Work:
+    """What all units of a run share: see `run_plan`, and what the survey found."""
 
-    def read(source: Source) -> torch.Tensor:
-        if plan.is_whole(step):
-            return load(reader, source)
-        ref = _stored(source)
-        return finite(ref, reader.flat(ref, unit.start, unit.stop))
+    plan: Plan
+    reader: Reader
+    writer: Writer
+    chunk: int | None
+    whole: Any
 
-    if step.action == "copy":
-        ref = _stored(step.sources[0])
-        out = reader.flat(ref, unit.start, unit.stop)
-        reference = result = finite(ref, out)
-    else:
-        reference, result = merged(plan, step, read, start=unit.start, whole=whole)
-        out = rounded(plan, step, result, unit.start)
-    change = _change(reference, result, out)
-    if plan.recipe.method.makes == "edit" and step.action != "copy":
-        before, after = read(step.sources[0]).reshape(-1), out.float()
-        if step.base is not None:
-            before, after = before.sub_(reference), after.sub(reference)
-        change = replace(change, edit=edit_error(before, after))
-    if not math.isfinite(change.sum_sq):
-        message = f"{plan.recipe.method.name} makes tensor {step.name} not finite in {step.dtype}"
-        raise NonFinite(message, hint="choose out_dtype: float32, or smaller weights")
-    writer.write(step.name, unit.start * out.element_size(), out.view(torch.uint8).numpy().data)
-    return change
-
-
-def _stored(source: Source) -> TensorRef:
-    """A source that is stored, as those of copies and of slices are."""
-    if not isinstance(source, TensorRef):
-        message = f"{source.name} is computed and has no slices"
-        raise TypeError(message)
-    return source
-
-
-def _change(reference: torch.Tensor, result: torch.Tensor, out: torch.Tensor) -> Change:
-    """Compare flat slices of the result, as merged and as rounded, and its reference; not finite where it is not."""
-    total = Change()
-    for start in range(0, len(out), CHUNK):  # float64 copies of a whole tensor would be its largest
-        block = slice(start, start + CHUNK)
-        delta = out[block].to(torch.float64, copy=True).sub_(reference[block])
-        low, high = torch.aminmax(delta)
-        sum_sq = float(torch.dot(delta, delta))
-        n_changed = int(np.count_nonzero(delta.numpy() != 0))
-        n_lost = 0
-        if result is not reference and out.dtype != torch.float32:
-            n_lost = int(
-                np.count_nonzero(
-                    (result[block].numpy() != reference[block].numpy()) & (delta.numpy() == 0)
+    def do(self, unit: _Unit) -> Change:
+        """Carry out one unit."""
+        plan, step = self.plan, unit.step
+        if _is_opaque(step):
+            data = self.reader.bytes(stored(step.sources[0]), unit.start, unit.stop)
+            self.writer.write(step.name, unit.start, data.numpy().data)
+            return Change()
+        whole, places = self.whole, [(unit.start, unit.stop)]
+        if plan.surveys(step) == "tensor":
+            whole = survey_tensor(plan, step, self.reader, self.chunk)
+            places = plan.slices(step, self.chunk)
+        total = Change()
+        for place in places:
+            out, change = self._made(step, place, whole)
+            if not math.isfinite(change.sum_sq):
+                message = (
+                    f"{plan.recipe.method.name} makes tensor {step.name} not finite in {step.dtype}"
                 )
+                raise NonFinite(message, hint="choose out_dtype: float32, or smaller weights")
+            written = out.view(torch.uint8).numpy().data
+            self.writer.write(step.name, place[0] * out.element_size(), written)
+            total += change
+        return total
+
+    def _made(
+        self, step: TensorStep, place: tuple[int, int], whole: Any
+    ) -> tuple[torch.Tensor, Change]:
+        """A slice of a result in the output's dtype, or a whole tensor, flat, and how far it is from its reference."""
+        plan, reader, (start, stop) = self.plan, self.reader, place
+        if step.action == "copy":
+            ref = stored(step.sources[0])
+            out = reader.flat(ref, start, stop)
+            reference = finite(ref, out)
+            return out, compared(reference, reference, out)
+        if plan.is_whole(step):
+            reference, result = merged(
+                plan, step, lambda source: load(reader, source), start=start, whole=whole
             )
-        before = delta.copy_(reference[block])
-        total += Change(
-            n=len(delta),
-            n_changed=n_changed,
-            n_lost=n_lost,
-            sum_sq=sum_sq,
-            base_sum_sq=float(torch.dot(before, before)),
-            max_abs=max(-float(low), float(high)),
-        )
-    return total
+            out = rounded(plan, step, result, start)
+            change = compared(reference, result, out)
+            if plan.recipe.method.makes == "edit":
+                edit = _edit(step, load(reader, step.sources[0]), reference, out)
+                change = replace(change, edit=edit)
+            return out, change
+        inputs = seen_slice(plan, step, reader, start, stop)
+        result = applied(plan, step, inputs, whole).reshape(-1)
+        return _finished(plan, step, inputs, result)
+
+
+def _finished(
+    plan: Plan, step: TensorStep, inputs: Seen, result: torch.Tensor
+) -> tuple[torch.Tensor, Change]:
+    """A slice of a result, with the base, rounded and compared."""
+    models = cast("Slices", inputs.models)
+    add = plan.recipe.method.space == "delta"
+    reference = models.origin
+    made = None
+    if plan.recipe.rounding == "nearest":
+        made = finish(result, reference, DTYPES[step.dtype], add=add)
+    if made is None:
+        before = reference.float()
+        if add:
+            result.add_(before)
+        out = rounded(plan, step, result, inputs.start)
+        made = out, compared(before, result, out)
+    if plan.recipe.method.makes == "edit":
+        whole = models.stored[0].float()
+        edit = _edit(step, whole, reference.float(), made[0])
+        return made[0], replace(made[1], edit=edit)
+    return made
+
+
+def _edit(
+    step: TensorStep, model: torch.Tensor, reference: torch.Tensor, out: torch.Tensor
+) -> EditError:
+    """How far an edited model is from what it was; of task vectors, where there is a base."""
+    before, after = model.reshape(-1), out.float()
+    if step.base is not None:
+        before, after = before - reference, after - reference
+    return edit_error(before, after)

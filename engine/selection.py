@@ -6,14 +6,13 @@ Counts are whole numbers, so that neither threads nor slices nor the order of te
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from engine.method import Look, PerModel, Seen, per_model
-from engine.ops import Largest, blocks
+from engine.method import Look, Seen
+from engine.ops import blocks
 
 _HALF = 1 << 16
 _SIGN = np.uint32(1 << 31)
@@ -57,74 +56,6 @@ def order_statistics(look: Look, scores: Scores, places: Places) -> list[list[fl
         [_value(half, _bin(table[half], rest)[0]) for half, rest in series]
         for series, table in zip(found, tables, strict=True)
     ]
-
-
-@dataclass(frozen=True)
-class Selected:
-    """The largest entries of a whole model, by magnitude: exactly as many as were asked for.
-
-    Attributes:
-        threshold: magnitude of the smallest of them.
-        ties: tensor → how many of its entries of exactly that magnitude belong to them; the first ones.
-    """
-
-    threshold: float
-    ties: dict[str, int] = field(default_factory=dict)
-
-    def of(self, tensor: str, values: torch.Tensor) -> Largest:
-        """What one tensor keeps; ``values`` are all of its entries, flat float32."""
-        if self.threshold == 0:
-            return Largest(0.0, len(values))
-        left = self.ties.get(tensor, 0)
-        for block in blocks(len(values)):
-            places = (values[block].abs() == self.threshold).nonzero()
-            if len(places) >= left > 0:
-                return Largest(self.threshold, block.start + int(places[left - 1]) + 1)
-            left -= len(places)
-        return Largest(self.threshold, 0)
-
-
-def select(look: Look, density: PerModel) -> list[Selected]:
-    """The int(density · d) largest entries of each model, at least one, of its d; of equal ones the first by tensor.
-
-    Args:
-        look: at every tensor; is used three times.
-        density: in (0, 1], for all models or one per model.
-
-    Returns:
-        One per model.
-    """
-    shares = sorted({density} if isinstance(density, float | int) else set(density))
-    cut = order_statistics(
-        look, _magnitudes, lambda size: [size - max(1, int(share * size)) for share in shares]
-    )
-    if not any(cut):
-        return [Selected(0.0) for _ in cut]
-    densities = per_model(density, len(cut))
-    thresholds = [row[shares.index(share)] for row, share in zip(cut, densities, strict=True)]
-
-    def count(seen: Seen) -> list[tuple[int, int, int]]:
-        return [
-            (len(v), int((v > t).count_nonzero()), int((v == t).count_nonzero()))
-            for v, t in zip(_magnitudes(seen), thresholds, strict=True)
-        ]
-
-    counted = list(look(count))
-    chosen = []
-    for i, (threshold, share) in enumerate(zip(thresholds, densities, strict=True)):
-        size = sum(found[i][0] for _, found in counted)
-        left = max(1, int(share * size)) - sum(found[i][1] for _, found in counted)
-        ties: dict[str, int] = {}
-        for tensor, found in counted:
-            ties[tensor] = min(left, found[i][2])
-            left -= ties[tensor]
-        chosen.append(Selected(threshold, ties))
-    return chosen
-
-
-def _magnitudes(seen: Seen) -> list[torch.Tensor]:
-    """The magnitudes of each model's entries, flat."""
-    return [model.reshape(-1).abs() for model in seen.models]
 
 
 def _total(look: Look, measure: Callable[[Seen], list[Counts]]) -> list[Counts]:

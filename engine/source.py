@@ -12,8 +12,9 @@ from pathlib import Path
 
 import torch
 
+from engine.kernels import is_finite
 from engine.reader import Reader
-from registry.errors import NonFinite
+from engine.slices import non_finite
 from registry.header import TensorRef
 
 
@@ -63,6 +64,18 @@ def refs(source: Source) -> list[TensorRef]:
     return [ref for each in source.sources for ref in refs(each)]
 
 
+def stored(source: Source) -> TensorRef:
+    """A source that is stored, as those of copies and of slices are.
+
+    Raises:
+        TypeError: it is computed.
+    """
+    if not isinstance(source, TensorRef):
+        message = f"{source.name} is computed and has no slices"
+        raise TypeError(message)
+    return source
+
+
 def load(reader: Reader, source: Source) -> torch.Tensor:
     """A whole source in float32, (*shape).
 
@@ -82,13 +95,7 @@ def finite(ref: TensorRef, stored: torch.Tensor) -> torch.Tensor:
         NonFinite: naming file and tensor.
     """
     values = stored.to(torch.float32)
-    if not _is_finite(values):
-        what = "NaN or infinity" if not _is_finite(stored) else "numbers beyond float32"
-        message = f"tensor {ref.name} of {ref.file} holds {what}"
-        raise NonFinite(message, hint="reg stats counts them; merge without this model")
+    if not is_finite(values):
+        what = "NaN or infinity" if not torch.isfinite(stored).all() else "numbers beyond float32"
+        raise non_finite(ref, what)
     return values
-
-
-def _is_finite(values: torch.Tensor) -> bool:
-    """Tell whether all values are finite; their sum says so in one pass, unless it overflows."""
-    return math.isfinite(float(values.sum())) or bool(torch.isfinite(values).all())

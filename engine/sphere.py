@@ -4,38 +4,52 @@ A tensor has a length and a direction. Where there is a base it is the centre: l
 the differences from it, which are made block by block, so that no task vector is ever held whole.
 """
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from engine.method import Tensors
-from engine.ops import BLOCK, blocks, dots
-
-Floats = NDArray[np.float64]
+from engine.kernels import Floats
+from engine.method import Look, Tensors
+from engine.ops import SUMMED, block_dots, blocks
 
 SAME = 1e-7
 """A sine, or the length of a sum of directions, below this is 0: float32 knows no better."""
 
-_CHUNK = 8 * BLOCK
-"""Elements of which dot products are taken at once; they decide the order of summation."""
-
 
 def gram(points: Tensors, base: torch.Tensor | None = None) -> Floats:
     """Dot products of each two points, as seen from the base: (n, n) float64, symmetric."""
-    n = len(points)
-    pairs = [(i, j) for i in range(n) for j in range(i, n)]
-    flat = [point.reshape(-1) for point in points]
-    centre = None if base is None else base.reshape(-1)
+    return square([block_gram(points, base)], len(points))
+
+
+def surveyed_gram(look: Look, *, centred: bool = True) -> Floats:
+    """`gram` of a tensor that is looked at slice by slice; the base is the centre if ``centred``."""
+    found = [sums for _, sums in look(lambda s: block_gram(s.models, s.base if centred else None))]
+    n_pairs = found[0].shape[1] if found else 0
+    return square(found, (math.isqrt(8 * n_pairs + 1) - 1) // 2)
+
+
+def block_gram(points: Tensors, base: torch.Tensor | None = None) -> Floats:
+    """Dot products of each two points in blocks of `SUMMED` entries: (blocks, n (n + 1) / 2), row by row of `gram`."""
+    pairs = [(i, j) for i in range(len(points)) for j in range(i, len(points))]
+    if base is None:
+        return block_dots(points, pairs, SUMMED)
+    flat, centre = [point.reshape(-1) for point in points], base.reshape(-1)
+    found = [np.zeros((0, len(pairs)))]
+    for start in range(0, len(centre), SUMMED):
+        here = slice(start, start + SUMMED)
+        found.append(block_dots([each[here] - centre[here] for each in flat], pairs, SUMMED))
+    return np.concatenate(found)
+
+
+def square(sums: Sequence[Floats], n: int) -> Floats:
+    """The symmetric matrix of what `block_gram` gives for some slices: (n, n)."""
     products = np.zeros((n, n))
-    for start in range(0, len(flat[0]), _CHUNK):
-        here = slice(start, start + _CHUNK)
-        parts = [each[here] if centre is None else each[here] - centre[here] for each in flat]
-        for (i, j), product in zip(pairs, dots(parts, pairs), strict=True):
-            products[i, j] += product
-            products[j, i] = products[i, j]
-    return products
+    totals = [math.fsum(column) for column in np.concatenate(sums).T]
+    products[np.triu_indices(n)] = totals
+    return products + np.triu(products, 1).T
 
 
 def cosines(products: Floats) -> tuple[Floats, Floats]:

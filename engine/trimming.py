@@ -5,13 +5,13 @@ Yadav et al., "TIES-Merging: Resolving Interference When Merging Models", NeurIP
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
-import torch
-
 from engine.method import Look, PerModel, Seen, Tensors, per_model
-from engine.ops import Largest, Sign, blocks, elect_signs
-from engine.selection import Selected, select
+from engine.ops import Sign, votes
+from engine.pick import Largest
+from engine.selected import Selected, select
 
 Tie = Literal["majority", "positive", "drop"]
 """What becomes of an entry where neither sign wins."""
@@ -40,37 +40,22 @@ def trimming(
     density: PerModel = 0.2,
     sign: Sign = "sum",
     tie: Tie = "majority",
+    of: Of = "all",
 ) -> Trimming:
-    """Find each model's largest entries over all tensors, and the sign that most entries elect."""
-    kept = select(look, density)
+    """Find each model's largest entries over all slices, and the sign that most entries elect."""
+    kept = select(look, density, changed=of == "changed")
     if tie != "majority" or not kept:
         return Trimming(kept, 0)
     weights = per_model(weight, len(kept))
 
-    def votes(seen: Seen) -> int:
-        flat = [delta.reshape(-1) for delta in seen.models]
-        largest_of = [k.of(seen.tensor, values) for k, values in zip(kept, flat, strict=True)]
-        signs = (
-            elect_signs(trimmed(flat, largest_of, weights, block), sign)
-            for block in blocks(len(flat[0]))
-        )
-        return sum(int(s.sum()) for s in signs)  # exact: fewer than 2²⁴ terms of size 1
+    def elect(seen: Seen) -> int:
+        picks = picked(kept, seen.models, seen.tensor, seen.start)
+        return votes(seen.models, weights, picks, sign)
 
-    total = sum(found for _, found in look(votes))
+    total = sum(found for _, found in look(elect))
     return Trimming(kept, (total > 0) - (total < 0))
 
 
-def trimmed(
-    flat: Tensors, kept: Sequence[Largest], weights: Sequence[float], block: slice
-) -> list[torch.Tensor]:
-    """A block of each task vector, trimmed and weighted."""
-    parts = zip(flat, kept, weights, strict=True)
-    return [k.keep(values[block], block.start).mul_(w) for values, k, w in parts]
-
-
-def share_of(values: torch.Tensor, density: float, of: Of) -> float:
-    """A density as the share of all entries."""
-    if of == "all" or not len(values):
-        return density
-    k = max(1, int(density * int(torch.count_nonzero(values))))
-    return (k + 0.5) / len(values)  # half an entry more, which `largest` rounds away
+def picked(kept: Sequence[Selected], tensors: Tensors, tensor: str, start: int) -> list[Largest]:
+    """What each model keeps of a slice, of its entries from flat index ``start`` on."""
+    return [k.of(tensor, partial(tensors.__getitem__, i), start) for i, k in enumerate(kept)]

@@ -6,9 +6,9 @@ Arcee AI, 2024, as in mergekit, `arcee_fusion`; there is no paper.
 import numpy as np
 import torch
 
+from engine.kernels import Floats
 from engine.method import Tensors, merge_method
 from engine.ops import BLOCK, blocks, fold
-from engine.sphere import Floats
 
 _FLOOR = 1e-8
 """Added to every probability, so that none is 0."""

@@ -11,7 +11,8 @@ import torch
 from engine.draws import Draws
 from engine.magnitude import abs_sum
 from engine.method import Density, Scale, Tensors, merge_method, per_model
-from engine.ops import blocks, drop
+from engine.ops import blocks
+from engine.pick import Drawn
 
 _NOTHING = 1e-7
 """Magnitudes that add up to less than this rescale nothing, as in mergekit."""
@@ -56,7 +57,7 @@ def dare(
     values = deltas[0].reshape(-1)
     if rescale_by == "l1" and rescale:
         whole = abs_sum(values)
-        left = abs_sum(drop(values, 0, densities[0], draws))
+        left = abs_sum(Drawn(draws, 0, densities[0]).keep(values))
         share = left / whole if min(whole, left) >= _NOTHING else 1.0
     stays = (1.0 - k * (1.0 - share)) / share if rescale else 1.0
     edited = torch.empty_like(values)

@@ -10,7 +10,8 @@ import torch
 
 from engine.draws import Draws
 from engine.method import Density, Lambda, Tensors, Weight, merge_method, per_model
-from engine.ops import blocks, drop, shares
+from engine.ops import shares, weighted_sum
+from engine.pick import Drawn
 from engine.pruning import realised
 
 
@@ -63,10 +64,4 @@ def dare_linear(
         lambda_ * w / (p if rescale else 1.0)
         for w, p in zip(shares(weights) if normalize else weights, left, strict=True)
     ]
-    flat = [delta.reshape(-1) for delta in deltas]
-    merged = torch.zeros_like(flat[0])
-    for block in blocks(len(merged)):
-        here = draws.at(draws.start + block.start)
-        for i, values in enumerate(flat):
-            merged[block] += drop(values[block], i, densities[i], here).mul_(scales[i])
-    return merged.reshape(deltas[0].shape)
+    return weighted_sum(deltas, scales, [Drawn(draws, i, p) for i, p in enumerate(densities)])

@@ -9,7 +9,8 @@ import torch
 
 from engine.draws import Draws
 from engine.method import Density, Lambda, Tensors, Weight, merge_method, per_model
-from engine.ops import Sign, agreeing_mean, blocks, drop, elect_signs, settle_ties
+from engine.ops import Sign, agreement
+from engine.pick import Drawn
 from engine.pruning import realised
 
 
@@ -59,14 +60,8 @@ def dare_ties(
     left = densities if rescale else [1.0] * n
     if rescale and rescale_by == "l1":
         left = [realised(deltas[i], densities[i], i, draws) for i in range(n)]
-    flat = [delta.reshape(-1) for delta in deltas]
-    merged = torch.empty_like(flat[0])
-    for block in blocks(len(merged)):
-        here = draws.at(draws.start + block.start)
-        parts = [
-            drop(flat[i][block], i, densities[i], here).mul_(weights[i] / left[i]) for i in range(n)
-        ]
-        signs = settle_ties(elect_signs(parts, sign), 1 if tie == "positive" else 0)
-        mean = agreeing_mean(parts, signs, weights, normalize=normalize)
-        torch.mul(mean, lambda_, out=merged[block])
-    return merged.reshape(deltas[0].shape)
+    return agreement(
+        deltas, weights, scales=[w / p for w, p in zip(weights, left, strict=True)],
+        picks=[Drawn(draws, i, p) for i, p in enumerate(densities)],
+        sign=sign, winner=1 if tie == "positive" else 0, normalize=normalize, lambda_=lambda_,
+    )  # fmt: skip

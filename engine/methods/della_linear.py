@@ -17,6 +17,8 @@ from engine.pruning import chances, drop_by_chance
 @merge_method(
     space="delta",
     scope="tensor",
+    rows=True,
+    whole_when={"rescale_by": ("l1",)},
     paper="2406.11617",
     compat={"mergekit": {"density": 1.0, "epsilon": 0.15, "rescale_by": "l1"}},
     copies=(1, 10),

@@ -16,21 +16,27 @@ def measure(look: Look, *, task: int = 0) -> float:
     if task == 0:
         return 1.0
 
-    def means(seen: Seen) -> tuple[float, float]:
+    def sums(seen: Seen) -> tuple[list[float], list[float], int]:
         flat = [delta.reshape(-1) for delta in seen.models]
         own = flat[min(task, len(flat)) - 1]
-        before, after = [], []
+        before: list[float] = []
+        after: list[float] = []
         for block in blocks(len(own)):
             signs, unified = _unified([values[block] for values in flat])
             kept = torch.where(own[block] * signs > 0, unified, 0.0)
             before.append(float(fold(own[block].double().abs_())))
             after.append(float(fold(kept.double().abs_())))
-        size = max(1, len(own))
-        return math.fsum(before) / size, math.fsum(after) / size
+        return before, after, len(own)
 
-    rows = [found for _, found in look(means)]
-    before, after = (math.fsum(column) for column in zip(*rows, strict=True))
-    return before / after if after else 1.0
+    tensors: dict[str, tuple[list[float], list[float], list[int]]] = {}
+    for name, (before, after, size) in look(sums):
+        known = tensors.setdefault(name, ([], [], []))
+        known[0].extend(before)
+        known[1].extend(after)
+        known[2].append(size)
+    wanted = math.fsum(math.fsum(b) / max(1, sum(s)) for b, _, s in tensors.values())
+    made = math.fsum(math.fsum(a) / max(1, sum(s)) for _, a, s in tensors.values())
+    return wanted / made if made else 1.0
 
 
 @merge_method(space="delta", scope="model", paper="2405.17461", survey=measure)

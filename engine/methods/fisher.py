@@ -27,7 +27,7 @@ def survey(look: Look, *, normalize_fisher: bool = False) -> list[float] | None:
     return [sum(of_model) ** 0.5 for of_model in zip(*squares, strict=True)] or None
 
 
-@merge_method(space="weight", scope="model", paper="2111.09832", survey=survey)
+@merge_method(space="weight", scope="model", whole=True, paper="2111.09832", survey=survey)
 def fisher(
     weights: Tensors,
     *,

@@ -7,19 +7,22 @@ arXiv:2603.04972 and mergekit, whose iteration this is.
 import numpy as np
 import torch
 
+from engine.kernels import Floats
 from engine.method import Count, Positive, Tensors, merge_method
-from engine.sphere import SAME, Floats, blend, cosines, gram
+from engine.sphere import SAME, blend, cosines, gram, surveyed_gram
 
 
 @merge_method(
     space="weight",
     scope="tensor",
+    survey=surveyed_gram,
     paper="2603.04972",
     compat={"mergekit": {"tol_on_norms": True}},
 )
 def karcher(
     weights: Tensors,
     *,
+    whole: Floats | None = None,
     max_iter: Count = 10,
     tol: Positive = 1e-5,
     tol_on_norms: bool = False,
@@ -34,6 +37,7 @@ def karcher(
 
     Args:
         weights: the models' tensors, (n, *shape) float32, in the recipe's order.
+        whole: the models' dot products, from the survey; None: the tensors are whole.
         max_iter: the most steps.
         tol: steps, and angles to u or to its opposite, smaller than this are 0.
         tol_on_norms: a tensor no longer than ``tol`` has no direction either, as in mergekit; if none is longer,
@@ -42,7 +46,7 @@ def karcher(
     Returns:
         The merged tensor, (*shape) float32.
     """
-    lengths, angles = cosines(gram(weights))
+    lengths, angles = cosines(gram(weights) if whole is None else whole)
     known = lengths > (tol if tol_on_norms else 0.0)
     n = int(np.sum(known))
     if not n:

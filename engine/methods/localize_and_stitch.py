@@ -8,7 +8,8 @@ import torch
 
 from engine.method import Density, Lambda, Look, PerModel, Tensors, merge_method
 from engine.ops import blocks
-from engine.selection import Selected, select
+from engine.selected import Selected, select
+from engine.trimming import picked
 
 
 def measure(look: Look, *, density: PerModel = 0.01) -> list[Selected]:
@@ -22,6 +23,7 @@ def localize_and_stitch(
     *,
     tensor: str,
     whole: list[Selected],
+    start: int = 0,
     density: Density = 0.01,
     lambda_: Lambda = 1.0,
     strict: bool = False,
@@ -36,6 +38,7 @@ def localize_and_stitch(
         deltas: task vectors, (n, *shape) float32, in the recipe's order.
         tensor: its name.
         whole: each model's largest entries, from the survey.
+        start: flat index of the first entry.
         density: share of its entries that each model keeps.
         lambda_: scale of the merged task vector, λ.
         strict: keep only what is above the smallest of them, as the authors' code does: one entry and its equals less.
@@ -45,7 +48,7 @@ def localize_and_stitch(
     """
     del density
     flat = [delta.reshape(-1) for delta in deltas]
-    kept = [chosen.of(tensor, values) for chosen, values in zip(whole, flat, strict=bool(whole))]
+    kept = picked(whole, deltas, tensor, start)
     merged = torch.empty_like(flat[0])
     for block in blocks(len(merged)):
         total, count = torch.zeros_like(flat[0][block]), torch.zeros_like(flat[0][block])

@@ -3,14 +3,16 @@
 Jang et al., "Model Stock: All we need is just a few fine-tuned models", ECCV 2024. arXiv:2403.19522
 """
 
+import math
 from typing import Literal
 
 import numpy as np
 import torch
 
+from engine.kernels import Floats
 from engine.method import MANY, Positive, Tensors, merge_method
-from engine.ops import BLOCK, column_dots
-from engine.sphere import Floats, gram
+from engine.ops import row_dots, weighted_columns, weighted_sum
+from engine.sphere import gram, surveyed_gram
 
 Average = Literal["cosine", "angle"]
 
@@ -21,6 +23,8 @@ _SINGULAR = 1e-6
 @merge_method(
     space="delta",
     scope="tensor",
+    survey=surveyed_gram,
+    whole_when={"filter_wise": (True,)},
     paper="2403.19522",
     n_models=(2, MANY),
     compat={"mergekit": {"bounded": False, "norms_at_least": 1e-6}},
@@ -28,6 +32,7 @@ _SINGULAR = 1e-6
 def model_stock(
     deltas: Tensors,
     *,
+    whole: Floats | None = None,
     filter_wise: bool = False,
     bounded: bool = True,
     average: Average = "cosine",
@@ -44,6 +49,7 @@ def model_stock(
 
     Args:
         deltas: task vectors, (n, *shape) float32, in the recipe's order.
+        whole: the task vectors' dot products, from the survey; None: the tensors are whole.
         filter_wise: one θ for each vector along the last axis, instead of one for the tensor.
         bounded: keep t in [0, 1].
         average: over pairs, take the mean of cosines, as mergekit does, or of angles, as fusion_bench does.
@@ -54,20 +60,20 @@ def model_stock(
         The merged task vector, (*shape) float32.
     """
     n = len(deltas)
-    shape = deltas[0].shape
-    if not filter_wise or not shape:
-        products = gram(deltas)[:, :, None]
-        rows = [delta.reshape(1, -1) for delta in deltas]
-    else:
-        rows = [
-            delta.reshape(1, -1) if len(shape) == 1 else delta.flatten(0, -2) for delta in deltas
-        ]
+    rows = None
+    if filter_wise and deltas[0].dim():
+        rows = [delta.reshape(math.prod(delta.shape[:-1]), delta.shape[-1]) for delta in deltas]
         products = _row_products(rows)
+    else:
+        products = (gram(deltas) if whole is None else whole)[:, :, None]
     cosine = _mean_cosine(products, average, norms_at_least)
     below = 1 + (n - 1) * cosine
     t = np.where(below < _SINGULAR, 0.0, n * cosine / np.where(below < _SINGULAR, 1.0, below))
-    shares = torch.from_numpy((np.clip(t, 0.0, 1.0) if bounded else t) / n).float()
-    return _scaled_sum(rows, shares).reshape(shape)
+    shares = (np.clip(t, 0.0, 1.0) if bounded else t) / n
+    if rows is None:
+        return weighted_sum(deltas, [float(shares[0])] * n)
+    scales = torch.from_numpy(shares).float().expand(n, -1)
+    return weighted_columns(rows, scales, by_row=True).reshape(deltas[0].shape)
 
 
 def _row_products(rows: Tensors) -> Floats:
@@ -75,7 +81,7 @@ def _row_products(rows: Tensors) -> Floats:
     n = len(rows)
     pairs = [(i, j) for i in range(n) for j in range(i, n)]
     products = np.zeros((n, n, len(rows[0])))
-    for (i, j), dots in zip(pairs, column_dots([row.T for row in rows], pairs), strict=True):
+    for (i, j), dots in zip(pairs, row_dots(rows, pairs), strict=True):
         products[i, j] = products[j, i] = dots.numpy()
     return products
 
@@ -92,14 +98,3 @@ def _mean_cosine(products: Floats, average: Average, norms_at_least: float) -> F
             total += np.arccos(cosine) if average == "angle" else cosine
     mean = total / (n * (n - 1) / 2)
     return np.cos(mean) if average == "angle" else mean
-
-
-def _scaled_sum(rows: Tensors, shares: torch.Tensor) -> torch.Tensor:
-    """Σ of the models in the order given, each row times its share: (rows, columns) float32."""
-    total = torch.zeros_like(rows[0])
-    step = max(1, BLOCK // max(1, total.shape[1]))
-    for top in range(0, len(total), step):
-        share = shares[top : top + step, None]
-        for row in rows:
-            total[top : top + step] += row[top : top + step] * share
-    return total

@@ -8,14 +8,16 @@ what is below is all of it.
 import numpy as np
 import torch
 
+from engine.kernels import Floats
 from engine.method import Positive, Tensors, Weight, merge_method, per_model
 from engine.ops import shares
-from engine.sphere import SAME, blend, gram
+from engine.sphere import SAME, blend, gram, surveyed_gram
 
 
 @merge_method(
     space="weight",
     scope="tensor",
+    survey=surveyed_gram,
     paper="goddard.blog/posts/multislerp-wow-what-a-cool-idea",
     compat={"mergekit": {}},
 )
@@ -23,6 +25,7 @@ def multislerp(
     weights: Tensors,
     *,
     base: torch.Tensor | None = None,
+    whole: Floats | None = None,
     weight: Weight = 1.0,
     normalize_weights: bool = True,
     eps: Positive = 1e-8,
@@ -37,6 +40,7 @@ def multislerp(
     Args:
         weights: the models' tensors, (n, *shape) float32, in the recipe's order.
         base: the base's tensor, (*shape) float32, or None: the centre is 0.
+        whole: the models' dot products, from the survey; None: the tensors are whole.
         weight: coefficient of each model, w_i.
         normalize_weights: divide the w_i by their sum.
         eps: added to lengths that divide, and the least ‖m‖ that is a direction, ε.
@@ -51,7 +55,7 @@ def multislerp(
     share = np.array(shares(own) if normalize_weights else own)
     if len(weights) == 1:
         return weights[0].clone()
-    products = gram(weights, base)
+    products = gram(weights, base) if whole is None else whole
     lengths = np.sqrt(np.diag(products))
     divisors = lengths + eps
     units = np.divide(share, divisors, out=np.zeros_like(share), where=divisors > 0)

@@ -9,9 +9,10 @@ from typing import Literal
 import numpy as np
 import torch
 
+from engine.kernels import Floats
 from engine.method import Tensors, Weight, merge_method, per_model
 from engine.ops import BLOCK, column_dots
-from engine.sphere import Floats, arc, blend, gram
+from engine.sphere import arc, blend, gram, surveyed_gram
 
 _LEAST_SUM = 1e-6
 """A sum of weights closer to 0 than this says nothing of where to go."""
@@ -26,6 +27,8 @@ _COLUMNS = 1 << 14
 @merge_method(
     space="weight",
     scope="tensor",
+    survey=surveyed_gram,
+    whole_when={"nuslerp_flatten": (False,)},
     paper="doi:10.1145/325165.325242",
     n_models=(2, 2),
     compat={"mergekit": {"zero": "orthogonal"}},
@@ -34,6 +37,7 @@ def nuslerp(
     weights: Tensors,
     *,
     base: torch.Tensor | None = None,
+    whole: Floats | None = None,
     weight: Weight = 1.0,
     nuslerp_flatten: bool = True,
     nuslerp_row_wise: bool = False,
@@ -48,6 +52,7 @@ def nuslerp(
     Args:
         weights: the two models' tensors, (2, *shape) float32.
         base: the base's tensor, (*shape) float32, or None: the centre is 0.
+        whole: the models' dot products, from the survey; None: the tensors are whole.
         weight: of each model; only their ratio matters.
         nuslerp_flatten: one angle for the whole tensor; without it, one for each vector along the last axis.
         nuslerp_row_wise: without ``nuslerp_flatten``, one angle for each vector along the first axis instead, as
@@ -62,7 +67,7 @@ def nuslerp(
     total = first + second
     t = 0.5 if abs(total) < _LEAST_SUM else second / total
     if nuslerp_flatten or weights[0].dim() < 2:  # noqa: PLR2004 - vectors and single numbers
-        products = gram(weights, base)
+        products = gram(weights, base) if whole is None else whole
         a, b, c = (products[i : i + 1, j] for i, j in ((0, 0), (0, 1), (1, 1)))
         one, other = _arcs(a, b, c, t, zero)
         return blend(weights, [float(one[0]), float(other[0])], base)

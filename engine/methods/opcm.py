@@ -40,7 +40,9 @@ def measure(
     return {"n_merged": n, "scale": total / mean if mean > 0 and total > 0 else 1.0}
 
 
-@merge_method(space="delta", scope="model", paper="2501.09522", survey=measure, copies=(1, 32))
+@merge_method(
+    space="delta", scope="model", paper="2501.09522", survey=measure, whole=True, copies=(1, 32)
+)
 def opcm(
     deltas: Tensors,
     *,

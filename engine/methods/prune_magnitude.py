@@ -7,13 +7,25 @@ Models as a Free Lunch", ICML 2024. arXiv:2311.03099
 import torch
 
 from engine.magnitude import Per, as_rows
-from engine.method import Density, Tensors, merge_method, per_model
-from engine.ops import BLOCK, blocks, largest
+from engine.method import Density, Seen, Tensors, alone, merge_method, per_model
+from engine.ops import BLOCK, weighted_sum
+from engine.selected import Selected, select
+from engine.trimming import picked
 
 
-@merge_method(space="delta", scope="tensor", paper="2311.03099", n_models=(1, 1), makes="edit")
+@merge_method(
+    space="delta", scope="tensor", paper="2311.03099", n_models=(1, 1), makes="edit", survey=select,
+    whole_when={"per": ("row",)},
+)  # fmt: skip
 def prune_magnitude(
-    deltas: Tensors, *, density: Density = 0.5, rescale: bool = False, per: Per = "tensor"
+    deltas: Tensors,
+    *,
+    tensor: str = "",
+    whole: list[Selected] | None = None,
+    start: int = 0,
+    density: Density = 0.5,
+    rescale: bool = False,
+    per: Per = "tensor",
 ) -> torch.Tensor:
     """Keep the largest entries of one model's task vector, by magnitude.
 
@@ -22,6 +34,9 @@ def prune_magnitude(
 
     Args:
         deltas: the model's task vector, (1, *shape) float32.
+        tensor: its name.
+        whole: what stays, from the survey; None: the tensors are whole.
+        start: flat index of the first entry.
         density: fraction of entries that stay.
         rescale: divide them by the density, as DARE does.
         per: compare the entries of a whole tensor, or of each of its rows (slices along dim 0).
@@ -31,12 +46,12 @@ def prune_magnitude(
     """
     (share,) = per_model(density, 1)
     rows = as_rows(deltas[0], per)
-    pruned = torch.empty_like(rows)
-    if len(rows) == 1:
-        kept = largest(rows[0], share, pruned[0])
-        for block in blocks(rows.shape[1]):
-            pruned[0, block] = kept.keep(rows[0, block], block.start)
+    if per == "tensor" or len(rows) == 1:
+        if whole is None or per == "row":
+            whole = select(alone(Seen(tensor, [rows])), density)
+        pruned = weighted_sum([rows], [1.0], picked(whole, [rows], tensor, start) or None)
     else:
+        pruned = torch.empty_like(rows)
         _prune_rows(rows, share, pruned)
     if rescale:
         pruned /= share

@@ -17,7 +17,13 @@ Bits = Annotated[int, Range(2, 16)]
 
 
 @merge_method(
-    space="delta", scope="tensor", paper="round to nearest", n_models=(1, 1), makes="edit"
+    space="delta",
+    scope="tensor",
+    rows=True,
+    whole_when={"per": ("tensor",)},
+    paper="round to nearest",
+    n_models=(1, 1),
+    makes="edit",
 )
 def quantize_delta(deltas: Tensors, *, bits: Bits = 8, per: Per = "row") -> torch.Tensor:
     """Round one model's task vector to a symmetric, uniform grid of 2^bits - 1 values.

@@ -7,13 +7,29 @@ Knowledge Merge in Reinforced Agentic Models", 2026.
 import numpy as np
 import torch
 
-from engine.method import Fraction, Positive, Tensors, merge_method
+from engine.method import Fraction, Look, Positive, Tensors, merge_method
 from engine.ops import TINY, blocks
 
 
-@merge_method(space="delta", scope="tensor", paper="mergekit", compat={"mergekit": {}})
+def counted(look: Look, *, epsilon: float = 1e-5) -> list[tuple[int, int]]:
+    """Of each model, the entries that others changed too, and those that only it did."""
+    found = [n for _, n in look(lambda seen: _shared_and_unique(seen.models, epsilon))]
+    return [
+        (sum(s for s, _ in column), sum(u for _, u in column))
+        for column in zip(*found, strict=True)
+    ]
+
+
+@merge_method(
+    space="delta", scope="tensor", paper="mergekit", survey=counted, compat={"mergekit": {}}
+)
 def ramplus(
-    deltas: Tensors, *, r: Positive = 0.1, alpha: Positive = 0.2, epsilon: Fraction = 1e-5
+    deltas: Tensors,
+    *,
+    whole: list[tuple[int, int]] | None = None,
+    r: Positive = 0.1,
+    alpha: Positive = 0.2,
+    epsilon: Fraction = 1e-5,
 ) -> torch.Tensor:
     """Average each entry over the models that changed it; what one model alone changed is scaled up.
 
@@ -23,6 +39,7 @@ def ramplus(
 
     Args:
         deltas: task vectors, (n, *shape) float32, in the recipe's order.
+        whole: the models' shared and own changes, from the survey; None: the tensors are whole.
         r: strength of the scaling.
         alpha: largest ratio that counts.
         epsilon: a smaller change is none, ε.
@@ -31,16 +48,8 @@ def ramplus(
         The merged task vector, (*shape) float32.
     """
     flat = [delta.reshape(-1) for delta in deltas]
-    n_shared, n_unique = [0] * len(flat), [0] * len(flat)
-    for block in blocks(len(flat[0])):
-        changed = [values[block].abs() > epsilon for values in flat]
-        counts = _count(changed)
-        for i, own in enumerate(changed):
-            n_unique[i] += int(np.count_nonzero((own & (counts == 1)).numpy()))
-            n_shared[i] += int(np.count_nonzero((own & (counts > 1)).numpy()))
-    ratios = [
-        s / max(u, epsilon, TINY) if s else 0.0 for s, u in zip(n_shared, n_unique, strict=True)
-    ]
+    known = _shared_and_unique(deltas, epsilon) if whole is None else whole
+    ratios = [s / max(u, epsilon, TINY) if s else 0.0 for s, u in known]
     merged = torch.zeros_like(flat[0])
     for block in blocks(len(merged)):
         changed = [values[block].abs() > epsilon for values in flat]
@@ -49,6 +58,19 @@ def ramplus(
             factor = torch.where(counts == 1, 1 + r * min(ratio, alpha), 1 / counts.clamp(min=1))
             merged[block] += values[block] * factor * own
     return merged.reshape(deltas[0].shape)
+
+
+def _shared_and_unique(deltas: Tensors, epsilon: float) -> list[tuple[int, int]]:
+    """Of each model, the entries that others changed too, and those that only it did."""
+    flat = [delta.reshape(-1) for delta in deltas]
+    n_shared, n_unique = [0] * len(flat), [0] * len(flat)
+    for block in blocks(len(flat[0])):
+        changed = [values[block].abs() > epsilon for values in flat]
+        counts = _count(changed)
+        for i, own in enumerate(changed):
+            n_unique[i] += int(np.count_nonzero((own & (counts == 1)).numpy()))
+            n_shared[i] += int(np.count_nonzero((own & (counts > 1)).numpy()))
+    return list(zip(n_shared, n_unique, strict=True))
 
 
 def _count(changed: Tensors) -> torch.Tensor:

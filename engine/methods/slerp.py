@@ -7,10 +7,11 @@ as in mergekit and MergeLLM: one angle per tensor, between the tensors as flat v
 import math
 from typing import Literal
 
+import numpy as np
 import torch
 
-from engine.method import Interpolation, Tensors, merge_method
-from engine.ops import dots, weighted_sum
+from engine.method import Interpolation, Look, Tensors, merge_method
+from engine.ops import SUMMED, block_dots, dots, weighted_sum
 
 NEARLY_PARALLEL = 0.9995
 """Beyond this absolute cosine sin Ω is too small to divide by: the path is taken to be straight."""
@@ -19,9 +20,19 @@ NO_DIRECTION = 1e-8
 """mergekit takes the direction of a tensor for none if it is no longer than this."""
 
 
+def angle(look: Look) -> list[float]:
+    """The products W_1·W_1, W_1·W_2 and W_2·W_2 of a tensor."""
+    found = [sums for _, sums in look(lambda s: block_dots(s.models, _PAIRS, SUMMED))]
+    return [math.fsum(column) for column in np.concatenate(found).T]
+
+
+_PAIRS = [(0, 0), (0, 1), (1, 1)]
+
+
 @merge_method(
     space="weight",
     scope="tensor",
+    survey=angle,
     paper="doi:10.1145/325165.325242",
     n_models=(2, 2),
     compat={"mergekit": {"zero": "orthogonal"}},
@@ -29,6 +40,7 @@ NO_DIRECTION = 1e-8
 def slerp(
     weights: Tensors,
     *,
+    whole: list[float] | None = None,
     t: Interpolation = 0.5,
     zero: Literal["linear", "orthogonal"] = "linear",
 ) -> torch.Tensor:
@@ -41,6 +53,7 @@ def slerp(
 
     Args:
         weights: the two models' tensors, (2, *shape) float32.
+        whole: products of the whole tensors, from the survey; None: these are whole.
         t: position between them.
         zero: the way to or from a zero tensor: straight, or as if at a right angle to everything, sin(tπ/2) · W_2,
             as in mergekit (where a tensor up to 1e-8 long is zero) and MergeLLM.
@@ -48,7 +61,7 @@ def slerp(
     Returns:
         The merged tensor, (*shape) float32.
     """
-    first, cross, second = dots(weights, [(0, 0), (0, 1), (1, 1)])
+    first, cross, second = whole or dots(weights, _PAIRS)
     length = math.sqrt(first) * math.sqrt(second)
     right = zero == "orthogonal" and math.sqrt(min(first, second)) <= NO_DIRECTION
     if not right and (length == 0 or abs(cross) > NEARLY_PARALLEL * length):

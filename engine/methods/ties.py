@@ -7,9 +7,18 @@ from typing import Literal
 
 import torch
 
-from engine.method import Density, Lambda, Tensors, Weight, merge_method, per_model
-from engine.ops import Sign, agreeing_mean, blocks, elect_signs, largest, settle_ties
-from engine.trimming import Of, Tie, Trimming, share_of, trimmed, trimming
+from engine.method import (
+    Density,
+    Lambda,
+    Seen,
+    Tensors,
+    Weight,
+    alone,
+    merge_method,
+    per_model,
+)
+from engine.ops import Sign, agreement
+from engine.trimming import Of, Tie, Trimming, picked, trimming
 
 
 @merge_method(
@@ -24,13 +33,14 @@ def ties(
     *,
     tensor: str = "",
     whole: Trimming | None = None,
+    start: int = 0,
     weight: Weight = 1.0,
     density: Density = 0.2,
     lambda_: Lambda = 1.0,
     normalize: bool = True,
     sign: Sign = "sum",
     tie: Tie = "majority",
-    scope: Literal["model", "tensor"] = "model",  # noqa: ARG001 - read by the engine, which surveys or not
+    scope: Literal["model", "tensor"] = "model",  # noqa: ARG001 - read by the engine, which surveys the model or the tensor
     of: Of = "all",
 ) -> torch.Tensor:
     """Keep each task vector's largest entries, elect a sign for every entry, average the entries that agree with it.
@@ -43,7 +53,8 @@ def ties(
     Args:
         deltas: task vectors, (n, *shape) float32, in the recipe's order.
         tensor: its name.
-        whole: what the survey found; None where each tensor is trimmed for itself.
+        whole: what the survey found; None: the tensors are whole, and trimmed for themselves.
+        start: flat index of the first entry.
         weight: coefficient of each task vector, w_i.
         density: fraction of entries each task vector keeps, by magnitude.
         lambda_: scale of the merged task vector, λ.
@@ -58,24 +69,12 @@ def ties(
         The merged task vector, (*shape) float32.
     """
     n = len(deltas)
-    weights, densities = per_model(weight, n), per_model(density, n)
-    flat = [delta.reshape(-1) for delta in deltas]
-    merged = torch.empty_like(flat[0])
-    if whole is not None:
-        kept = [
-            k.of(tensor, values) for k, values in zip(whole.kept, flat, strict=bool(whole.kept))
-        ]
-        majority = whole.majority
-    else:
-        shares = [share_of(values, p, of) for values, p in zip(flat, densities, strict=True)]
-        kept = [largest(flat[i], shares[i], merged) for i in range(n)]
-        majority = 0
-        for block in blocks(len(merged)):
-            majority += int(elect_signs(trimmed(flat, kept, weights, block), sign).sum())
-    winner = {"majority": (majority > 0) - (majority < 0), "positive": 1, "drop": 0}[tie]
-    for block in blocks(len(merged)):
-        parts = trimmed(flat, kept, weights, block)
-        signs = settle_ties(elect_signs(parts, sign), winner)
-        mean = agreeing_mean(parts, signs, weights, normalize=normalize)
-        torch.mul(mean, lambda_, out=merged[block])
-    return merged.reshape(deltas[0].shape)
+    weights = per_model(weight, n)
+    if whole is None:
+        look = alone(Seen(tensor, deltas))
+        whole = trimming(look, weight=weight, density=density, sign=sign, tie=tie, of=of)
+    return agreement(
+        deltas, weights, picks=picked(whole.kept, deltas, tensor, start), sign=sign,
+        winner={"majority": whole.majority, "positive": 1, "drop": 0}[tie],
+        normalize=normalize, lambda_=lambda_,
+    )  # fmt: skip

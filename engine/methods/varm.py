@@ -6,24 +6,26 @@ Wan et al., "Knowledge Fusion of Chat LLMs: A Preliminary Technical Report", 202
 import math
 from typing import Literal
 
+import numpy as np
 import torch
 
+from engine.kernels import Floats
 from engine.method import Lambda, Look, Tensors, merge_method
-from engine.ops import dots, weighted_sum
+from engine.ops import SUMMED, block_dots, dots, weighted_sum
 from registry.tensor_name import split_layer
 
 Granularity = Literal["matrix", "layer", "model"]
 
 
-def measure(look: Look, *, granularity: Granularity = "matrix") -> dict[str, list[float]] | None:
-    """Σ δ_i² of each layer, or of the model, for each model; None where each matrix decides for itself."""
-    if granularity == "matrix":
-        return None
-    squares: dict[str, list[list[float]]] = {}
-    for tensor, found in look(lambda s: dots(s.models, [(i, i) for i in range(len(s.models))])):
+def measure(look: Look, *, granularity: Granularity = "matrix") -> dict[str, list[float]]:
+    """Σ δ_i² of each matrix, each layer, or of the model, for each model."""
+    squares: dict[str, list[Floats]] = {}
+    for tensor, found in look(
+        lambda s: block_dots(s.models, [(i, i) for i in range(len(s.models))], SUMMED)
+    ):
         squares.setdefault(_group(tensor, granularity), []).append(found)
     return {
-        group: [math.fsum(c) for c in zip(*rows, strict=True)] for group, rows in squares.items()
+        group: [math.fsum(c) for c in np.concatenate(rows).T] for group, rows in squares.items()
     }
 
 
@@ -57,14 +59,14 @@ def varm(
     if whole is None:
         squares = dots(deltas, [(i, i) for i in range(n)])
     else:
-        squares = whole[_group(tensor, granularity)]
+        squares = whole.get(_group(tensor, granularity), [0.0] * n)
     total = math.fsum(squares)
     return weighted_sum(deltas, [lambda_ * (s / total if total else 1 / n) for s in squares])
 
 
 def _group(tensor: str, granularity: Granularity) -> str:
     """What a tensor is weighed together with."""
-    parts = split_layer(tensor)
+    parts = split_layer(tensor) if granularity == "layer" else None
     if granularity == "model":
         return ""
     return tensor if parts is None else f"{parts[0]}{parts[1]}"

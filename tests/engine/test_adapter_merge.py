@@ -141,7 +141,8 @@ def survey_of(plan, read):
     values = {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
     taken = {k: v for k, v in values.items() if k.rstrip("_") in method.surveyed}
     return method.survey(
-        lambda measure: iter([(s.name, measure(seen(plan, s, read))) for s in plan.steps]), **taken
+        lambda measure, **_: iter([(s.name, measure(seen(plan, s, read))) for s in plan.steps]),
+        **taken,
     )
 
 

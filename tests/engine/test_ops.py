@@ -9,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine import ops
-from engine.draws import Draws
 from registry.errors import BadParameter
 
 LONG = ops.BLOCK + 1000
@@ -129,16 +128,6 @@ def test_keeping_a_slice_is_a_slice_of_what_is_kept():
 
 def test_largest_of_one_entry_keeps_it():
     assert chosen(torch.tensor([-0.5]), 0.2).tolist() == [-0.5]
-
-
-@pytest.mark.parametrize("density", [0.1, 0.5, 1.0])
-def test_drop_keeps_a_share_of_the_entries_as_they_are(density):
-    values = random(LONG)
-    kept = ops.drop(values, 0, density, Draws(0, "w", ("a",)))
-    stays = kept != 0
-    assert torch.equal(kept[stays], values[stays])
-    deviation = (density * (1 - density) / LONG) ** 0.5
-    assert abs(float(stays.double().mean()) - density) <= 5 * deviation
 
 
 def test_signs_are_elected_by_sum_or_by_count():

@@ -6,6 +6,7 @@ import json
 import pytest
 import torch
 
+from engine.change import Change
 from engine.provenance import (
     metadata,
     metadata_of,
@@ -16,7 +17,6 @@ from engine.provenance import (
     write_readme,
     write_sidecar,
 )
-from engine.run import Change
 from registry.card import read_card
 from registry.checkpoint import read_checkpoint
 from registry.errors import BadDocument, PathEscapes

@@ -169,6 +169,7 @@ def test_the_result_is_what_the_method_returns(method, models, planned, tensors_
         base = tensors_in(plan.base.checkpoint.root)[step.name].float() if plan.base else None
         context = {
             "base": base, "tensor": step.name, "draws": Draws(11, step.name, keys), "whole": whole, "statistics": None,
+            "start": 0,
         }  # fmt: skip
         given = {name: context[name] for name in declared.context} | parameters
         if declared.space == "weight":

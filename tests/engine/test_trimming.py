@@ -4,12 +4,11 @@ import pytest
 import torch
 
 from engine.draws import Draws
-from engine.method import Seen
-from engine.ops import Largest
-from engine.trimming import share_of, trimmed, trimming
+from engine.method import Seen, alone
+from engine.trimming import picked, trimming
 
 
-def look(measure):
+def look(measure, *, every=1):
     """At two tensors of two models."""
     for name, models in {
         "a": [torch.tensor([3.0, -1]), torch.tensor([1.0, -2])],
@@ -25,14 +24,10 @@ def test_the_majority_is_counted_over_all_tensors():
     assert trimming(look, density=1.0, weight=-1.0).majority == 1
 
 
-@pytest.mark.parametrize(("of", "k"), [("all", 5), ("changed", 2)])
-def test_a_density_is_a_share_of_all_or_of_what_changed(of, k):
+@pytest.mark.parametrize(("of", "threshold"), [("all", 0), ("changed", 3)])
+def test_a_density_is_a_share_of_all_or_of_what_changed(of, threshold):
     values = torch.tensor([0.0, 1, 0, 2, 0, 3, 0, 4, 0, 0])
-    assert int(share_of(values, 0.5, of) * len(values)) == k
-    assert share_of(torch.zeros(0), 0.5, of) == 0.5
-
-
-def test_a_block_is_trimmed_and_weighted():
-    flat = [torch.tensor([1.0, -5, 3])]
-    (part,) = trimmed(flat, [Largest(3.0, 3)], [2.0], slice(1, 3))
-    assert part.tolist() == [-10, 6]
+    found = trimming(alone(Seen("w", [values])), density=0.5, of=of)
+    assert found.kept[0].threshold == threshold
+    (kept,) = picked(found.kept, [values], "w", 0)
+    assert kept.keep(values).count_nonzero() == (4 if of == "all" else 2)

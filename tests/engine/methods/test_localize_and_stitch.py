@@ -5,13 +5,13 @@ import torch
 from engine.draws import Draws
 from engine.method import Seen
 from engine.methods.localize_and_stitch import localize_and_stitch
-from engine.selection import select
+from engine.selected import select
 
 
 def looking(models):
     """A look at models given as name → tensor."""
 
-    def look(measure):
+    def look(measure, *, every=1):
         for name in sorted(models[0]):
             seen = Seen(name, [m[name] for m in models], None, Draws(0, name, ("a",)))
             yield name, measure(seen)

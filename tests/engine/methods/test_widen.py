@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from engine.methods.widen import _changes, widen
+from engine.ops import column_dots
 
 W0 = torch.tensor([[4.0, -4, 8, 0], [2, 6, -8, 16]])
 D1 = torch.tensor([[1.0, -2, 3, -4], [5, 6, -7, 8]])
@@ -77,6 +78,11 @@ def test_zero_columns_leave_the_result_finite():
     assert matrix([-torch.ones(3, 4), torch.ones(3, 4)], torch.ones(3, 4)).isfinite().all()
 
 
+def changes(base, delta):
+    """How far the columns of one model moved."""
+    return _changes(torch.stack(column_dots([base, delta], [(0, 0), (0, 1), (1, 1)])))
+
+
 def test_equal_changes_rank_by_their_place():
     ones = torch.ones(2, 4)
     merged = matrix([ones, ones], torch.ones(2, 4))
@@ -87,7 +93,7 @@ def test_equal_changes_rank_by_their_place():
 def test_stretching_a_column_changes_no_direction():
     base = torch.randn(3, 200, generator=torch.Generator().manual_seed(0))
     factors = torch.rand(200, generator=torch.Generator().manual_seed(1))
-    magnitude, direction = _changes([base, base * factors])
+    magnitude, direction = changes(base, base * factors)
     assert torch.equal(direction, torch.zeros(1, 200, dtype=torch.float64))
     lengths = torch.linalg.vector_norm(base.double(), dim=0)
     torch.testing.assert_close(magnitude[0], lengths * factors, rtol=1e-6, atol=0)
@@ -95,7 +101,7 @@ def test_stretching_a_column_changes_no_direction():
 
 def test_turning_a_column_around_is_the_largest_change_of_direction():
     base = torch.randn(3, 200, generator=torch.Generator().manual_seed(0))
-    _, direction = _changes([base, -3 * base])
+    _, direction = changes(base, -3 * base)
     torch.testing.assert_close(direction, torch.full((1, 200), 2.0, dtype=torch.float64))
 
 

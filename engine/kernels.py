@@ -1,0 +1,284 @@
+"""The only door to the compiled kernels of `kernels.c`: what they take, and what torch does in their place.
+
+Every function gives the same bits with and without them. Tensors are flat, contiguous and in bfloat16 or float32.
+"""
+
+import ctypes
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from engine.compiler import library
+
+CODES = {torch.float32: 0, torch.bfloat16: 1}
+"""Dtypes that kernels read and write, by their numbers there."""
+
+MOST = 60
+"""Models that kernels take at once."""
+
+LANES = 16
+"""Partial sums of every sum over elements."""
+
+Floats = NDArray[np.float64]
+
+_TYPES = {"p": ctypes.c_void_p, "i": ctypes.c_int32, "l": ctypes.c_int64, "u": ctypes.c_uint32}
+_SIGNATURES = {  # result, arguments
+    "combine": ("i", "ppp"), "read_floats": ("i", "pipilp"), "uniform": ("", "ppilp"),
+    "finish": ("", "ppiipillp"), "products": ("i", "pipillpip"),
+    "column_products": ("i", "pipillpip"), "count_magnitudes": ("i", "pipilip"),
+    "count_near": ("i", "pipiluup"),
+}  # fmt: skip
+_ALL, _LARGEST, _DRAWN = range(3)
+_SUM, _AGREE, _VOTE = range(3)
+
+
+class _Term(ctypes.Structure):
+    """`term` of kernels.c."""
+
+    _fields_ = (
+        ("data", ctypes.c_void_p), ("dtype", ctypes.c_int32), ("pick", ctypes.c_int32),
+        ("threshold", ctypes.c_float), ("scale", ctypes.c_float), ("ties_end", ctypes.c_int64),
+        ("state", ctypes.c_uint64 * 2), ("step", ctypes.c_uint64 * 2), ("half", ctypes.c_uint32),
+        ("stays_below", ctypes.c_uint32), ("scales", ctypes.c_void_p),
+    )  # fmt: skip
+
+
+class _Merge(ctypes.Structure):
+    """`merge` of kernels.c."""
+
+    _fields_ = (
+        ("base", ctypes.c_void_p), ("base_dtype", ctypes.c_int32), ("how", ctypes.c_int32),
+        ("by_count", ctypes.c_int32), ("normalize", ctypes.c_int32), ("by_row", ctypes.c_int32),
+        ("n_terms", ctypes.c_int32), ("of_values", ctypes.c_int32), ("n", ctypes.c_int64), ("columns", ctypes.c_int64),
+        ("weights", ctypes.c_void_p), ("winner", ctypes.c_float), ("lambda_", ctypes.c_float),
+        ("votes", ctypes.c_double),
+    )  # fmt: skip
+
+
+class _Change(ctypes.Structure):
+    """`change` of kernels.c."""
+
+    _fields_ = (
+        ("sum_sq", ctypes.c_double), ("base_sum_sq", ctypes.c_double), ("max_abs", ctypes.c_double),
+        ("n_changed", ctypes.c_int64), ("n_lost", ctypes.c_int64),
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What one model brings to a sum.
+
+    Attributes:
+        stored: flat, bfloat16 or float32.
+        scale: factor of all entries.
+        largest: keep these only: threshold, and the flat index before which entries of that magnitude stay.
+        drawn: keep entries by chance: state, increment, half, and the number of 2⁻²⁴ that draws must be below.
+        scales: (columns) or (rows) float32: factors instead of ``scale``.
+    """
+
+    stored: torch.Tensor
+    scale: float
+    largest: tuple[float, int] | None = None
+    drawn: tuple[int, int, int, int] | None = None
+    scales: torch.Tensor | None = None
+
+
+def ready(stored: Sequence[torch.Tensor]) -> bool:
+    """Tell whether there are kernels, and whether they take these tensors."""
+    return (
+        library() is not None
+        and 0 < len(stored) <= MOST
+        and all(s.dtype in CODES and s.is_contiguous() and s.device.type == "cpu" for s in stored)
+    )
+
+
+def read_floats(stored: torch.Tensor, base: torch.Tensor | None, out: torch.Tensor) -> bool | None:
+    """Write a model, or what it has more than a base, to ``out`` in float32.
+
+    Returns:
+        None; or where something is not finite, whether that is the base.
+    """
+    flat = out.view(-1)
+    if ready([stored] if base is None else [stored, base]):
+        found = _call("read_floats", *_tensor(stored), *_tensor(base), len(stored), _address(flat))
+        return None if found < 0 else bool(found)
+    if base is not None and not is_finite(base):
+        return True
+    if not is_finite(stored):
+        return False
+    flat.copy_(stored)
+    if base is not None:
+        flat.sub_(base.float())
+    return None
+
+
+def is_finite(values: torch.Tensor) -> bool:
+    """Tell whether all values are finite; their sum says so in one pass, unless it overflows."""
+    total = float(values.sum(dtype=torch.float32))
+    return total - total == 0 or bool(torch.isfinite(values).all())
+
+
+def uniform(state: int, step: int, half: int, out: torch.Tensor) -> bool:
+    """Fill ``out`` with draws from a place of a stream; False where there are no kernels."""
+    if library() is None:
+        return False
+    _call("uniform", _halves(state), _halves(step), half, len(out), _address(out))
+    return True
+
+
+def weighted_sum(
+    parts: Sequence[Part], base: torch.Tensor | None, out: torch.Tensor,
+    *, columns: int = 1, by_row: bool = False,
+) -> int:  # fmt: skip
+    """Σ of the parts in order, to ``out`` (flat float32); which part is not finite (the base comes last), else -1."""
+    asked = _merge(parts, base, len(out), _SUM, columns=columns, by_row=by_row)
+    return _call("combine", ctypes.byref(asked), _terms(parts), _address(out))
+
+
+def agreement(
+    parts: Sequence[Part], base: torch.Tensor | None, out: torch.Tensor,
+    *, weights: Sequence[float], by_count: bool, of_values: bool, winner: int, normalize: bool,
+    lambda_: float,
+) -> int:  # fmt: skip
+    """What the parts agree on, to ``out``; see `engine.ops.agreement`. Returns as `weighted_sum`."""
+    own = np.array(weights, dtype=np.float32)
+    asked = _merge(parts, base, len(out), _AGREE)
+    asked.weights, asked.by_count, asked.normalize = own.ctypes.data, by_count, normalize
+    asked.of_values = of_values
+    asked.winner, asked.lambda_ = winner, lambda_
+    return _call("combine", ctypes.byref(asked), _terms(parts), _address(out))
+
+
+def votes(parts: Sequence[Part], base: torch.Tensor | None, *, by_count: bool) -> tuple[int, int]:
+    """Sum of the signs the parts elect; and as `weighted_sum`."""
+    asked = _merge(parts, base, len(parts[0].stored), _VOTE)
+    asked.by_count = by_count
+    bad = _call("combine", ctypes.byref(asked), _terms(parts), None)
+    return int(asked.votes), bad
+
+
+def finish(
+    result: torch.Tensor, reference: torch.Tensor, out: torch.Tensor, *, add: bool, block: int
+) -> list[tuple[float, float, float, int, int]]:
+    """Add the reference if asked to, round to ``out``, and compare with the reference.
+
+    Returns:
+        For every ``block`` entries Σ δ², Σ W0², largest |δ|, how many differ, and how many rounding took back.
+    """
+    n = len(result)
+    stats = (_Change * max(1, -(-n // block)))()
+    _call("finish", _address(result), *_tensor(reference), add, *_tensor(out), n, block, stats)
+    return [(s.sum_sq, s.base_sum_sq, s.max_abs, s.n_changed, s.n_lost) for s in stats]
+
+
+def products(
+    stored: Sequence[torch.Tensor], base: torch.Tensor | None, pairs: Sequence[tuple[int, int]],
+    *, block: int,
+) -> tuple[Floats, int]:  # fmt: skip
+    """Dot products of models, or of their task vectors, with number n for the base: (blocks, pairs); as `weighted_sum`."""
+    n = len(stored[0])
+    made = np.zeros((-(-n // block), len(pairs)))
+    asked = np.array(pairs, dtype=np.int32)
+    bad = _call(
+        "products", _terms([Part(s, 1.0) for s in stored]), len(stored), *_tensor(base), n, block,
+        asked.ctypes.data, len(pairs), made.ctypes.data,
+    )  # fmt: skip
+    return made, bad
+
+
+def column_products(
+    stored: Sequence[torch.Tensor], base: torch.Tensor | None, pairs: Sequence[tuple[int, int]],
+    *, rows: int, columns: int,
+) -> tuple[Floats, int]:  # fmt: skip
+    """Dot products of columns, summed row by row: (pairs, columns); otherwise as `products`."""
+    made = np.zeros((len(pairs), columns))
+    asked = np.array(pairs, dtype=np.int32)
+    bad = _call(
+        "column_products", _terms([Part(s, 1.0) for s in stored]), len(stored), *_tensor(base), rows,
+        columns, asked.ctypes.data, len(pairs), made.ctypes.data,
+    )  # fmt: skip
+    return made, bad
+
+
+def count_magnitudes(
+    stored: torch.Tensor, base: torch.Tensor | None, upper: int | None, counts: NDArray[np.int64]
+) -> int:
+    """Add to ``counts`` (65,536) how often each upper half of the magnitudes' bits occurs, or each lower half of one."""
+    which = -1 if upper is None else upper
+    return _call(
+        "count_magnitudes", *_tensor(stored), *_tensor(base), len(stored), which, counts.ctypes.data
+    )
+
+
+def count_near(
+    stored: torch.Tensor, base: torch.Tensor | None, low: int, counts: NDArray[np.int64]
+) -> int:
+    """Add to ``counts`` (1 + width) the magnitudes whose bits are below ``low``, and each of the next width ones."""
+    return _call(
+        "count_near", *_tensor(stored), *_tensor(base), len(stored), low, len(counts) - 1,
+        counts.ctypes.data,
+    )  # fmt: skip
+
+
+def _call(name: str, *arguments: object) -> int:
+    """Call a kernel."""
+    return int(_kernels()[name](*arguments) or 0)
+
+
+@cache
+def _kernels() -> dict[str, Callable[..., int | None]]:
+    """The compiled functions, with the types of what they take."""
+    compiled = library()
+    found = {}
+    for name, (result, takes) in _SIGNATURES.items():
+        function = getattr(compiled, name)
+        function.restype = _TYPES.get(result)
+        function.argtypes = [_TYPES[letter] for letter in takes]
+        found[name] = function
+    return found
+
+
+def _merge(
+    parts: Sequence[Part], base: torch.Tensor | None, n: int, how: int,
+    *, columns: int = 1, by_row: bool = False,
+) -> _Merge:  # fmt: skip
+    address, dtype = _tensor(base)
+    return _Merge(
+        base=address, base_dtype=dtype, how=how, by_row=by_row, n_terms=len(parts), n=n,
+        columns=max(1, columns), lambda_=1.0,
+    )  # fmt: skip
+
+
+def _terms(parts: Sequence[Part]) -> ctypes.Array[_Term]:
+    """Parts as kernels take them; they must outlive the call."""
+    terms = (_Term * len(parts))()
+    for term, part in zip(terms, parts, strict=True):
+        term.data, term.dtype = _tensor(part.stored)
+        term.scale = part.scale
+        if part.scales is not None:
+            term.scales = part.scales.data_ptr()
+        if part.largest is not None:
+            term.pick, (term.threshold, term.ties_end) = _LARGEST, part.largest
+        elif part.drawn is not None:
+            state, step, term.half, term.stays_below = part.drawn
+            term.pick, term.state, term.step = _DRAWN, _halves(state), _halves(step)
+    return terms
+
+
+def _halves(number: int) -> ctypes.Array[ctypes.c_uint64]:
+    """128 bits as two words, the low one first."""
+    return (ctypes.c_uint64 * 2)(number & ((1 << 64) - 1), number >> 64)
+
+
+def _address(tensor: torch.Tensor) -> int:
+    """Where a tensor's entries are."""
+    return tensor.data_ptr()
+
+
+def _tensor(tensor: torch.Tensor | None) -> tuple[int | None, int]:
+    """Address and dtype of a tensor; nothing for none."""
+    return (None, 0) if tensor is None else (tensor.data_ptr(), CODES[tensor.dtype])

@@ -1,0 +1,346 @@
+"""The largest entries of a whole model, or tensor, exactly as many as asked for, without ever holding or sorting it.
+
+The bits of a float32 magnitude, as a whole number, sort as the magnitude does: its key. Every sixteenth slice tells
+near which keys the smallest of the largest entries must be; one look at all slices counts those keys, which gives it
+exactly. Only where the estimate was wrong is there a further look. Counts are whole numbers, so that neither threads
+nor slices can change a result.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from engine import kernels
+from engine.method import Look, PerModel, Seen, per_model
+from engine.ops import blocks
+from engine.pick import Largest
+from engine.slices import Slices
+
+Counts = NDArray[np.int64]
+
+ALL = Largest(0.0, 1 << 62)
+"""Every entry."""
+
+_HALF = 1 << 16
+_EVERY = 16  # slices that one slice stands for in an estimate
+_WIDEST = 1 << 16  # keys that are counted one by one
+_MARGIN = 0.002  # of all entries, by which an estimate may be off
+
+
+@dataclass(frozen=True)
+class Selected:
+    """The largest entries, by magnitude; of equal ones the first by tensor and place.
+
+    Attributes:
+        threshold: magnitude of the smallest of them.
+        ties: tensor → how many of its entries of exactly that magnitude belong to them; None: all of every tensor.
+        slices: tensor → first element of each of its slices, and how many of that magnitude it has.
+    """
+
+    threshold: float
+    ties: dict[str, int] | None = None
+    slices: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
+
+    def of(self, tensor: str, values: Callable[[], torch.Tensor], start: int = 0) -> Largest:
+        """What a slice of a tensor keeps, or the whole tensor.
+
+        Args:
+            tensor: its name.
+            values: gives all entries of the slice, float32; asked for where only some of equal entries stay.
+            start: flat index of the first.
+        """
+        if self.threshold == 0:
+            return ALL
+        if self.ties is None:
+            return Largest(self.threshold, ALL.ties_end)
+        left, here = self.ties.get(tensor, 0), 0
+        for first, n_ties in self.slices.get(tensor, ()):
+            if first < start:
+                left -= n_ties
+            elif start in {first, 0}:
+                here += n_ties
+        if left <= 0:
+            return Largest(self.threshold, 0)
+        if here <= left:
+            return Largest(self.threshold, ALL.ties_end)
+        flat = values().reshape(-1)
+        for block in blocks(len(flat)):
+            places = (flat[block].abs() == self.threshold).nonzero()
+            if len(places) >= left:
+                return Largest(self.threshold, block.start + int(places[left - 1]) + 1)
+            left -= len(places)
+        return Largest(self.threshold, ALL.ties_end)
+
+
+@dataclass(frozen=True)
+class Ask:
+    """A question for the largest entries of one model.
+
+    Attributes:
+        model: its place.
+        count: from the number of entries to how many are asked for.
+        changed: it takes the number of those that are not 0.
+    """
+
+    model: int
+    count: Callable[[int], int]
+    changed: bool = False
+
+
+def select(look: Look, density: PerModel, *, changed: bool = False) -> list[Selected]:
+    """The int(density · d) largest entries of each model, at least one, of its d; none of a model without entries.
+
+    Args:
+        look: at every slice.
+        density: in (0, 1], for all models or one per model.
+        changed: d counts the entries that are not 0.
+    """
+
+    def ask(model: int, share: float) -> Ask:
+        return Ask(model, lambda size: max(1, int(share * size)), changed)
+
+    def asks(n: int) -> list[Ask]:
+        return [ask(i, share) for i, share in enumerate(per_model(density, n))]
+
+    return largest_of(look, asks)
+
+
+def largest_of(look: Look, asks: Callable[[int], list[Ask]]) -> list[Selected]:
+    """Answer questions for the largest entries.
+
+    Args:
+        look: at every slice.
+        asks: from the number of models to the questions.
+    """
+    asked, near = _estimated(look, asks)
+    if not asked:
+        return []
+    found = _counted(look, asked, near)
+    if not found.size:
+        return [Selected(0.0) for _ in asked]
+    return [_answer(look, found, i, ask) for i, ask in enumerate(asked)]
+
+
+@dataclass(frozen=True)
+class _Near:
+    """Keys among which the smallest of the largest entries may be: the first, how many, and the likeliest."""
+
+    low: int
+    width: int
+    guess: int
+
+
+@dataclass
+class _Counted:
+    """What a look counted.
+
+    Attributes:
+        size: entries of a model.
+        zeros: of each question's model, its entries that are 0.
+        near: which keys were counted.
+        totals: of each question, the entries below those keys, and those of each of them.
+        ties: of each question, tensor → (first element, entries of the guessed key) of each slice.
+    """
+
+    size: int
+    zeros: list[int]
+    near: list[_Near]
+    totals: list[Counts]
+    ties: list[dict[str, list[tuple[int, int]]]]
+
+
+def _answer(look: Look, found: _Counted, i: int, ask: Ask) -> Selected:
+    """One selection, from what was counted; looks again where that is not enough."""
+    n = min(ask.count(found.size - found.zeros[i]), found.size)
+    if n >= found.size:
+        return ALL_OF_IT
+    if n <= 0:
+        return NONE_OF_IT
+    near, total, ties = found.near[i], found.totals[i], found.ties[i]
+    ends = total.cumsum()
+    place = found.size - n  # of the smallest that stays, from the smallest of all
+    if not ends[0] <= place < ends[-1]:
+        near = _found_key(look, ask.model, place)
+        again = _counted(look, [ask], [near])
+        total, ties = again.totals[0], again.ties[0]
+        ends = total.cumsum()
+    offset = int(np.searchsorted(ends, place, side="right")) - 1
+    key = near.low + offset
+    left = n - (found.size - int(ends[offset + 1]))  # of the smallest, that stay
+    if key == 0 or left == total[offset + 1]:
+        return Selected(_magnitude(key))
+    if key != near.guess:
+        ties = _counted(look, [ask], [_Near(key, 1, key)]).ties[0]
+    return Selected(_magnitude(key), _first(ties, left), ties)
+
+
+ALL_OF_IT = Selected(0.0)
+"""Every entry is kept."""
+
+NONE_OF_IT = Selected(math.inf, {})
+"""No entry is kept."""
+
+
+def _first(ties: dict[str, list[tuple[int, int]]], left: int) -> dict[str, int]:
+    """How many of equal entries each tensor keeps, in the order of the tensors."""
+    kept = {}
+    for tensor, slices in ties.items():
+        kept[tensor] = min(left, sum(n for _, n in slices))
+        left -= kept[tensor]
+    return kept
+
+
+def _estimated(look: Look, asks: Callable[[int], list[Ask]]) -> tuple[list[Ask], list[_Near]]:
+    """The questions, and near which keys their answers must be, by every sixteenth slice."""
+    sampled = [found for _, found in look(_halves, every=_EVERY)]
+    if not sampled:
+        return [], []
+    asked = asks(len(sampled[0]))
+    totals = [sum(column[1:], column[0]) for column in zip(*sampled, strict=True)]
+    bounds = [_bounds(totals[ask.model], ask) for ask in asked]
+    wanted = [sorted({half for half, _ in ends}) for ends in bounds]
+
+    def fine(seen: Seen) -> list[list[Counts]]:
+        return [
+            [_half_counts(seen, ask.model, half) for half in halves]
+            for ask, halves in zip(asked, wanted, strict=True)
+        ]
+
+    tables = [found for _, found in look(fine, every=_EVERY)]
+    near = []
+    for i, ends in enumerate(bounds):
+        summed = {
+            half: sum((t[i][j] for t in tables[1:]), tables[0][i][j])
+            for j, half in enumerate(wanted[i])
+        }
+        low, guess, high = (
+            (half << 16) + int(np.searchsorted(summed[half].cumsum(), rest, side="right"))
+            for half, rest in ends
+        )
+        low = max(low, guess - _WIDEST // 2)
+        near.append(_Near(low, max(1, min(high - low + 1, _WIDEST)), guess))
+    return asked, near
+
+
+def _bounds(total: Counts, ask: Ask) -> list[tuple[int, int]]:
+    """Of the least, the likeliest and the largest key: its upper half, and its place among those that share it."""
+    size = int(total.sum())
+    n = ask.count(size - ask.changed * int(total[0]))  # keys of the first half are as good as 0
+    margin = int(_MARGIN * size + 4 * math.sqrt(size))
+    ends = total.cumsum()
+    found = []
+    for wanted in (size - n - margin, size - n, size - n + margin):
+        place = min(max(0, wanted), max(0, size - 1))
+        half = min(int(np.searchsorted(ends, place, side="right")), len(total) - 1)
+        found.append((half, place - int(ends[half] - total[half])))
+    return found
+
+
+def _found_key(look: Look, model: int, place: int) -> _Near:
+    """The key at a place of the sorted whole, by two looks at all slices."""
+    totals = [found[model] for _, found in look(_halves)]
+    total = sum(totals[1:], totals[0])
+    ends = total.cumsum()
+    half = int(np.searchsorted(ends, place, side="right"))
+    rest = place - int(ends[half] - total[half])
+    tables = [found for _, found in look(lambda seen: _half_counts(seen, model, half))]
+    key = (half << 16) + int(
+        np.searchsorted(sum(tables[1:], tables[0]).cumsum(), rest, side="right")
+    )
+    return _Near(key, 1, key)
+
+
+def _counted(look: Look, asked: list[Ask], near: list[_Near]) -> _Counted:
+    """Count the keys near to the answers, in every slice."""
+
+    def count(seen: Seen) -> tuple[int, int, list[tuple[Counts, int]]]:
+        made = []
+        for ask, n in zip(asked, near, strict=True):
+            zeros = int(_near_counts(seen, ask.model, 0, 1)[1]) if ask.changed else 0
+            made.append((_near_counts(seen, ask.model, n.low, n.width), zeros))
+        return seen.start, _size(seen), made
+
+    size, zeros = 0, [0] * len(asked)
+    totals = [np.zeros(n.width + 1, np.int64) for n in near]
+    ties: list[dict[str, list[tuple[int, int]]]] = [{} for _ in asked]
+    for tensor, (start, length, made) in look(count):
+        size += length
+        for i, (counts, n_zero) in enumerate(made):
+            totals[i] += counts
+            zeros[i] += n_zero
+            tied = int(counts[1 + near[i].guess - near[i].low])
+            ties[i].setdefault(tensor, []).append((start, tied))
+    return _Counted(size, zeros, near, totals, ties)
+
+
+def _size(seen: Seen) -> int:
+    """Entries of one model of a slice."""
+    models = seen.models
+    return len(models.origin) if isinstance(models, Slices) else models[0].numel()
+
+
+def _halves(seen: Seen) -> list[Counts]:
+    """How often each upper half of a key occurs, of each model."""
+    return [_half_counts(seen, i, None) for i in range(len(seen.models))]
+
+
+def _half_counts(seen: Seen, model: int, upper: int | None) -> Counts:
+    """How often each upper half of a key occurs, or each lower half of those keys that have this upper one."""
+    counts = np.zeros(_HALF, np.int64)
+    stored, base = _stored(seen, model)
+    if kernels.ready([stored] if base is None else [stored, base]):
+        if _is_done(seen, model, kernels.count_magnitudes(stored, base, upper, counts)):
+            return counts
+        counts[:] = 0
+    for keys in _keys(seen, model):
+        halves = keys >> 16 if upper is None else keys[keys >> 16 == upper] & (_HALF - 1)
+        counts += np.bincount(halves, minlength=_HALF)
+    return counts
+
+
+def _near_counts(seen: Seen, model: int, low: int, width: int) -> Counts:
+    """How many keys are below ``low``, and how often each of the next ``width`` ones occurs."""
+    counts = np.zeros(1 + width, np.int64)
+    stored, base = _stored(seen, model)
+    if kernels.ready([stored] if base is None else [stored, base]):
+        if _is_done(seen, model, kernels.count_near(stored, base, low, counts)):
+            return counts
+        counts[:] = 0
+    for keys in _keys(seen, model):
+        counts[0] += np.count_nonzero(keys < low)
+        counts[1:] += np.bincount(keys[(keys >= low) & (keys < low + width)] - low, minlength=width)
+    return counts
+
+
+def _keys(seen: Seen, model: int) -> Iterator[NDArray[np.int64]]:
+    """The bits of a model's magnitudes, block by block."""
+    flat = seen.models[model].reshape(-1)
+    for block in blocks(len(flat)):
+        yield flat[block].abs().numpy().view(np.int32).astype(np.int64)
+
+
+def _stored(seen: Seen, model: int) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """A model as kernels read it, and the base to take off."""
+    if isinstance(seen.models, Slices):
+        return seen.models.stored[model], seen.models.base
+    return seen.models[model].reshape(-1), None
+
+
+def _is_done(seen: Seen, model: int, found: int) -> bool:
+    """Tell whether a kernel went to the end, and did not find the model (0) or the base (1) not finite.
+
+    Raises:
+        NonFinite: a stored one is not.
+    """
+    if found >= 0 and isinstance(seen.models, Slices):
+        seen.models.refuse(model if found == 0 else len(seen.models))
+    return found < 0
+
+
+def _magnitude(key: int) -> float:
+    """The magnitude with this key."""
+    return float(np.array([key], dtype=np.uint32).view(np.float32)[0])

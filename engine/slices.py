@@ -1,0 +1,80 @@
+"""Slices: some elements of each model of a step, as they are stored, and of the base.
+
+A method that asks for one gets float32, with the base taken off where it works on task vectors; what `engine.ops`
+has a kernel for reads the stored bytes themselves, so that nothing in between is ever written.
+"""
+
+from collections.abc import Sequence
+from typing import overload
+
+import torch
+
+from engine import kernels
+from registry.errors import NonFinite
+from registry.header import TensorRef
+
+
+class Slices(Sequence[torch.Tensor]):
+    """The same elements of n models: (n, *shape) float32 for who asks.
+
+    Attributes:
+        stored: one flat tensor per model, bfloat16 or float32.
+        base: the base's, if the method works on task vectors; those are what is given then.
+        origin: what a result is compared with: the base, if there is one, else the first model; flat.
+        shape: of each.
+    """
+
+    def __init__(
+        self,
+        refs: Sequence[TensorRef],
+        stored: Sequence[torch.Tensor],
+        shape: torch.Size,
+        base: tuple[TensorRef, torch.Tensor] | None = None,
+        *,
+        deltas: bool = True,
+    ) -> None:
+        self._refs = (*refs, base[0]) if base else tuple(refs)
+        self._given = [*stored, *([base[1]] if base else [])]
+        self.stored = [_readable(s) for s in stored]
+        origin = _readable(base[1]) if base else None
+        self.base = origin if deltas else None
+        self.origin = self.stored[0] if origin is None else origin
+        self.shape = shape
+        self._floats: dict[int, torch.Tensor] = {}
+
+    def __len__(self) -> int:
+        return len(self.stored)
+
+    @overload
+    def __getitem__(self, place: int) -> torch.Tensor: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[torch.Tensor]: ...
+    def __getitem__(self, place: int | slice) -> torch.Tensor | list[torch.Tensor]:
+        if isinstance(place, slice):
+            return [self[i] for i in range(*place.indices(len(self)))]
+        place = range(len(self))[place]
+        if place not in self._floats:
+            made = torch.empty(self.shape)
+            bad = kernels.read_floats(self.stored[place], self.base, made)
+            if bad is not None:
+                self.refuse(len(self) if bad else place)
+            self._floats[place] = made
+        return self._floats[place]
+
+    def refuse(self, place: int) -> None:
+        """Raise `NonFinite` for the model at this place, or for the base, whose place is behind the last."""
+        beyond = bool(torch.isfinite(self._given[place]).all())
+        raise non_finite(
+            self._refs[place], "numbers beyond float32" if beyond else "NaN or infinity"
+        )
+
+
+def non_finite(ref: TensorRef, what: str = "NaN or infinity") -> NonFinite:
+    """The error for a tensor that holds what is no number."""
+    message = f"tensor {ref.name} of {ref.file} holds {what}"
+    return NonFinite(message, hint="reg stats counts them; merge without this model")
+
+
+def _readable(stored: torch.Tensor) -> torch.Tensor:
+    """A tensor in a dtype that kernels read."""
+    return stored if stored.dtype in kernels.CODES else stored.float()

@@ -1,0 +1,189 @@
+"""Compiled kernels: the same bits as torch, by themselves and in runs of every method."""
+
+import numpy as np
+import pytest
+import torch
+
+from engine import kernels, ops
+from engine.change import compared, finish
+from engine.draws import Draws
+from engine.methods import all_methods
+from engine.ops import SUMMED
+from engine.pick import Drawn, Largest
+from engine.run import run_plan
+from engine.slices import Slices
+from registry.header import TensorRef
+
+METHODS = all_methods()
+LONG = 70_001
+HAS_STATISTICS = ("fisher", "regmean")
+
+
+@pytest.fixture
+def with_and_without(monkeypatch):
+    """Compute something with kernels, if there is a compiler, and without."""
+
+    def both(compute):
+        first = compute()
+        with monkeypatch.context() as patch:
+            patch.setattr(kernels, "library", lambda: None)
+            return first, compute()
+
+    return both
+
+
+def random(seed, n=LONG, dtype=torch.float32):
+    values = torch.randn(n, generator=torch.Generator().manual_seed(seed)) * 0.02
+    values[::7] = 0
+    values[1::11] = -0.0
+    return values.to(dtype)
+
+
+def slices(dtypes, shape=None, *, base=torch.bfloat16):
+    refs = [TensorRef("w", "F32", (LONG,), "model.safetensors", 0, 0)] * len(dtypes)
+    stored = [random(i, dtype=dtype) for i, dtype in enumerate(dtypes, 1)]
+    origin = None if base is None else (refs[0], random(0, dtype=base))
+    return Slices(refs, stored, torch.Size(shape or (LONG,)), origin)
+
+
+def same(x, y):
+    return x.shape == y.shape and torch.equal(
+        x.reshape(-1).view(torch.uint8), y.reshape(-1).view(torch.uint8)
+    )
+
+
+DTYPES = [torch.bfloat16, torch.float32, torch.float16]
+PICKS = {
+    "all": [None] * 3,
+    "largest": [Largest(0.01, 300), Largest(0.0, 9), Largest(0.02, LONG)],
+    "drawn": [Drawn(Draws(5, "w", ("a", "b", "c"), 3), i, p) for i, p in enumerate((0.5, 0.1, 1))],
+}
+
+
+def test_there_are_kernels_where_there_is_a_compiler(monkeypatch):
+    assert kernels.library() is not None, "no C compiler, or it fails: these tests compare nothing"
+    assert kernels.ready([torch.ones(3)])
+    assert not kernels.ready([torch.ones(3, dtype=torch.float64)])
+    assert not kernels.ready([torch.ones(4, 4).T[:2]])
+    monkeypatch.setattr(kernels, "library", lambda: None)
+    assert not kernels.ready([torch.ones(3)])
+
+
+@pytest.mark.parametrize("base", [None, *DTYPES])
+def test_slices_are_read_alike(base, with_and_without):
+    for i in range(3):
+        one, other = with_and_without(lambda i=i: slices(DTYPES, base=base)[i])
+        assert same(one, other)
+
+
+@pytest.mark.parametrize("picks", PICKS.values(), ids=PICKS)
+@pytest.mark.parametrize("base", [None, torch.bfloat16])
+def test_weighted_sums_are_alike(base, picks, with_and_without):
+    one, other = with_and_without(
+        lambda: ops.weighted_sum(slices(DTYPES, base=base), [0.3, -1.7, 0.9], picks)
+    )
+    assert same(one, other)
+
+
+@pytest.mark.parametrize("picks", PICKS.values(), ids=PICKS)
+@pytest.mark.parametrize("sign", ["sum", "count"])
+@pytest.mark.parametrize("elect", ["parts", "values"])
+@pytest.mark.parametrize(("winner", "normalize"), [(-1, True), (0, True), (1, False)])
+def test_agreements_are_alike(*, picks, sign, elect, winner, normalize, with_and_without):
+    one, other = with_and_without(
+        lambda: ops.agreement(
+            slices(DTYPES), [0.5, -0.5, 1.0], scales=[0.7, 1.3, -0.2], picks=picks, sign=sign,
+            elect=elect, winner=winner, normalize=normalize, lambda_=0.9,
+        )
+    )  # fmt: skip
+    assert same(one, other)
+
+
+@pytest.mark.parametrize("sign", ["sum", "count"])
+def test_votes_are_alike(sign, with_and_without):
+    picks = PICKS["largest"]
+    one, other = with_and_without(lambda: ops.votes(slices(DTYPES), [1.0, 0.5, 2.0], picks, sign))
+    assert one == other != 0
+
+
+@pytest.mark.parametrize("by_row", [False, True])
+def test_weighted_columns_are_alike(by_row, with_and_without):
+    shape = (LONG // 23, 23) if LONG % 23 == 0 else (1, LONG)
+    scales = torch.rand((3, shape[0] if by_row else shape[1]))
+    one, other = with_and_without(
+        lambda: ops.weighted_columns(slices(DTYPES, shape), scales, by_row=by_row)
+    )
+    assert same(one, other)
+
+
+@pytest.mark.parametrize("block", [64, 1000, SUMMED])
+def test_dot_products_are_alike(block, with_and_without):
+    pairs = [(0, 0), (0, 1), (2, 1), (3, 3), (3, 0)]
+    one, other = with_and_without(lambda: ops.block_dots(slices(DTYPES), pairs, block))
+    assert np.array_equal(one, other)
+
+
+@pytest.mark.parametrize("columns", [1, 2, 23, 1025])
+def test_dot_products_of_columns_are_alike(columns, with_and_without):
+    tensors = [random(i, 130 * columns).reshape(130, columns) for i in range(3)]
+    pairs = [(0, 0), (0, 1), (1, 2)]
+    one, other = with_and_without(lambda: torch.stack(ops.column_dots(tensors, pairs)))
+    assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("start", [0, 1, 12_345])
+def test_draws_are_alike(start, with_and_without):
+    draws = Draws(9, "w", ("a",), start)
+    one, other = with_and_without(lambda: draws.uniform(0, torch.Size((LONG,))))
+    assert same(one, other)
+
+
+@pytest.mark.parametrize("out", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("stored", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("add", [False, True])
+def test_rounding_and_comparing_is_alike(*, add, stored, out):
+    reference, result = random(0, dtype=stored), random(1) * 1e-4
+    if not add:
+        result += reference.float()
+    made = finish(result.clone(), reference, out, add=add)
+    expected = result + reference.float() if add else result
+    rounded = expected.to(out)
+    assert made is not None
+    assert same(made[0], rounded)
+    assert made[1] == compared(reference.float(), expected, rounded)
+    assert made[1].n_changed > 0
+
+
+def test_numbers_that_no_dtype_holds_are_told():
+    result = torch.tensor([1.0, 3.4e38, -3.4e38, 2.0])
+    made = finish(result, torch.ones(4), torch.bfloat16, add=False)
+    assert made is not None
+    assert same(made[0], result.bfloat16())
+    assert not np.isfinite(made[1].sum_sq)
+
+
+@pytest.mark.parametrize("method", [m for m in METHODS if m not in HAS_STATISTICS])
+def test_every_method_makes_the_same_file(method, make_parent, planned, tmp_path, with_and_without):
+    generator = torch.Generator().manual_seed(0)
+    shapes = {
+        "model.embed_tokens.weight": (300, 40), "model.layers.0.mlp.up_proj.weight": (90, 40),
+        "model.norm.weight": (140_001,),
+    }  # fmt: skip
+    base = {n: torch.randn(s, generator=generator).bfloat16() for n, s in shapes.items()}
+    parents = [make_parent("base", base)]
+    for name in ("one", "two", "three"):
+        noise = {n: torch.randn(s, generator=generator) * 0.01 for n, s in shapes.items()}
+        parents.append(make_parent(name, {n: (base[n] + noise[n]).bfloat16() for n in shapes}))
+    models = parents[1:][: METHODS[method].n_models[1]]
+    plan = planned(method, models, base=parents[0])
+    count = iter(range(9))
+
+    def made(**options):
+        folder = tmp_path / str(next(count))
+        folder.mkdir()
+        run_plan(plan, folder, metadata={}, **options)
+        return (folder / "model.safetensors").read_bytes()
+
+    one, other = with_and_without(made)
+    assert one == other
+    assert made(chunk=70_000, jobs=2) == one
