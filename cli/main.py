@@ -7,6 +7,7 @@ name for, 2 wrong usage, 3 the answer is no, 130 interrupted, 141 nobody reads a
 
 import io
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -16,7 +17,7 @@ import click
 
 from cli.command import Group
 from cli.session import Session
-from registry.errors import RegError
+from registry.errors import Interrupted, RegError
 
 SUMMARIES = {
     "demo": "Run the whole story on a small family of really trained models.",
@@ -67,6 +68,11 @@ class Reg(Group):
         with formatter.section("Commands"):
             formatter.write_dl(list(SUMMARIES.items()))
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Remember what was typed."""
+        ctx.ensure_object(Session).words = tuple(args)
+        return super().parse_args(ctx, args)
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command; turn what stops it into words and an exit code."""
         session = ctx.ensure_object(Session)
@@ -76,13 +82,22 @@ class Reg(Group):
         except RegError as error:
             session.out.error(error)
             ctx.exit(1)
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as stopped:
             click.echo("\ninterrupted", err=True)
+            if isinstance(stopped, Interrupted):
+                session.out.note(str(stopped))
+                session.out.hint(_going_on(ctx, session.words))
             ctx.exit(INTERRUPTED)
         except BrokenPipeError:
             _discard_output()
             ctx.exit(NOBODY_READS)
         return answer
+
+
+def _going_on(ctx: click.Context, words: Sequence[str]) -> str:
+    """What to type to go on with a run that was stopped; every command goes on by itself, one can insist."""
+    insist = ctx.invoked_subcommand == "merge" and "--resume" not in words
+    return shlex.join(["reg", *words, *(["--resume"] if insist else [])])
 
 
 def _discard_output() -> None:

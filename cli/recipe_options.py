@@ -89,11 +89,13 @@ class Asked:
     jobs: int | None
     allow_unrelated: bool
 
-    def options(self, shard_bytes: int | None = None) -> "Options":
+    def options(self, shard_bytes: int | None = None, *, resume: bool = False) -> "Options":
         """How the run is carried out."""
         sizes = {"memory_bytes": self.memory_bytes, "shard_bytes": shard_bytes}
         given = {name: size for name, size in sizes.items() if size is not None}
-        return homolog.Options(jobs=self.jobs, allow_unrelated=self.allow_unrelated, **given)
+        return homolog.Options(
+            jobs=self.jobs, allow_unrelated=self.allow_unrelated, resume=resume, **given
+        )
 
     def recipe(self) -> "Recipe":
         """The recipe that was typed, or the one in the file.

@@ -23,11 +23,13 @@ class Session:
     Attributes:
         path: of the catalog; None: where `registry.catalog.default_path` says.
         voice: who is spoken to; may change until the first word is said.
+        words: that were typed after `reg`.
     """
 
     def __init__(self) -> None:
         self.path: Path | None = None
         self.voice: Voice = "human"
+        self.words: tuple[str, ...] = ()
 
     @cached_property
     def catalog(self) -> "Catalog":

@@ -7,7 +7,7 @@ model. What was recorded can be made again: `reproduce` runs the stored recipe a
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,7 +19,8 @@ from engine.adapter_merge import RELATIVE_ERROR, merge_adapters
 from engine.assemble import decide, load_adapters, pin_down
 from engine.change import Change
 from engine.edits import EditError
-from engine.output import place, refuse_full_disk, unfinished
+from engine.journal import Journal, begun, folder_of, is_alive
+from engine.output import place, refuse_full_disk
 from engine.parent import refuse_change
 from engine.plan import Plan
 from engine.recipe import Recipe
@@ -51,12 +52,14 @@ class Options:
         memory_bytes: for tensors, at any moment.
         shard_bytes: largest shard of the output.
         allow_unrelated: merge although no common base is known.
+        resume: refuse to begin anew. Without it too a run that was stopped is gone on with, where there is one.
     """
 
     jobs: int | None = None
     memory_bytes: int = MEMORY_BYTES
     shard_bytes: int = SHARD_BYTES
     allow_unrelated: bool = False
+    resume: bool = False
 
 
 @dataclass(frozen=True)
@@ -68,8 +71,8 @@ class Merged:
         run: id of the run.
         folder: where it is.
         seconds: the run took.
-        read_bytes: tensor bytes read.
-        write_bytes: tensor bytes written.
+        read_bytes: tensor bytes read, by this run and those it resumed.
+        write_bytes: tensor bytes written, likewise.
         notes: of the plan and of the run.
         change: against the reference; None for an adapter, which has none.
     """
@@ -113,6 +116,8 @@ def merge(
     Raises:
         OutputExists: ``output`` is there and not empty.
         NotEnoughDisk: the result does not fit.
+        NothingToResume: as ``options`` insist.
+        Interrupted: Ctrl-C in a run that can be resumed.
         RegError: as `plan` and `run_plan`; nothing is left at ``output`` then.
     """
     options = options or Options()
@@ -167,36 +172,43 @@ def _carry_out(
 ) -> Merged:
     """Carry out a plan and register the result."""
     target = place(output)
-    if decided.recipe.adapter is None:
-        refuse_full_disk(target, decided.write_bytes)
-    run = uuid4().hex
-    started = time.monotonic()
-    _record_start(catalog, decided, run, target)
-    with _recorded_end(catalog, run):
-        with unfinished(target, run) as made:
-            outcome = _written(catalog, decided, made, options, progress)
-            model = _describe(catalog, decided, made, outcome, options.jobs)
+    started_in = folder_of(target, decided, options.shard_bytes)
+    n_bytes = 0 if decided.recipe.adapter else decided.write_bytes
+    refuse_full_disk(target, n_bytes, started=started_in)
+    run, started = uuid4().hex, time.monotonic()
+    with (
+        begun(
+            target, decided, metadata=provenance.metadata(decided, VERSION),
+            shard_bytes=options.shard_bytes, run=run, insist=options.resume,
+        ) as journal,
+        _recorded_end(catalog, run),
+    ):  # fmt: skip
+        _record_start(catalog, decided, run, target, journal.runs)
+        outcome = _written(catalog, decided, journal, options, progress)
+        model = _describe(catalog, decided, journal.folder, outcome, options.jobs)
+        journal.take_name(target)
         scan(catalog, [str(target)], jobs=options.jobs)
         merged = Merged(
             model=model, run=run, folder=target, seconds=time.monotonic() - started,
             read_bytes=decided.read_bytes,
             write_bytes=decided.write_bytes if outcome.write_bytes is None else outcome.write_bytes,
-            notes=(*decided.notes, *_lost(decided, outcome), *outcome.notes), change=outcome.change,
+            notes=(*decided.notes, *_resumed(outcome), *_lost(decided, outcome), *outcome.notes),
+            change=outcome.change,
         )  # fmt: skip
         _record_complete(catalog, decided, merged, outcome.state)
     return merged
 
 
 def _written(
-    catalog: Catalog, decided: Plan, folder: Path, options: Options, progress: Progress
+    catalog: Catalog, decided: Plan, journal: Journal, options: Options, progress: Progress
 ) -> Outcome:
-    """Write weights and what belongs to them into a folder."""
-    metadata = provenance.metadata(decided, VERSION)
+    """Write weights and what belongs to them into a journal's folder."""
+    folder, metadata = journal.folder, provenance.metadata(decided, VERSION)
     if decided.recipe.adapter is None:
         provenance.write_companions(decided, folder)
         outcome = run_plan(
             decided, folder, metadata=metadata, shard_bytes=options.shard_bytes, jobs=options.jobs,
-            memory_bytes=options.memory_bytes, progress=progress,
+            memory_bytes=options.memory_bytes, progress=progress, journal=journal,
         )  # fmt: skip
         return _with_edit(decided, outcome)
     base, adapters = load_adapters(catalog, decided.recipe)
@@ -233,8 +245,10 @@ def _recorded_end(catalog: Catalog, run: str) -> Iterator[None]:
         raise
 
 
-def _record_start(catalog: Catalog, decided: Plan, run: str, target: Path) -> None:
-    """Write the recipe and a run that has STARTED."""
+def _record_start(
+    catalog: Catalog, decided: Plan, run: str, target: Path, resumed: Sequence[str]
+) -> None:
+    """Write the recipe and a run that has STARTED; of those it resumes, mark the killed as ABORTED."""
     columns = Columns()
     columns.add(
         [RecipeRow(digest=decided.recipe.digest, canonical=decided.recipe.text, created_at=now())]
@@ -247,6 +261,15 @@ def _record_start(catalog: Catalog, decided: Plan, run: str, target: Path) -> No
         )
     ])  # fmt: skip
     with catalog.write() as transaction:
+        started = transaction.rows(
+            "select id, process from store.run where status = 'STARTED' and recipe = ? and output = ?",
+            [decided.recipe.digest, str(target)],
+        )
+        ended = [r["id"] for r in started if r["id"] in resumed or not is_alive(r["process"])]
+        transaction.execute(
+            "update store.run set status = 'ABORTED', ended_at = ?, error = ? where id in (select store.each(?))",
+            [now(), f"the process ended; run {run[:ID_DIGITS]} went on", ended],
+        )
         columns.insert(transaction, "nothing")
 
 
@@ -255,7 +278,7 @@ def _describe(
 ) -> str:
     """Write sidecar and card into a folder that has its shards; return the model's digest."""
     checkpoint = read_checkpoint(folder)
-    digests = digest_tensors(checkpoint.tensors, jobs=jobs)
+    digests = outcome.digests or digest_tensors(checkpoint.tensors, jobs=jobs)
     model = digest_model(digests, tied=checkpoint.tied)
     provenance.write_sidecar(
         decided, folder, model=model, digests=digests, version=VERSION, state=outcome.state
@@ -308,6 +331,12 @@ def _with_edit(decided: Plan, outcome: Outcome) -> Outcome:
     what, relative = f"error of the edit, relative to the {of}", error.relative
     value = "no " + of if relative is None else f"{relative:.4g} (largest {error.max_error:.4g})"
     return replace(outcome, notes=(f"{what}: {value}",), measured=((what, value),))
+
+
+def _resumed(outcome: Outcome) -> list[str]:
+    """What an earlier run had done, in a sentence."""
+    n, of = outcome.n_resumed, len(outcome.digests)
+    return [f"{n} of {of} tensors were finished by a run that had been stopped"] if n else []
 
 
 def _lost(decided: Plan, outcome: Outcome) -> list[str]:

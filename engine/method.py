@@ -268,6 +268,11 @@ class Method:
         return "needed" if asked.default is asked.empty else "optional"
 
     @property
+    def keeps_state(self) -> bool:
+        """Tell whether a result can be merged into again: the survey finds values for parameters of the method."""
+        return self.survey is not None and "n_merged" in self.surveyed
+
+    @property
     def surveyed(self) -> tuple[str, ...]:
         """Names of the parameters that the survey takes."""
         taken = inspect.signature(self.survey).parameters if self.survey else ()

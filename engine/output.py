@@ -1,7 +1,8 @@
 """The folder a merge makes: written beside its final name, which it takes in one step when it is whole.
 
 What is unfinished is hidden, ends in `registry.sources.UNFINISHED` and is never scanned. A run that is killed leaves
-such a folder behind; it stands in the way of nobody and may be removed.
+such a folder behind; it stands in the way of nobody and may be removed. A merge that is done again goes on with it
+(`engine.journal`).
 """
 
 import errno
@@ -15,7 +16,8 @@ from registry.errors import NotEnoughDisk, OutputExists, RunFailed
 from registry.sources import UNFINISHED
 
 _TAKEN = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR)
-_RUN_DIGITS = 8
+_KEY_DIGITS = 8
+_BLOCK_BYTES = 512  # unit of st_blocks, whatever the file system's own is
 
 
 def place(output: Path) -> Path:
@@ -37,8 +39,18 @@ def place(output: Path) -> Path:
     return path
 
 
-def refuse_full_disk(output: Path, n_bytes: int) -> None:
+def hidden(output: Path, key: str) -> Path:
+    """The folder in which ``output`` is made; ``key`` is a long hex number that tells it from others."""
+    return output.with_name(f".{output.name}.{key[:_KEY_DIGITS]}{UNFINISHED}")
+
+
+def refuse_full_disk(output: Path, n_bytes: int, *, started: Path | None = None) -> None:
     """Say so before the first byte when a result cannot fit; makes the folder above ``output``.
+
+    Args:
+        output: as `place` gives it.
+        n_bytes: of the result.
+        started: an unfinished folder whose room it may take.
 
     Raises:
         NotEnoughDisk: less than ``n_bytes`` are free.
@@ -46,7 +58,7 @@ def refuse_full_disk(output: Path, n_bytes: int) -> None:
     """
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
-        free = shutil.disk_usage(output.parent).free
+        free = shutil.disk_usage(output.parent).free + (_held_bytes(started) if started else 0)
     except OSError as error:
         message = f"cannot make {output.parent}: {error.strerror}"
         raise RunFailed(message) from error
@@ -67,23 +79,51 @@ def unfinished(output: Path, run: str) -> Iterator[Path]:
         OutputExists: another run was faster.
         NotEnoughDisk, RunFailed: the operating system refuses.
     """
-    folder = output.with_name(f".{output.name}.{run[:_RUN_DIGITS]}{UNFINISHED}")
+    folder = hidden(output, run)
     try:
-        folder.mkdir()
-        yield folder
-        _sync(folder)
-        folder.rename(output)  # onto an empty folder too, and never onto another
-        _sync_one(output.parent)
-    except OSError as error:
+        with refusals(output):
+            folder.mkdir()
+            yield folder
+            sync(folder)
+            take_name(folder, output)
+    except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+@contextmanager
+def refusals(output: Path) -> Iterator[None]:
+    """Give what the operating system refuses in the block a name.
+
+    Raises:
+        OutputExists: another run was faster.
+        NotEnoughDisk, RunFailed: the operating system refuses.
+    """
+    try:
+        yield
+    except OSError as error:
         if error.errno in _TAKEN and output.exists():
             raise _exists(output) from error
         kind = NotEnoughDisk if error.errno in (errno.ENOSPC, errno.EDQUOT) else RunFailed
         message = f"cannot write {output}: {error.strerror}"
         raise kind(message) from error
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
+
+
+def take_name(folder: Path, output: Path) -> None:
+    """Give a whole folder its final name, in one step.
+
+    Raises:
+        OSError: another run was faster, or the operating system refuses; `refusals` names it.
+    """
+    folder.rename(output)  # onto an empty folder too, and never onto another
+    _sync_one(output.parent)
+
+
+def sync(folder: Path) -> None:
+    """Put a folder and all in it on the disk."""
+    for path in sorted(folder.rglob("*")):
+        _sync_one(path)
+    _sync_one(folder)
 
 
 def _exists(path: Path) -> OutputExists:
@@ -92,11 +132,10 @@ def _exists(path: Path) -> OutputExists:
     return OutputExists(message, hint="choose another -o, or remove it first")
 
 
-def _sync(folder: Path) -> None:
-    """Put a folder and all in it on the disk."""
-    for path in sorted(folder.rglob("*")):
-        _sync_one(path)
-    _sync_one(folder)
+def _held_bytes(folder: Path) -> int:
+    """Room on the disk that the files of a folder take; 0 where there is no such folder."""
+    files = (path.lstat() for path in folder.rglob("*") if not path.is_symlink())
+    return sum(_BLOCK_BYTES * status.st_blocks for status in files)
 
 
 def _sync_one(path: Path) -> None:

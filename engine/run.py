@@ -3,12 +3,14 @@
 The work is cut into units: a slice of an element-wise step, or a whole tensor. Each unit reads its slices,
 computes in float32, casts once and writes where its bytes belong; units share nothing, so their order, their
 size and the number of threads cannot change a byte. What the result changed against its reference is summed on
-the way, unit by unit in the plan's order. A method that surveys the whole model does so before the first unit.
+the way, unit by unit of a tensor and tensor by tensor in the plan's order. A tensor is digested by the thread that
+finishes it, while the others go on, and noted in a journal, so that a run that was stopped can be resumed. A method
+that surveys the whole model does so before the first unit.
 """
 
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +22,7 @@ from engine.arithmetic import applied, merged, rounded, seen_slice
 from engine.change import Change, compared, finish
 from engine.compiler import keep_memory
 from engine.edits import EditError, edit_error
+from engine.journal import Journal
 from engine.method import Seen
 from engine.parent import refuse_change
 from engine.plan import Plan, TensorStep
@@ -27,6 +30,7 @@ from engine.reader import DTYPES, FLOATS, Reader
 from engine.slices import Slices
 from engine.source import finite, load, stored
 from engine.survey import survey, survey_tensor
+from engine.tally import Tally
 from engine.threads import in_order
 from engine.writer import SHARD_BYTES, OutputTensor, Writer, shards_of
 from registry.errors import NonFinite
@@ -49,6 +53,8 @@ class Outcome:
         notes: further findings, in words.
         measured: lines of the card: what, value.
         write_bytes: of tensors, where they are not those of the plan.
+        digests: tensor name → digest of what was written; {} where nobody has looked.
+        n_resumed: tensors that an earlier run had finished.
     """
 
     change: Change | None
@@ -56,6 +62,8 @@ class Outcome:
     notes: tuple[str, ...] = ()
     measured: tuple[tuple[str, str], ...] = ()
     write_bytes: int | None = None
+    digests: Mapping[str, str] = field(default_factory=dict)
+    n_resumed: int = 0
 
 
 @dataclass(frozen=True)
@@ -84,11 +92,13 @@ def run_plan(
     memory_bytes: int = MEMORY_BYTES,
     chunk: int | None = None,
     progress: Progress = SILENT,
+    journal: Journal | None = None,
 ) -> "Outcome":
-    """Write the shards of a plan's result into ``folder``, which must exist and hold none.
+    """Write the shards of a plan's result into ``folder``, which must exist and hold none, or a journal's.
 
-    Laws: the bytes depend on the plan, ``metadata`` and ``shard_bytes`` alone; an error leaves no shard, and is the
-    same one for any number of threads.
+    Laws: the bytes and the outcome depend on the plan, ``metadata`` and ``shard_bytes`` alone, wherever and however
+    often the run was stopped; an error leaves no shard, unless there is a journal, whose owner decides; it is the same
+    one for any number of threads.
 
     Args:
         plan: what to do.
@@ -99,6 +109,7 @@ def run_plan(
         memory_bytes: for tensors; a single unit of work may take more, `Plan.unit_bytes` says how much.
         chunk: elements of a slice; None: the plan's.
         progress: told of every byte read or written.
+        journal: of ``folder``: says what is finished, and is told; None: the run cannot be resumed.
 
     Raises:
         NonFinite: NaN or infinity in a parent's tensor or in the result.
@@ -109,33 +120,39 @@ def run_plan(
         keep_memory()
     jobs = jobs or os.cpu_count() or 1
     outputs = [OutputTensor(s.name, s.dtype, s.shape, s.write_bytes) for s in plan.steps]
-    progress.start("merge", plan.read_bytes + plan.write_bytes)
+    shards, resumable = shards_of(outputs, shard_bytes), journal is not None
     with (
         _one_thread_each(),
         Reader() as reader,
-        Writer(folder, shards_of(outputs, shard_bytes), metadata) as writer,
+        Writer(folder, shards, metadata, resumable=resumable) as writer,
     ):
+        tally = Tally(writer, journal, Change())
+        n_resumed = tally.resume(jobs, progress)
+        steps = [step for step in plan.steps if step.name not in tally.sums]
+        progress.start("merge", sum(step.read_bytes + step.write_bytes for step in steps))
         whole = survey(plan, reader, jobs=jobs, memory_bytes=memory_bytes, chunk=chunk)
-
         doing = _Work(plan, reader, writer, chunk, whole)
 
-        def work(unit: _Unit) -> Change:
+        def work(unit: _Unit) -> None:
             change = doing.do(unit)
             progress.advance(unit.io_bytes)
-            return change
+            tally.add(unit.step.name, (unit.start, unit.stop), unit.size, change)
 
-        changes = in_order(
+        units = in_order(
             work,
-            (unit for step in plan.steps for unit in _units(plan, step, chunk)),
+            (unit for step in steps for unit in _units(plan, step, chunk)),
             jobs=jobs,
             needs=lambda unit: plan.unit_bytes(unit.step, chunk),
             memory_bytes=memory_bytes,
         )
-        with closing(changes):
-            total = sum(changes, Change())
+        with closing(units):
+            for _ in units:
+                pass
         refuse_change(plan.parents)
         writer.finish()
-    return Outcome(total, whole if isinstance(whole, dict) else None)
+        state = whole if plan.recipe.method.keeps_state else None
+        digests = tally.all_digests(jobs)
+    return Outcome(tally.total(), state, digests=digests, n_resumed=n_resumed)
 
 
 @contextmanager

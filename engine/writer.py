@@ -2,12 +2,13 @@
 
 The header of each shard is written first, the file is given its full length at once (so a full disk is found
 before any work is done), and any thread writes any slice where it belongs. A writer that ends with an error takes
-its files away again.
+its files away again, unless its run is one that can be resumed.
 """
 
 import errno
 import json
 import os
+import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Self
 
 from registry.dtypes import DTYPES
 from registry.errors import NotEnoughDisk, RunFailed
+from registry.header import TensorRef
 from registry.tensor_name import layer_of
 
 SHARD_BYTES = 5_000_000_000
@@ -98,9 +100,31 @@ def shards_of(tensors: Sequence[OutputTensor], shard_bytes: int = SHARD_BYTES) -
 
 
 class Writer:
-    """Writes shards into a folder; a context manager that closes every file it opened."""
+    """Writes shards into a folder; a context manager that closes every file it opened.
 
-    def __init__(self, folder: Path, shards: Sequence[Shard], metadata: Mapping[str, str]) -> None:
+    Attributes:
+        resumed: whether it goes on with the shards of an earlier writer, whose bytes are still in them.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        shards: Sequence[Shard],
+        metadata: Mapping[str, str],
+        *,
+        resumable: bool = False,
+    ) -> None:
+        """Prepare to write.
+
+        Args:
+            folder: where the shards go.
+            shards: all of them.
+            metadata: of every shard.
+            resumable: go on with shards that are there already, if they are the same ones; an error leaves them to
+                the owner of the folder.
+        """
+        self.resumed = False
+        self._resumable = resumable
         self._folder = folder
         self._handles: dict[Path, int] = {}
         self._places: dict[str, tuple[Path, int]] = {}
@@ -108,15 +132,17 @@ class Writer:
         self._metadata = metadata
 
     def __enter__(self) -> Self:
-        """Create every shard with its header and its full length.
+        """Create every shard with its header and its full length, or open those of an earlier writer.
 
         Raises:
             NotEnoughDisk: the output does not fit; nothing of it is left.
             RunFailed: the operating system refuses.
         """
         try:
-            for shard in self._shards:
-                self._create(shard)
+            self.resumed = self._resumable and self._reopen()
+            if not self.resumed:
+                for shard in self._shards:
+                    self._create(shard)
         except BaseException:
             self._give_up()
             raise
@@ -128,11 +154,20 @@ class Writer:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if kind is not None:
+        if kind is not None and not self._resumable:
             self._give_up()
         for handle in self._handles.values():
             os.close(handle)
         self._handles.clear()
+
+    @property
+    def refs(self) -> dict[str, TensorRef]:
+        """Where each tensor lies, by name."""
+        return {
+            t.name: TensorRef(t.name, t.dtype, t.shape, *self._places[t.name], t.n_bytes)
+            for shard in self._shards
+            for t in shard.tensors
+        }
 
     def write(self, name: str, start: int, data: memoryview) -> None:
         """Write bytes of tensor ``name`` from its byte ``start`` on; safe from any thread.
@@ -177,7 +212,42 @@ class Writer:
         except OSError as error:
             raise _translated(error, path) from error
         _write(handle, path, memoryview(header), 0)
-        offset = len(header)
+        self._place(shard, path, len(header))
+
+    def _reopen(self) -> bool:
+        """Open the shards of an earlier writer if they are this one's, all of them; else remove what there is."""
+        found = {path.name for path in self._folder.glob("*.safetensors")}
+        same = found == {shard.file for shard in self._shards}
+        if same and all(self._open(shard) for shard in self._shards):
+            return True
+        for handle in self._handles.values():
+            os.close(handle)
+        self._handles.clear()
+        for name in sorted(found):
+            try:
+                (self._folder / name).unlink()
+            except OSError as error:
+                raise _translated(error, self._folder / name) from error
+        return False
+
+    def _open(self, shard: Shard) -> bool:
+        """Open a shard that is there; tell whether it has the header and the length that it must have."""
+        header = shard.header(self._metadata)
+        path = self._folder / shard.file
+        try:
+            flags = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+            self._handles[path] = handle = os.open(path, flags)
+            status = os.fstat(handle)
+            if not stat.S_ISREG(status.st_mode) or status.st_size != len(header) + shard.n_bytes:
+                return False
+            same = os.pread(handle, len(header), 0) == header
+        except OSError:
+            return False
+        self._place(shard, path, len(header))
+        return same
+
+    def _place(self, shard: Shard, path: Path, offset: int) -> None:
+        """Remember where the tensors of a shard lie, the first of them at byte ``offset``."""
         for tensor in shard.tensors:
             self._places[tensor.name] = (path, offset)
             offset += tensor.n_bytes

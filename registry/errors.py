@@ -3,6 +3,7 @@
 RegError
 ├─ NotFound           UnknownModel · AmbiguousModel · UnknownMethod · UnknownTensor
 ├─ BadInput           BadAddress · BadParameter · BadRecipe · BadSuite · BadDocument · OutputExists
+│                     NothingToResume
 ├─ CorruptCheckpoint  EmptyCheckpoint · BadHeader · HeaderTooLarge · TruncatedFile · HoleInFile
 │                     OverlappingTensors · DuplicateTensor · BadIndex · MissingShard · PathEscapes
 │                     UnsafeFormat
@@ -80,7 +81,11 @@ class BadDocument(BadInput):
 
 
 class OutputExists(BadInput):
-    """The output folder is not empty; nothing is ever overwritten."""
+    """The output folder is not empty, or a living process is making it; nothing is ever overwritten."""
+
+
+class NothingToResume(BadInput):
+    """No unfinished run of this plan is there to go on with."""
 
 
 class CorruptCheckpoint(RegError):
@@ -184,11 +189,11 @@ class BadSql(CatalogError):
 
 
 class RunError(RegError):
-    """A merge that started and could not finish; no half model is left."""
+    """A merge that started and could not finish; no half model is left under the output's name."""
 
 
 class NotEnoughDisk(RunError):
-    """The output does not fit."""
+    """The output does not fit; a merge that has finished tensors by then can be resumed."""
 
 
 class FileChanged(RunError):
@@ -213,3 +218,7 @@ class Unreadable(SourceError):
 
 class MissingExtra(SourceError):
     """An optional package is needed and not installed."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C in a run that can be resumed; its text says how far it came. Not an error: the user wanted it."""

@@ -29,13 +29,19 @@ from cli.size import Size
     metavar="SIZE",
     help="Largest file of the result. Default: 5GB.",
 )
+@click.option(
+    "--resume", is_flag=True, help="Refuse to begin anew: go on with a run that was stopped."
+)
 @click.pass_obj
-def command(session: Session, asked: Asked, output: Path, shard_bytes: int | None) -> None:
+def command(
+    session: Session, asked: Asked, output: Path, shard_bytes: int | None, resume: bool
+) -> None:
     """Merge models and register the result.
 
     Give a RECIPE (YAML with mergekit's keys), or --method and its models. The result becomes a model of the catalog
     whose recipe, parents and coefficients are recorded there, in every shard and beside them; reg reproduce makes the
-    same bytes again. A failed merge leaves nothing in DIR.
+    same bytes again. A failed merge leaves nothing in DIR. One that was killed, interrupted or found the disk full is
+    gone on with by the same command, from the tensors that were finished.
 
     Adapters alone become one adapter of their base; write MODEL+ADAPTER for a whole model that wears one.
 
@@ -46,7 +52,7 @@ def command(session: Session, asked: Asked, output: Path, shard_bytes: int | Non
       reg merge --method ties --base base --set density=0.4 --set lambda=0.8 chat math -o merged-d
       reg merge --method ties --rank 16 lora-a lora-b -o merged-lora
     """
-    recipe, options = asked.recipe(), asked.options(shard_bytes)
+    recipe, options = asked.recipe(), asked.options(shard_bytes, resume=resume)
     with session.progress() as progress:
         merged = homolog.merge(session.catalog, recipe, output, options=options, progress=progress)
     name = session.catalog.name(merged.model)

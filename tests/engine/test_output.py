@@ -1,6 +1,8 @@
 """The folder a merge makes: whole under its name, or not there."""
 
 import os
+import shutil
+from types import SimpleNamespace
 
 import pytest
 
@@ -41,6 +43,20 @@ def test_a_file_among_the_parents_is_named(tmp_path):
 def test_what_cannot_fit_is_refused(tmp_path):
     with pytest.raises(NotEnoughDisk, match=r"1,000,000,000,000,000,000 bytes; .* free"):
         refuse_full_disk(tmp_path / "out", 10**18)
+
+
+def test_room_that_an_unfinished_folder_has_counts_as_free(tmp_path, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
+    folder = tmp_path / ".out.01234567.partial"
+    refuse_full_disk(tmp_path / "out", 1000, started=folder)
+    with pytest.raises(NotEnoughDisk, match="1,000 free"):
+        refuse_full_disk(tmp_path / "out", 1001, started=folder)
+    folder.mkdir()
+    (folder / "shard").write_bytes(bytes(1 << 20))
+    (folder / "link").symlink_to(folder / "shard")
+    refuse_full_disk(tmp_path / "out", 1000 + (1 << 20), started=folder)
+    with pytest.raises(NotEnoughDisk):
+        refuse_full_disk(tmp_path / "out", 3 << 20, started=folder)
 
 
 @pytest.mark.parametrize("there", [False, True])

@@ -205,6 +205,67 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
         Writer(tmp_path / "gone", shards_of(TWO), {}).__enter__()
 
 
+def reopened(folder, tensors=TWO, metadata=None, shard_bytes=1000):
+    shards = shards_of(tensors, shard_bytes)
+    return Writer(folder, shards, metadata or {}, resumable=True)
+
+
+def stop_in_the_block(folder):
+    with reopened(folder) as writer:
+        assert not writer.resumed
+        writer.write("a", 0, memoryview(b"x" * 400))
+        raise ZeroDivisionError
+
+
+def test_a_resumable_writer_leaves_its_files_and_the_next_goes_on_with_them(tmp_path):
+    with pytest.raises(ZeroDivisionError):
+        stop_in_the_block(tmp_path)
+    with reopened(tmp_path) as writer:
+        assert writer.resumed
+        writer.write("b", 0, memoryview(b"y" * (1 << 20)))
+        writer.finish()
+        ref = writer.refs["a"]
+        assert (ref.file, ref.shape, ref.n_bytes) == (
+            tmp_path / "model-00001-of-00002.safetensors", (100,), 400,
+        )  # fmt: skip
+    found = {t.name: t for t in read_checkpoint(tmp_path).tensors}
+    assert found == writer.refs
+    with ref.file.open("rb") as file:
+        file.seek(ref.start)
+        assert file.read() == b"x" * 400
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"metadata": {"who": "me"}},
+        {"shard_bytes": 1 << 30},
+        {"tensors": TWO[:1]},
+        {"tensors": [OutputTensor("a", "I32", (100,), 400), TWO[1]]},
+    ],
+)
+def test_shards_of_another_writer_are_replaced(other, tmp_path):
+    with reopened(tmp_path) as writer:
+        writer.write("a", 0, memoryview(b"x" * 400))
+    before = open_files()
+    with reopened(tmp_path, **other) as writer:
+        assert not writer.resumed
+        names = {shard.file for shard in writer._shards}
+    assert {path.name for path in tmp_path.iterdir()} == names
+    assert b"x" * 400 not in (tmp_path / min(names)).read_bytes()
+    assert open_files() == before
+
+
+def test_a_disk_that_is_full_from_the_start_leaves_nothing_to_resume(tmp_path, monkeypatch):
+    def full(handle, offset, length):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(NotEnoughDisk):
+        reopened(tmp_path).__enter__()
+    assert not list(tmp_path.iterdir())
+
+
 def fail_in_the_block(folder):
     with Writer(folder, shards_of(TWO, 1000), {}) as writer:
         writer.write("a", 0, memoryview(bytes(400)))
