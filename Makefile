@@ -4,6 +4,7 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 TORCH := torch==2.13.0
 JOBS ?= 2
+BENCH ?=
 export HF_HUB_DISABLE_TELEMETRY = 1
 
 .PHONY: demo test check fix bench zoo zoo-report install install-dev clean
@@ -24,8 +25,8 @@ fix: install-dev                    ## mend what ruff can mend
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: install-dev                  ## ratios against plain reads and writes
-	$(BIN)/python tests/bench/run.py
+bench: install-dev                  ## against plain reads and writes, and mergekit: BENCH="--folder DIR --mergekit PYTHON --write"
+	$(BIN)/python tests/bench/run.py $(BENCH)
 
 zoo: install-dev                    ## train the family of data/zoo again, from nothing
 	$(BIN)/python tests/zoo/train.py --out data/zoo

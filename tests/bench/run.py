@@ -1,160 +1,202 @@
-"""How close the engine is to the disk: ratios against a plain chunked read and write of the same bytes.
+"""How close the merge engine is to the disk, and how far from mergekit: `make bench`.
 
-    python tests/bench/run.py [--millions 100] [--rounds 3] [--folder DIR]
+    python tests/bench/run.py [--sizes 0.25b,1b] [--rounds 3] [--only 'ties-3,memory-*'] [--folder DIR]
+                              [--mergekit PYTHON [--mergekit-rounds 1]] [--write [FILE]]
 
-Makes a family of random bf16 checkpoints in Llama layout, then measures in one process, warm cache, median of some
-rounds. The ratio is what counts: seconds belong to the machine. Nothing is asserted.
+Each case is a whole process of the command, measured beside a plain read and write of the same bytes, in turns. Rows are
+printed as they come. A folder that is given keeps families and raw results: a bench that was interrupted goes on there,
+and the table is made of all that its results hold. Nothing is asserted.
 """
 
 import argparse
-import json
 import os
-import resource
 import shutil
-import statistics
 import tempfile
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from fnmatch import fnmatch
 from pathlib import Path
 
-import torch
-from safetensors.torch import save_file
+import machine
+import table
+from cases import CASES, REG, ROOT, STARTS, Case, memory_cases
+from family import SIZES, members, weights
+from plain import plain
+from process import Failed, Run, measure
+from results import Result, Results, Tool
 
-from engine import stats
-from engine.merge import merge
-from engine.recipe import Part, Recipe
-from registry.catalog import Catalog
-from registry.scan import scan
+TABLE = ROOT / "data" / "bench.md"
+MEMORY_SIZES = ("tiny", "0.25b")
+"""Sizes of which the memory of many parents is measured."""
 
-BLOCK = 8 << 20
-METHODS = {
-    "linear": 3, "task_arithmetic": 3, "slerp": 2, "dare_linear": 3, "ties": 3, "dare_ties": 3, "widen": 2,
-}  # fmt: skip
-
-
-def make_family(folder: Path, millions: int) -> None:
-    """A base and three children whose deltas have a standard deviation of 0.001."""
-    hidden, inner, vocabulary = 1024, 2816, 16_000
-    per_layer = 4 * hidden * hidden + 3 * hidden * inner
-    n_layers = max(1, (millions * 1_000_000 - vocabulary * hidden) // per_layer)
-    shapes = {"model.embed_tokens.weight": (vocabulary, hidden), "model.norm.weight": (hidden,)}
-    for i in range(n_layers):
-        layer = f"model.layers.{i}"
-        for name in "qkvo":
-            shapes[f"{layer}.self_attn.{name}_proj.weight"] = (hidden, hidden)
-        shapes |= {f"{layer}.mlp.{name}_proj.weight": (inner, hidden) for name in ("gate", "up")}
-        shapes[f"{layer}.mlp.down_proj.weight"] = (hidden, inner)
-        shapes[f"{layer}.input_layernorm.weight"] = (hidden,)
-    random = torch.Generator().manual_seed(0)
-    base = {name: torch.randn(shape, generator=random) * 0.02 for name, shape in shapes.items()}
-    for child in ("base", "one", "two", "three"):
-        spread = 0.0 if child == "base" else 0.001
-        target = folder / child
-        target.mkdir(parents=True)
-        tensors = {
-            name: (t + torch.randn(t.shape, generator=random) * spread).bfloat16()
-            for name, t in base.items()
-        }
-        save_file(tensors, target / "model.safetensors", metadata={"format": "pt"})
-        (target / "config.json").write_text(json.dumps({"model_type": "llama"}))
-        parent = "" if child == "base" else "base_model: base\n"
-        (target / "README.md").write_text(f"---\nlicense: apache-2.0\n{parent}---\n")
+OFFLINE = {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
 
 
-def plain(inputs: Iterable[Path], output: Path | None) -> None:
-    """Read every input in blocks and write as much as one of them: the least any merge must do."""
-    buffer = bytearray(BLOCK)
-    out = open(output, "wb", buffering=0) if output else None  # noqa: SIM115 - closed below
-    for i, file in enumerate(inputs):
-        with open(file, "rb", buffering=0) as source:
-            while n := source.readinto(buffer):
-                if out and i == 0:
-                    out.write(memoryview(buffer)[:n])
-    if out:
-        os.fsync(out.fileno())
-        out.close()
+class Bench:
+    """The folder where it happens: families, and beside them a place for all else."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder.resolve()
+        self.place = self.folder / "bench"
+        self.place.mkdir(parents=True, exist_ok=True)
+        self.results = Results(self.place / "results.jsonl")
+        self.code = machine.sources()
+        self.output, self.recipe = self.place / "output", self.place / "recipe.yaml"
+        self.log = self.place / "log"
+        self.known: dict[str, int] = {}
+
+    @contextmanager
+    def clean(self) -> Iterator[None]:
+        """Nothing of an output is there before, and nothing of it is left for the next to write back."""
+        self.clear()
+        try:
+            yield
+        finally:
+            self.clear()
+
+    def clear(self) -> None:
+        """Remove what runs leave, and wait for the disk."""
+        shutil.rmtree(self.output, ignore_errors=True)
+        for name in ("copy", "catalog.duckdb", "catalog.duckdb.wal"):
+            (self.place / name).unlink(missing_ok=True)
+        os.sync()
+
+    def family(self, size: str, case: Case) -> list[Path]:
+        """The members that a case needs, made if they are missing, and known to the size's catalog."""
+        found = members(self.folder, size, case.n)
+        if self.known.get(size, 0) >= case.n:
+            return found
+        known = self.place / f"known-{size}.duckdb"
+        measure(
+            [*REG, "scan", *map(str, found), "--catalog", str(known), "--json"],
+            ROOT, self.log, OFFLINE,
+        )  # fmt: skip
+        self.known[size] = case.n
+        return found
+
+    def measure(self, size: str, case: Case, rounds: int) -> None:
+        """Run the rounds that are missing; before each of ours, the plain read and write."""
+        done = {r.turn for r in self.results.turns(size, case.name, "reg", self.code)}
+        missing = [turn for turn in range(rounds) if turn not in done]
+        if not missing:
+            return
+        family = self.family(size, case)
+        files = [file for member in case.inputs(family) for file in weights(member)]
+        plain(files, Path(os.devnull), 0)
+        n_bytes = _n_bytes(weights(case.inputs(family)[0])) if case.writes else 0
+        for turn in missing:
+            runs: list[tuple[Tool, Run]] = []
+            if case.floor:
+                with self.clean():
+                    runs.append(("plain", plain(files, self.place / "copy", n_bytes)))
+            runs.append(("reg", self.ours(size, case, family)))
+            self.results.add(
+                *(Result(size, case.name, tool, self.code, turn, run) for tool, run in runs)
+            )
+
+    def ours(self, size: str, case: Case, family: Sequence[Path]) -> Run:
+        """One whole process of the command, on a catalog as it is after a scan; a scan begins without."""
+        with self.clean():
+            catalog = self.place / "catalog.duckdb"
+            if case.work != "scan":
+                shutil.copyfile(self.place / f"known-{size}.duckdb", catalog)
+            self.recipe.write_text(case.recipe(family), encoding="utf-8")
+            words = case.command(family, self.recipe, self.output)
+            command = [*REG, *words, "--catalog", str(catalog), "--json"]
+            return measure(command, ROOT, self.log, OFFLINE)
+
+    def theirs(self, size: str, case: Case, program: Path, rounds: int) -> None:
+        """The same recipe by mergekit, as often as is missing; what it cannot do is said and left out."""
+        version = machine.mergekit_version(program)
+        done = {r.turn for r in self.results.turns(size, case.name, "mergekit", version)}
+        for turn in (turn for turn in range(rounds) if turn not in done):
+            family = members(self.folder, size, case.n)
+            with self.clean():
+                self.recipe.write_text(case.recipe(family), encoding="utf-8")
+                command = [str(program), str(self.recipe), str(self.output)]
+                try:
+                    run = measure(command, self.place, self.log, OFFLINE)
+                except Failed as failed:
+                    print(f"mergekit, {case.name}: {failed}")
+                    return
+            self.results.add(Result(size, case.name, "mergekit", version, turn, run))
 
 
-def median(rounds: int, work: Callable[[], object]) -> tuple[float, float, float]:
-    """Median, least and largest seconds of some rounds."""
-    seconds = []
-    for _ in range(rounds):
-        started = time.perf_counter()
-        work()
-        seconds.append(time.perf_counter() - started)
-    return statistics.median(seconds), min(seconds), max(seconds)
+def _n_bytes(files: Sequence[Path]) -> int:
+    return sum(file.stat().st_size for file in files)
 
 
-def row(name: str, work: tuple[float, float, float], floor: tuple[float, float, float]) -> None:
-    """Print one line of the table."""
-    print(
-        f"{name:<22} {work[0] / floor[0]:6.2f} x  {work[0]:7.2f} s  ({work[1]:.2f}-{work[2]:.2f})  floor {floor[0]:.2f} s"
+def arguments() -> argparse.Namespace:
+    """The options."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--sizes", default="0.25b,1b", help=f"some of {', '.join(SIZES)}")
+    parser.add_argument("--rounds", type=int, default=3, help="of each case and the plain copy")
+    parser.add_argument(
+        "--only", default="*", help="names or patterns of cases; those of many parents are memory-*"
     )
+    parser.add_argument("--folder", type=Path, help="is kept, with families and raw results")
+    parser.add_argument(
+        "--mergekit", type=Path, help="Python of an environment that has mergekit, or its folder"
+    )
+    parser.add_argument("--mergekit-rounds", type=int, default=1, choices=(1, 2, 3))
+    parser.add_argument(
+        "--write", type=Path, nargs="?", const=TABLE, help="the table; default: data/bench.md"
+    )
+    options = parser.parse_args()
+    options.sizes = [size.strip() for size in options.sizes.split(",")]
+    options.only = [name.strip() for name in options.only.split(",")]
+    if unknown := set(options.sizes) - set(SIZES):
+        parser.error(f"no size {', '.join(sorted(unknown))}")
+    return options
 
 
 def main() -> None:
-    """Measure everything and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "--millions", type=int, default=100, help="parameters of each model, in millions"
-    )
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--folder", type=Path, help="where to work; default: a temporary folder")
-    options = parser.parse_args()
+    """Measure what is missing, and print or write the table."""
+    options = arguments()
     folder = options.folder or Path(tempfile.mkdtemp(prefix="homolog-bench-"))
     try:
-        make_family(folder / "models", options.millions)
-        measure(folder, options.rounds)
+        bench = Bench(folder)
+        many = memory_cases()
+        run(bench, options, many)
+        if options.write:
+            parents = {case.name: case.n for case in many}
+            place = machine.describe(folder)
+            text = table.document(bench.results, place, parents, bench.code)
+            options.write.write_text(text, encoding="utf-8")
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        if not options.folder:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
-def measure(folder: Path, rounds: int) -> None:
-    """Print a line per use case."""
-    files = {
-        m: folder / "models" / m / "model.safetensors" for m in ("base", "one", "two", "three")
-    }
-    size = files["base"].stat().st_size
-    print(
-        f"{size / 1e9:.2f} GB a model, {os.cpu_count()} cores, torch {torch.__version__}, median of {rounds}"
-    )
+def run(bench: Bench, options: argparse.Namespace, many: Sequence[Case]) -> None:
+    """Measure the chosen cases of the chosen sizes; a row each."""
+    chosen = [case for case in CASES if _wanted(case, options.only)]
+    remembered = [case for case in many if _wanted(case, options.only)]
+    for case in STARTS:
+        if any(one.start == case.name for one in (*chosen, *remembered)):
+            bench.measure("tiny", case, max(1, options.rounds))
+    program = machine.mergekit_program(options.mergekit) if options.mergekit else None
+    if chosen:
+        print(table.aligned(table.MERGED, table.MERGED))
+    for size in options.sizes:
+        for case in chosen:
+            bench.measure(size, case, options.rounds)
+            if program and case.mergekit:
+                bench.theirs(size, case, program, options.mergekit_rounds)
+            cells = table.merge_row(bench.results, size, case)
+            print(table.aligned(cells, table.MERGED), flush=True)
+    parents = {case.name: case.n for case in remembered}
+    if remembered:
+        print(table.aligned(table.REMEMBERED, table.REMEMBERED))
+    for size in (size for size in options.sizes if size in MEMORY_SIZES):
+        for case in remembered:
+            bench.measure(size, case, 1)
+            cells = table.memory_row(bench.results, size, case.name, parents)
+            print(table.aligned(cells, table.REMEMBERED), flush=True)
 
-    def fresh_scan() -> None:
-        (folder / "catalog.duckdb").unlink(missing_ok=True)
-        scan(Catalog(folder / "catalog.duckdb"), [str(folder / "models")])
 
-    row(
-        "scan, 4 models",
-        median(rounds, fresh_scan),
-        median(rounds, lambda: plain(files.values(), None)),
-    )
-    catalog = Catalog(folder / "catalog.duckdb")
-    child, base = catalog.find("one"), catalog.find("base")
-
-    def fresh_stats() -> None:
-        with catalog.write() as transaction:
-            transaction.execute("delete from store.pair")
-        stats.measure(catalog, child, base)
-
-    floor = median(rounds, lambda: plain((files["base"], files["one"]), None))
-    row("stats, 1 pair", median(rounds, fresh_stats), floor)
-    for method, n in METHODS.items():
-        models = ("one", "two", "three")[:n]
-        with_base = method not in ("linear", "slerp")
-        inputs = [files[m] for m in ((*models, "base") if with_base else models)]
-        recipe = Recipe(method, tuple(Part(m) for m in models))
-
-        def run(recipe: Recipe = recipe) -> None:
-            shutil.rmtree(folder / "out", ignore_errors=True)
-            merge(catalog, recipe, folder / "out")
-
-        def copy(inputs: list[Path] = inputs) -> None:
-            plain(inputs, folder / "copy")
-            (folder / "copy").unlink()
-
-        row(f"{method}, {n} models", median(rounds, run), median(rounds, copy))
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(f"peak resident memory of the whole process, family making included: {peak:,.0f} MiB")
+def _wanted(case: Case, patterns: Sequence[str]) -> bool:
+    return any(fnmatch(case.name, pattern) for pattern in patterns)
 
 
 if __name__ == "__main__":
