@@ -9,7 +9,7 @@ import torch
 
 from engine import kernels
 from engine.edits import EditError
-from engine.ops import SUMMED, block_dots
+from engine.products import SUMMED, block_dots
 
 
 @dataclass(frozen=True)

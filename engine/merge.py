@@ -187,7 +187,7 @@ def _carry_out(
         outcome = _written(catalog, decided, journal, options, progress)
         model = _describe(catalog, decided, journal.folder, outcome, options.jobs)
         journal.take_name(target)
-        scan(catalog, [str(target)], jobs=options.jobs)
+        scan(catalog, [str(target)], jobs=options.jobs, digests=outcome.digests)
         merged = Merged(
             model=model, run=run, folder=target, seconds=time.monotonic() - started,
             read_bytes=decided.read_bytes,

@@ -14,22 +14,14 @@ import numpy as np
 import torch
 
 from engine import kernels
-from engine.kernels import LANES, Floats, Part
+from engine.kernels import Part
 from engine.method import Tensors
 from engine.pick import Drawn, Largest, Pick
-from engine.slices import Slices
+from engine.slices import is_done, shape_of, stored_of
 from registry.errors import BadParameter
 
 BLOCK = 1 << 17
 """Elements that are worked on at once; element-wise results do not depend on it."""
-
-SUMMED = 1 << 16
-"""Entries of which dot products are taken at once; they decide the order of summation."""
-
-SLAB = 64
-"""Rows that sums over columns take at once; they decide the order of summation."""
-
-_STRIP = 1 << 10  # columns that torch sums at once
 
 TINY = 1e-8
 """A sum of weights closer to 0 than this is 0."""
@@ -63,12 +55,12 @@ def weighted_sum(
 ) -> torch.Tensor:
     """Σ c_i x_i in the order given, of the entries that are picked: (*shape) float32."""
     picks = picks or [None] * len(tensors)
-    stored, base = _stored(tensors)
-    total = torch.empty(_shape(tensors))
+    stored, base = stored_of(tensors)
+    total = torch.empty(shape_of(tensors))
     flat = total.view(-1)
     if kernels.ready(stored):
         parts = [_part(*each) for each in zip(stored, coefficients, picks, strict=True)]
-        if _is_done(tensors, kernels.weighted_sum(parts, base, flat)):
+        if is_done(tensors, kernels.weighted_sum(parts, base, flat)):
             return total
     flats = [tensor.reshape(-1) for tensor in tensors]
     for block in blocks(len(flat)):
@@ -89,13 +81,13 @@ def weighted_columns(
         scales: (n, columns), or (n, rows) if ``by_row``, float32.
         by_row: scale rows.
     """
-    stored, base = _stored(tensors)
-    total = torch.empty(_shape(tensors))
+    stored, base = stored_of(tensors)
+    total = torch.empty(shape_of(tensors))
     if kernels.ready(stored) and total.numel():
         parts = [Part(s, 1.0, scales=v) for s, v in zip(stored, scales.contiguous(), strict=True)]
         columns = total[0].numel() if total.dim() > 1 else total.numel()
         found = kernels.weighted_sum(parts, base, total.view(-1), columns=columns, by_row=by_row)
-        if _is_done(tensors, found):
+        if is_done(tensors, found):
             return total
     flat = _matrix(total)
     matrices = [_matrix(tensor) for tensor in tensors]
@@ -139,8 +131,8 @@ def agreement(
         lambda_: factor of the result.
     """
     scales, picks = scales or weights, picks or [None] * len(tensors)
-    stored, base = _stored(tensors)
-    made = torch.empty(_shape(tensors))
+    stored, base = stored_of(tensors)
+    made = torch.empty(shape_of(tensors))
     flat = made.view(-1)
     if kernels.ready(stored):
         parts = [_part(*each) for each in zip(stored, scales, picks, strict=True)]
@@ -148,7 +140,7 @@ def agreement(
             parts, base, flat, weights=weights, by_count=sign == "count", of_values=elect == "values",
             winner=winner, normalize=normalize, lambda_=lambda_,
         )  # fmt: skip
-        if _is_done(tensors, bad):
+        if is_done(tensors, bad):
             return made
     flats = [tensor.reshape(-1) for tensor in tensors]
     for block in blocks(len(flat)):
@@ -164,11 +156,11 @@ def agreement(
 
 def votes(tensors: Tensors, scales: Sequence[float], picks: Sequence[Pick], sign: "Sign") -> int:
     """Sum of the signs that the models elect, over all entries."""
-    stored, base = _stored(tensors)
+    stored, base = stored_of(tensors)
     if kernels.ready(stored):
         parts = [_part(*each) for each in zip(stored, scales, picks, strict=True)]
         found, bad = kernels.votes(parts, base, by_count=sign == "count")
-        if _is_done(tensors, bad):
+        if is_done(tensors, bad):
             return found
     flats = [tensor.reshape(-1) for tensor in tensors]
     return sum(
@@ -196,31 +188,6 @@ def _part(stored: torch.Tensor, scale: float, pick: Pick) -> Part:
     return Part(stored, scale)
 
 
-def _stored(tensors: Tensors) -> tuple[list[torch.Tensor], torch.Tensor | None]:
-    """The models as kernels read them, flat, and the base that is still to be taken off."""
-    if isinstance(tensors, Slices):
-        return tensors.stored, tensors.base
-    return [tensor.reshape(-1) for tensor in tensors], None
-
-
-def _shape(tensors: Tensors) -> torch.Size:
-    """The shape of each model."""
-    return tensors.shape if isinstance(tensors, Slices) else tensors[0].shape
-
-
-def _is_done(tensors: Tensors, place: int) -> bool:
-    """Tell whether a kernel went to the end: it gives up where it finds a number that is not finite.
-
-    Models as they are stored must not hold any; what was computed may.
-
-    Raises:
-        NonFinite: a stored model, the one at this place, does.
-    """
-    if place >= 0 and isinstance(tensors, Slices):
-        tensors.refuse(place)
-    return place < 0
-
-
 def fold(values: torch.Tensor) -> torch.Tensor:
     """Sum over the first axis by adding its last half to its first half until one entry is left; ``values`` is lost."""
     while len(values) > 1:
@@ -228,107 +195,6 @@ def fold(values: torch.Tensor) -> torch.Tensor:
         values[:half] += values[-half:]
         values = values[: len(values) - half]
     return values.sum(0)  # of one entry, or of none
-
-
-def column_dots(matrices: Tensors, pairs: Sequence[tuple[int, int]]) -> list[torch.Tensor]:
-    """Dot products of columns: for each pair (i, j), Σ_rows m_i ⊙ m_j as (columns,) float64.
-
-    Rows are summed one after the other within slabs of `SLAB` rows, and the slabs in their order. Law: a column's
-    result depends on that column alone.
-
-    Args:
-        matrices: (rows, columns) float32 of one shape; a product of two entries is exact in float64.
-        pairs: which matrices to multiply; a number beyond the last is the base of `Slices`.
-    """
-    totals = np.zeros((len(pairs), _shape(matrices)[1]))
-    for found in slab_dots(matrices, pairs):
-        totals += found
-    return list(torch.from_numpy(totals))
-
-
-def slab_dots(matrices: Tensors, pairs: Sequence[tuple[int, int]]) -> Iterator[Floats]:
-    """What `column_dots` adds up: of each slab, in order, (pairs, columns) float64."""
-    rows, columns = _shape(matrices)
-    stored, base = _stored(matrices) if _is_contiguous(matrices) else ([], None)
-    for top in range(0, rows, SLAB):
-        done = False
-        if kernels.ready(stored):
-            here = slice(top * columns, min(top + SLAB, rows) * columns)
-            found, bad = kernels.column_products(
-                [s[here] for s in stored], None if base is None else base[here], pairs,
-                rows=min(SLAB, rows - top), columns=columns,
-            )  # fmt: skip
-            done = _is_done(matrices, bad)
-        if not done:
-            found = np.zeros((len(pairs), columns))
-            for left in range(0, columns, _STRIP):
-                place = (slice(top, top + SLAB), slice(left, left + _STRIP))
-                parts = [m[place].double().numpy() for m in _with_base(matrices)]
-                for total, (i, j) in zip(found, pairs, strict=True):
-                    total[left : left + _STRIP] = row_by_row(parts[i] * parts[j])
-        yield found
-
-
-def dots(tensors: Tensors, pairs: Sequence[tuple[int, int]]) -> list[float]:
-    """Dot products of whole tensors: for each pair (i, j), Σ x_i ⊙ x_j; pairs as in `column_dots`."""
-    return [math.fsum(column) for column in block_dots(tensors, pairs, SUMMED).T]
-
-
-def row_dots(matrices: Tensors, pairs: Sequence[tuple[int, int]]) -> list[torch.Tensor]:
-    """Dot products of rows: for each pair (i, j), (rows,) float64; otherwise as `column_dots`."""
-    columns = _shape(matrices)[1]
-    if not columns:
-        return [torch.zeros(_shape(matrices)[0], dtype=torch.float64) for _ in pairs]
-    found = block_dots(matrices, pairs, columns)
-    return list(torch.from_numpy(np.ascontiguousarray(found.T)))
-
-
-def block_dots(tensors: Tensors, pairs: Sequence[tuple[int, int]], block: int) -> Floats:
-    """Dot products of each ``block`` entries of flat tensors: (blocks, pairs) float64, over `LANES` partial sums.
-
-    Law: those of slices of whole blocks are those of the tensors.
-    """
-    stored, base = _stored(tensors)
-    if kernels.ready(stored):
-        found, bad = kernels.products(stored, base, pairs, block=block)
-        if _is_done(tensors, bad):
-            return found
-    flats = [tensor.reshape(-1).numpy() for tensor in _with_base(tensors)]
-    size = len(flats[0])
-    found = np.zeros((-(-size // block), len(pairs)))
-    for row, start in zip(found, range(0, size, block), strict=True):
-        parts = [flat[start : start + block].astype(np.float64) for flat in flats]
-        row[:] = [laned(parts[i] * parts[j]) for i, j in pairs]
-    return found
-
-
-def laned(values: Floats) -> float:
-    """The sum of numbers: every `LANES`-th to one partial sum, those folded by halves."""
-    whole = np.zeros(-(-len(values) // LANES) * LANES)
-    whole[: len(values)] = values
-    sums = row_by_row(whole.reshape(-1, LANES))
-    while len(sums) > 1:
-        sums = sums[: len(sums) // 2] + sums[len(sums) // 2 :]
-    return float(sums[0])
-
-
-def row_by_row(values: Floats) -> Floats:
-    """The sum of the rows of a matrix, one after the other."""
-    if values.shape[1] == 1:  # numpy takes one column for a row, which it sums in pairs
-        return row_by_row(np.repeat(values, 2, axis=1))[:1]
-    return np.asarray(np.add.reduce(np.ascontiguousarray(values), axis=0))
-
-
-def _is_contiguous(tensors: Tensors) -> bool:
-    """Tell whether kernels can read these tensors where they are."""
-    return isinstance(tensors, Slices) or all(tensor.is_contiguous() for tensor in tensors)
-
-
-def _with_base(tensors: Tensors) -> list[torch.Tensor]:
-    """The models in float32, and the base of slices behind them."""
-    if isinstance(tensors, Slices) and tensors.base is not None:
-        return [*tensors, tensors.base.float().reshape(tensors.shape)]
-    return list(tensors)
 
 
 def largest(values: torch.Tensor, density: float, scratch: torch.Tensor) -> Largest:

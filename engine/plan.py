@@ -10,9 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from engine.ops import BLOCK, SLAB
+from engine.ops import BLOCK
 from engine.parent import Parent
 from engine.pinned import PinnedRecipe
+from engine.products import SLAB
 from engine.source import Source, refs
 from engine.vocabulary import Unified
 from registry.header import TensorRef

@@ -18,7 +18,7 @@ from engine import kernels
 from engine.method import Look, PerModel, Seen, per_model
 from engine.ops import blocks
 from engine.pick import Largest
-from engine.slices import Slices
+from engine.slices import Slices, shape_of
 
 Counts = NDArray[np.int64]
 
@@ -262,7 +262,7 @@ def _counted(look: Look, asked: list[Ask], near: list[_Near]) -> _Counted:
         for ask, n in zip(asked, near, strict=True):
             zeros = int(_near_counts(seen, ask.model, 0, 1)[1]) if ask.changed else 0
             made.append((_near_counts(seen, ask.model, n.low, n.width), zeros))
-        return seen.start, _size(seen), made
+        return seen.start, shape_of(seen.models).numel(), made
 
     size, zeros = 0, [0] * len(asked)
     totals = [np.zeros(n.width + 1, np.int64) for n in near]
@@ -275,12 +275,6 @@ def _counted(look: Look, asked: list[Ask], near: list[_Near]) -> _Counted:
             tied = int(counts[1 + near[i].guess - near[i].low])
             ties[i].setdefault(tensor, []).append((start, tied))
     return _Counted(size, zeros, near, totals, ties)
-
-
-def _size(seen: Seen) -> int:
-    """Entries of one model of a slice."""
-    models = seen.models
-    return len(models.origin) if isinstance(models, Slices) else models[0].numel()
 
 
 def _halves(seen: Seen) -> list[Counts]:

@@ -69,6 +69,31 @@ class Slices(Sequence[torch.Tensor]):
         )
 
 
+def stored_of(tensors: Sequence[torch.Tensor]) -> tuple[list[torch.Tensor], torch.Tensor | None]:
+    """The models as kernels read them, flat, and the base that is still to be taken off."""
+    if isinstance(tensors, Slices):
+        return tensors.stored, tensors.base
+    return [tensor.reshape(-1) for tensor in tensors], None
+
+
+def shape_of(tensors: Sequence[torch.Tensor]) -> torch.Size:
+    """The shape of each model."""
+    return tensors.shape if isinstance(tensors, Slices) else tensors[0].shape
+
+
+def is_done(tensors: Sequence[torch.Tensor], place: int) -> bool:
+    """Tell whether a kernel went to the end: it gives up where it finds a number that is not finite.
+
+    Models as they are stored must not hold any; what was computed may.
+
+    Raises:
+        NonFinite: a stored model, the one at this place, does.
+    """
+    if place >= 0 and isinstance(tensors, Slices):
+        tensors.refuse(place)
+    return place < 0
+
+
 def non_finite(ref: TensorRef, what: str = "NaN or infinity") -> NonFinite:
     """The error for a tensor that holds what is no number."""
     message = f"tensor {ref.name} of {ref.file} holds {what}"

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from engine.kernels import Floats
 from engine.method import Look, Tensors
-from engine.ops import SUMMED, block_dots, blocks
+from engine.ops import blocks
+from engine.products import SUMMED, block_dots
 
 SAME = 1e-7
 """A sine, or the length of a sum of directions, below this is 0: float32 knows no better."""

@@ -7,7 +7,7 @@ place; rows that hang on the weights (tensors, statistics, scores) stay as long 
 import json
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -76,7 +76,10 @@ class Entry:
     problems: tuple[Problem, ...]
 
 
-def read_entry(found: Found, *, headers_only: bool, jobs: int, progress: Progress) -> Entry:
+def read_entry(
+    found: Found, *, headers_only: bool, jobs: int, progress: Progress,
+    known: Mapping[str, str] | None = None,
+) -> Entry:  # fmt: skip
     """Read one place; whatever is wrong with it becomes its problems.
 
     Args:
@@ -84,11 +87,14 @@ def read_entry(found: Found, *, headers_only: bool, jobs: int, progress: Progres
         headers_only: read no tensor byte.
         jobs: threads that digest.
         progress: told of every byte digested.
+        known: digests of the tensors by name, if they need no reading.
     """
     try:
         checkpoint = read_checkpoint(found.root, found.files)
         digests: dict[str, str] = {}
-        if not headers_only:
+        if known is not None and known.keys() == {t.name for t in checkpoint.tensors}:
+            digests = dict(known)
+        elif not headers_only:
             digests = digest_tensors(checkpoint.tensors, jobs=jobs, progress=progress.advance)
             _refuse_change(found)
         claims, claim_problems = read_claims(checkpoint)

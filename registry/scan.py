@@ -80,6 +80,7 @@ def scan(
     headers_only: bool = False,
     jobs: int | None = None,
     progress: Progress = SILENT,
+    digests: Mapping[str, str] | None = None,
 ) -> ScanReport:
     """Index every checkpoint at ``addresses``; a second call on unchanged files writes nothing.
 
@@ -91,6 +92,7 @@ def scan(
         headers_only: read no tensor byte; such models have status "header".
         jobs: threads that read; default: one per core.
         progress: told of every byte digested.
+        digests: of the tensors by name, where one place was just written and they are known.
 
     Raises:
         BadAddress: an address that does not exist; nothing is scanned then.
@@ -106,7 +108,8 @@ def scan(
     batches = list(_batches(todo)) or [[]]
     for batch in batches:
         entries = (
-            read_entry(f, headers_only=headers_only, jobs=jobs, progress=progress) for f in batch
+            read_entry(f, headers_only=headers_only, jobs=jobs, progress=progress, known=digests)
+            for f in batch
         )
         news = [e for e in entries if not _says_nothing_new(e, known.get(e.found.uri))]
         unresolved = unresolved or bool(news or gone)

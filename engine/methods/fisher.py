@@ -8,7 +8,8 @@ from typing import Annotated
 import torch
 
 from engine.method import PER_MODEL, Look, PerModel, Range, Seen, Tensors, merge_method, per_model
-from engine.ops import blocks, dots, shares, weighted_sum
+from engine.ops import blocks, shares, weighted_sum
+from engine.products import dots
 
 Importance = Annotated[PerModel, Range(0.0, 1e6, open_low=True), PER_MODEL]
 """Coefficient of each model, c_i above 0; a model that shall not count is left out."""

@@ -11,7 +11,8 @@ import torch
 
 from engine.kernels import Floats
 from engine.method import MANY, Positive, Tensors, merge_method
-from engine.ops import row_dots, weighted_columns, weighted_sum
+from engine.ops import weighted_columns, weighted_sum
+from engine.products import row_dots
 from engine.sphere import gram, surveyed_gram
 
 Average = Literal["cosine", "angle"]

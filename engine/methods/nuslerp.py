@@ -11,7 +11,8 @@ import torch
 
 from engine.kernels import Floats
 from engine.method import Tensors, Weight, merge_method, per_model
-from engine.ops import BLOCK, column_dots
+from engine.ops import BLOCK
+from engine.products import column_dots
 from engine.sphere import arc, blend, gram, surveyed_gram
 
 _LEAST_SUM = 1e-6

@@ -1,7 +1,6 @@
 """OPCM: merge models one after the other, each projected away from what is merged already.
 
-Tang et al., "Merging Models on the Fly Without Retraining: A Sequential Approach to Scalable Continual Model Merging",
-2025. arXiv:2501.09522
+Tang et al., "Merging Models on the Fly Without Retraining", 2025. arXiv:2501.09522
 """
 
 import math
@@ -12,10 +11,9 @@ import torch
 
 from engine.decomposition import is_map, svd, times
 from engine.method import Fraction, Look, Range, Scale, Seen, Tensors, merge_method
-from engine.ops import dots
+from engine.products import dots
 
 RankRule = Literal["paper", "code"]
-
 Merged = Annotated[int, Range(1, 1e6)]
 """How many models a model is the merge of."""
 

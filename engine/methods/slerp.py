@@ -11,7 +11,8 @@ import numpy as np
 import torch
 
 from engine.method import Interpolation, Look, Tensors, merge_method
-from engine.ops import SUMMED, block_dots, dots, weighted_sum
+from engine.ops import weighted_sum
+from engine.products import SUMMED, block_dots, dots
 
 NEARLY_PARALLEL = 0.9995
 """Beyond this absolute cosine sin Ω is too small to divide by: the path is taken to be straight."""

@@ -11,7 +11,8 @@ import torch
 
 from engine.kernels import Floats
 from engine.method import Lambda, Look, Tensors, merge_method
-from engine.ops import SUMMED, block_dots, dots, weighted_sum
+from engine.ops import weighted_sum
+from engine.products import SUMMED, block_dots, dots
 from registry.tensor_name import split_layer
 
 Granularity = Literal["matrix", "layer", "model"]

@@ -8,7 +8,8 @@ import torch
 
 from engine.decomposition import is_map, solve_right, times
 from engine.method import Lambda, Tensors, merge_method
-from engine.ops import dots, weighted_sum
+from engine.ops import weighted_sum
+from engine.products import dots
 
 
 @merge_method(space="delta", scope="tensor", paper="2503.08099", copies=(2, 30))

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from engine import kernels, ops
+from engine import kernels, ops, products
 from engine.change import compared, finish
 from engine.draws import Draws
 from engine.methods import all_methods
-from engine.ops import SUMMED
 from engine.pick import Drawn, Largest
+from engine.products import SUMMED
 from engine.run import run_plan
 from engine.slices import Slices
 from registry.header import TensorRef
@@ -119,7 +119,7 @@ def test_weighted_columns_are_alike(by_row, with_and_without):
 @pytest.mark.parametrize("block", [64, 1000, SUMMED])
 def test_dot_products_are_alike(block, with_and_without):
     pairs = [(0, 0), (0, 1), (2, 1), (3, 3), (3, 0)]
-    one, other = with_and_without(lambda: ops.block_dots(slices(DTYPES), pairs, block))
+    one, other = with_and_without(lambda: products.block_dots(slices(DTYPES), pairs, block))
     assert np.array_equal(one, other)
 
 
@@ -127,7 +127,7 @@ def test_dot_products_are_alike(block, with_and_without):
 def test_dot_products_of_columns_are_alike(columns, with_and_without):
     tensors = [random(i, 130 * columns).reshape(130, columns) for i in range(3)]
     pairs = [(0, 0), (0, 1), (1, 2)]
-    one, other = with_and_without(lambda: torch.stack(ops.column_dots(tensors, pairs)))
+    one, other = with_and_without(lambda: torch.stack(products.column_dots(tensors, pairs)))
     assert torch.equal(one, other)
 
 

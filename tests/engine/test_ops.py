@@ -1,7 +1,5 @@
 """Laws of the arithmetic that methods share."""
 
-import math
-
 import numpy as np
 import pytest
 import torch
@@ -51,30 +49,6 @@ def test_fold_sums_the_first_axis(n):
     values = torch.arange(3 * n, dtype=torch.float64).reshape(n, 3)
     expected = values.sum(0)
     assert torch.equal(ops.fold(values), expected)
-
-
-@pytest.mark.parametrize("shape", [(0, 3), (3, 0), (1, 1), (5, 7), (130, 1500), (1500, 130)])
-def test_column_dots_are_the_dot_products_of_columns(shape):
-    x, y = random(*shape), random(*shape, seed=1)
-    xx, xy = ops.column_dots([x, y], [(0, 0), (0, 1)])
-    torch.testing.assert_close(xx, (x.double() * x).sum(0), rtol=1e-13, atol=0)
-    torch.testing.assert_close(xy, (x.double() * y).sum(0), rtol=1e-13, atol=1e-13)
-
-
-def test_column_dots_depend_on_the_column_alone():
-    x, y = random(300, 2100), random(300, 2100, seed=1)
-    (whole,) = ops.column_dots([x, y], [(0, 1)])
-    (part,) = ops.column_dots([x[:, 1001:1020], y[:, 1001:1020]], [(0, 1)])
-    (turned,) = ops.column_dots([x.T.contiguous().T, y.T.contiguous().T], [(0, 1)])
-    assert torch.equal(whole[1001:1020], part)
-    assert torch.equal(whole, turned)
-
-
-@pytest.mark.parametrize("shape", [(), (0,), (1,), (5,), (1024,), (3, 1000), (70_001,)])
-def test_dots_are_those_of_the_flat_tensors(shape):
-    x, y = random(*shape), random(*shape, seed=1)
-    products = (x.double() * y).reshape(-1).tolist()
-    assert ops.dots([x, y], [(0, 1)])[0] == pytest.approx(math.fsum(products), rel=1e-12, abs=1e-12)
 
 
 def chosen(values, density):

@@ -13,7 +13,9 @@ from safetensors.numpy import save_file
 from scanned import content, orphans, statuses, tiny, with_card
 
 from registry.catalog import Catalog
+from registry.checkpoint import read_checkpoint
 from registry.errors import BadAddress, CorruptCheckpoint, UnknownModel
+from registry.fingerprint import digest_model, digest_tensors
 from registry.resolve import mark_unresolved
 from registry.scan import ensure, scan
 
@@ -373,3 +375,13 @@ def test_what_cannot_be_used_says_why(tmp_path, catalog):
 def test_the_family_of_the_tests_is_saved_as_told(tmp_path, catalog, family):
     save_model(tmp_path / "m", dict(family.weights["base"]), shards=2, card="license: mit")
     assert ensure(catalog, str(tmp_path / "m")) == ensure(catalog, str(family.base))
+
+
+def test_digests_that_are_known_are_not_made_again(tmp_path, catalog):
+    one, other = tiny(tmp_path / "one", 1), tiny(tmp_path / "other", 2)
+    own = digest_tensors(read_checkpoint(one).tensors)
+    known = own | {"norm": "0" * 64}
+    (model,) = scan(catalog, [str(one)], digests=known).models
+    assert model.id == digest_model(known)
+    (read,) = scan(catalog, [str(other)], digests={"another": "0" * 64}).models
+    assert read.id == digest_model(digest_tensors(read_checkpoint(other).tensors))

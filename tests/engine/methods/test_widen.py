@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from engine.methods.widen import _changes, widen
-from engine.ops import column_dots
+from engine.disentangling import changes as changes_of
+from engine.methods.widen import widen
+from engine.products import column_dots
 
 W0 = torch.tensor([[4.0, -4, 8, 0], [2, 6, -8, 16]])
 D1 = torch.tensor([[1.0, -2, 3, -4], [5, 6, -7, 8]])
@@ -80,7 +81,7 @@ def test_zero_columns_leave_the_result_finite():
 
 def changes(base, delta):
     """How far the columns of one model moved."""
-    return _changes(torch.stack(column_dots([base, delta], [(0, 0), (0, 1), (1, 1)])))
+    return changes_of(torch.stack(column_dots([base, delta], [(0, 0), (0, 1), (1, 1)])))
 
 
 def test_equal_changes_rank_by_their_place():
