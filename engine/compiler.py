@@ -40,13 +40,12 @@ def library() -> ctypes.CDLL | None:
     key = digest_text(
         "\0".join((SOURCE.read_text(encoding="utf-8"), compiler, *_FLAGS, _machine()))
     )
-    folder = _folder()
-    built = folder / f"kernels-{key[:16]}.so"
     try:
+        built = _folder() / f"kernels-{key[:16]}.so"
         if not built.is_file():
             _build(compiler, built)
         return ctypes.CDLL(str(built))
-    except (OSError, subprocess.SubprocessError):
+    except (OSError, RuntimeError, subprocess.SubprocessError):  # RuntimeError: nobody's home
         return None
 
 
