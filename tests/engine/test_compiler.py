@@ -8,10 +8,7 @@ import pytest
 
 from engine import compiler
 
-needs_a_compiler = pytest.mark.skipif(
-    shutil.which("cc") is None and shutil.which("gcc") is None,
-    reason="there is no C compiler here, and the program does without",
-)
+HAS_COMPILER = bool(shutil.which("cc") or shutil.which("gcc"))
 
 
 @pytest.fixture(autouse=True)
@@ -23,13 +20,14 @@ def fresh(monkeypatch, tmp_path):
     compiler.library.cache_clear()
 
 
-@needs_a_compiler
 def test_they_are_built_once_and_found_again(tmp_path):
-    assert compiler.library() is not None
-    (built,) = (tmp_path / "cache" / "homolog").iterdir()
+    assert (compiler.library() is not None) == HAS_COMPILER
+    built = tmp_path
+    if HAS_COMPILER:
+        (built,) = (tmp_path / "cache" / "homolog").iterdir()
     before = built.stat()
     compiler.library.cache_clear()
-    assert compiler.library() is not None
+    assert (compiler.library() is not None) == HAS_COMPILER
     assert built.stat() == before
 
 
@@ -47,12 +45,11 @@ def test_a_place_that_cannot_be_written_does_without(monkeypatch, tmp_path):
     assert compiler.library() is None
 
 
-@needs_a_compiler
 def test_processes_that_build_at_once_do_not_disturb_each_other(tmp_path):
-    code = "from engine.compiler import library; assert library() is not None"
+    code = f"from engine.compiler import library; assert bool(library()) is {HAS_COMPILER}"
     begun = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(3)]
     assert [each.wait(timeout=120) for each in begun] == [0, 0, 0]
-    assert len(list((tmp_path / "cache" / "homolog").iterdir())) == 1
+    assert len(list(tmp_path.glob("cache/homolog/*"))) == HAS_COMPILER
 
 
 def test_keeping_memory_can_be_asked_for_twice():
