@@ -68,14 +68,10 @@ def _looked_at(seen: Seen) -> torch.Tensor | tuple[bool, list[Floats]]:
         return torch.stack([delta.reshape(-1).double().abs_() for delta in models])
     n = len(models)
     pairs = [(n, n), *((n, i) for i in range(n)), *((i, i) for i in range(n))]
-    flat: Tensors = models
-    if isinstance(models, Slices):
-        models.shape = torch.Size((len(base), base[0].numel()))
-    else:
-        flat = [m.flatten(1) for m in (*models, base)]
+    matrices: Tensors = models if isinstance(models, Slices) else [*models, base]
     if base.dim() == 2 and EMBEDDING.search(seen.tensor):  # noqa: PLR2004 - a matrix
-        return True, [torch.stack(row_dots(flat, pairs)).numpy()]
-    return False, list(slab_dots(flat, pairs))
+        return True, [torch.stack(row_dots(matrices, pairs)).numpy()]
+    return False, list(slab_dots(matrices, pairs))
 
 
 def changes(dots: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -154,12 +154,12 @@ class Plan:
         )
 
     def surveys(self, step: TensorStep) -> Literal["tensor", "model"] | None:
-        """What is surveyed before ``step`` is merged, if anything."""
+        """What is surveyed before ``step`` is merged, if anything; of a whole tensor the method sees all itself."""
         method = self.recipe.method
         scope = method.scope_with(step.values)
-        return (
-            None if step.action == "copy" or method.survey is None or scope == "element" else scope
-        )
+        if step.action == "copy" or method.survey is None or scope == "element":
+            return None
+        return None if scope == "tensor" and self.is_whole(step) else scope
 
     def slice_elements(self, step: TensorStep, chunk: int | None = None) -> int:
         """Elements of one slice of ``step``, as it is read and merged; of a whole tensor, all of them.

@@ -34,7 +34,7 @@ def column_dots(matrices: Tensors, pairs: Sequence[tuple[int, int]]) -> list[tor
         matrices: (rows, columns) float32 of one shape; a product of two entries is exact in float64.
         pairs: which matrices to multiply; a number beyond the last is the base of `Slices`.
     """
-    totals = np.zeros((len(pairs), shape_of(matrices)[1]))
+    totals = np.zeros((len(pairs), _height_and_width(matrices)[1]))
     for found in slab_dots(matrices, pairs):
         totals += found
     return list(torch.from_numpy(totals))
@@ -42,7 +42,7 @@ def column_dots(matrices: Tensors, pairs: Sequence[tuple[int, int]]) -> list[tor
 
 def slab_dots(matrices: Tensors, pairs: Sequence[tuple[int, int]]) -> Iterator[Floats]:
     """What `column_dots` adds up: of each slab, in order, (pairs, columns) float64."""
-    rows, columns = shape_of(matrices)
+    rows, columns = _height_and_width(matrices)
     stored, base = stored_of(matrices) if _is_contiguous(matrices) else ([], None)
     for top in range(0, rows, SLAB):
         done = False
@@ -57,7 +57,7 @@ def slab_dots(matrices: Tensors, pairs: Sequence[tuple[int, int]]) -> Iterator[F
             found = np.zeros((len(pairs), columns))
             for left in range(0, columns, _STRIP):
                 place = (slice(top, top + SLAB), slice(left, left + _STRIP))
-                parts = [m[place].double().numpy() for m in _with_base(matrices)]
+                parts = [m.flatten(1)[place].double().numpy() for m in _with_base(matrices)]
                 for total, (i, j) in zip(found, pairs, strict=True):
                     total[left : left + _STRIP] = row_by_row(parts[i] * parts[j])
         yield found
@@ -104,6 +104,12 @@ def laned(values: Floats) -> float:
     while len(sums) > 1:
         sums = sums[: len(sums) // 2] + sums[len(sums) // 2 :]
     return float(sums[0])
+
+
+def _height_and_width(matrices: Tensors) -> tuple[int, int]:
+    """Rows and columns of tensors whose slices along dim 0 are the rows."""
+    rows, *others = shape_of(matrices)
+    return rows, math.prod(others)
 
 
 def row_by_row(values: Floats) -> Floats:

@@ -18,6 +18,7 @@ from engine import kernels
 from engine.method import Look, PerModel, Seen, per_model
 from engine.ops import blocks
 from engine.pick import Largest
+from engine.selection import summed
 from engine.slices import Slices, shape_of
 
 Counts = NDArray[np.int64]
@@ -196,31 +197,19 @@ def _first(ties: dict[str, list[tuple[int, int]]], left: int) -> dict[str, int]:
 
 def _estimated(look: Look, asks: Callable[[int], list[Ask]]) -> tuple[list[Ask], list[_Near]]:
     """The questions, and near which keys their answers must be, by every sixteenth slice."""
-    sampled = [found for _, found in look(_halves, every=_EVERY)]
-    if not sampled:
+    totals = summed(look, _halves, every=_EVERY)
+    if not totals:
         return [], []
-    asked = asks(len(sampled[0]))
-    totals = [sum(column[1:], column[0]) for column in zip(*sampled, strict=True)]
+    asked = asks(len(totals))
     bounds = [_bounds(totals[ask.model], ask) for ask in asked]
-    wanted = [sorted({half for half, _ in ends}) for ends in bounds]
-
-    def fine(seen: Seen) -> list[list[Counts]]:
-        return [
-            [_half_counts(seen, ask.model, half) for half in halves]
-            for ask, halves in zip(asked, wanted, strict=True)
-        ]
-
-    tables = [found for _, found in look(fine, every=_EVERY)]
+    wanted = sorted(
+        {(ask.model, half) for ask, ends in zip(asked, bounds, strict=True) for half, _ in ends}
+    )
+    lower = summed(look, lambda seen: [_half_counts(seen, *each) for each in wanted], every=_EVERY)
+    tables = dict(zip(wanted, lower, strict=True))
     near = []
-    for i, ends in enumerate(bounds):
-        summed = {
-            half: sum((t[i][j] for t in tables[1:]), tables[0][i][j])
-            for j, half in enumerate(wanted[i])
-        }
-        low, guess, high = (
-            (half << 16) + int(np.searchsorted(summed[half].cumsum(), rest, side="right"))
-            for half, rest in ends
-        )
+    for ask, ends in zip(asked, bounds, strict=True):
+        low, guess, high = (_key(half, tables[ask.model, half], rest) for half, rest in ends)
         low = max(low, guess - _WIDEST // 2)
         near.append(_Near(low, max(1, min(high - low + 1, _WIDEST)), guess))
     return asked, near
@@ -242,16 +231,17 @@ def _bounds(total: Counts, ask: Ask) -> list[tuple[int, int]]:
 
 def _found_key(look: Look, model: int, place: int) -> _Near:
     """The key at a place of the sorted whole, by two looks at all slices."""
-    totals = [found[model] for _, found in look(_halves)]
-    total = sum(totals[1:], totals[0])
+    (total,) = summed(look, lambda seen: [_half_counts(seen, model, None)])
     ends = total.cumsum()
     half = int(np.searchsorted(ends, place, side="right"))
-    rest = place - int(ends[half] - total[half])
-    tables = [found for _, found in look(lambda seen: _half_counts(seen, model, half))]
-    key = (half << 16) + int(
-        np.searchsorted(sum(tables[1:], tables[0]).cumsum(), rest, side="right")
-    )
+    (lower,) = summed(look, lambda seen: [_half_counts(seen, model, half)])
+    key = _key(half, lower, place - int(ends[half] - total[half]))
     return _Near(key, 1, key)
+
+
+def _key(upper: int, lower: Counts, place: int) -> int:
+    """The key at a place of those that share an upper half, from how often each lower one occurs."""
+    return (upper << 16) + int(np.searchsorted(lower.cumsum(), place, side="right"))
 
 
 def _counted(look: Look, asked: list[Ask], near: list[_Near]) -> _Counted:

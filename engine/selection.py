@@ -36,7 +36,7 @@ def order_statistics(look: Look, scores: Scores, places: Places) -> list[list[fl
     Returns:
         For each series the value at each place; none for a model without entries.
     """
-    upper = _total(look, lambda seen: [_count(s, None) for s in scores(seen)])
+    upper = summed(look, lambda seen: [_count(s, None) for s in scores(seen)])
     if not upper or not upper[0].sum():
         return [[] for _ in upper]
     size = int(upper[0].sum())
@@ -50,7 +50,7 @@ def order_statistics(look: Look, scores: Scores, places: Places) -> list[list[fl
             made += [_count(series, half) for half in wanted]
         return made
 
-    counted = iter(_total(look, lower))
+    counted = iter(summed(look, lower))
     tables = [{half: next(counted) for half in wanted} for wanted in halves]
     return [
         [_value(half, _bin(table[half], rest)[0]) for half, rest in series]
@@ -58,11 +58,15 @@ def order_statistics(look: Look, scores: Scores, places: Places) -> list[list[fl
     ]
 
 
-def _total(look: Look, measure: Callable[[Seen], list[Counts]]) -> list[Counts]:
-    """Counts of all tensors together."""
+def summed(look: Look, measure: Callable[[Seen], list[Counts]], *, every: int = 1) -> list[Counts]:
+    """Counts of all slices together, added up as they come; none where there is no slice."""
     total: list[Counts] = []
-    for _, counts in look(measure):
-        total = counts if not total else [a + b for a, b in zip(total, counts, strict=True)]
+    for _, counts in look(measure, every=every):
+        if not total:
+            total = counts
+            continue
+        for sums, own in zip(total, counts, strict=True):
+            np.add(sums, own, out=sums)
     return total
 
 

@@ -32,7 +32,7 @@ def survey(
 
         return in_order(
             work, iter(places[::every]), jobs=jobs, needs=lambda place: plan.unit_bytes(place[0], chunk),
-            memory_bytes=memory_bytes,
+            memory_bytes=memory_bytes, ahead=2 * jobs,  # results may be tables
         )  # fmt: skip
 
     return _found(plan, steps[0], look)

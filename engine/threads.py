@@ -14,7 +14,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 _AHEAD = 256
-"""Items that may be begun while the first of them is not finished."""
+"""Items that may be begun while the first of them is not finished, where their results are small."""
 
 
 class _Budget:
@@ -46,6 +46,7 @@ def in_order(
     jobs: int,
     needs: Callable[[T], int] = lambda _: 0,
     memory_bytes: int = 0,
+    ahead: int = _AHEAD,
 ) -> Generator[R, None, None]:
     """Do ``work`` on every item and yield the results in the order of the items.
 
@@ -58,6 +59,7 @@ def in_order(
         jobs: threads, at least 1.
         needs: memory of an item, bytes.
         memory_bytes: what items that have begun may need together; an item that needs more runs alone.
+        ahead: items that may be begun while the first of them is not finished; so many results wait at most.
     """
     budget, failed = _Budget(memory_bytes), Event()
 
@@ -78,7 +80,7 @@ def in_order(
             if failed.is_set():
                 break
             begun.append(pool.submit(carry_out, item, taken))
-            while begun and (begun[0].done() or len(begun) > _AHEAD):
+            while begun and (begun[0].done() or len(begun) > ahead):
                 yield begun.popleft().result()
         while begun:
             yield begun.popleft().result()

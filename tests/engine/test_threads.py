@@ -100,3 +100,16 @@ def test_items_are_not_taken_long_before_their_turn():
     assert next(results) == 0
     assert len(taken) < 1000
     results.close()
+
+
+def test_no_more_results_wait_than_were_allowed_ahead():
+    begun = []
+
+    def work(item):
+        begun.append(item)
+        if item == 0:
+            time.sleep(0.3)
+            assert len(begun) <= 4
+        return item
+
+    assert list(in_order(work, range(50), jobs=2, memory_bytes=1, ahead=3)) == list(range(50))
