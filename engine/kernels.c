@@ -398,7 +398,7 @@ void finish(const float *result, const void *reference, int32_t dtype, int32_t a
 int32_t products(const term *terms, int32_t k, const void *base, int32_t base_dtype, int64_t n, int64_t block,
                  const int32_t *pairs, int32_t n_pairs, double *out)
 {
-    enum { MOST = 64, PAIRS = 1024 };
+    enum { MOST = 64, PAIRS = MOST * (MOST + 1) / 2 }; /* each two, and each with itself */
     static __thread float parts[MOST][SUB];
     static __thread lanes sums[PAIRS];
     if (k >= MOST || n_pairs > PAIRS) return -2;

@@ -32,6 +32,7 @@ _SIGNATURES = {  # result, arguments
     "column_products": ("i", "pipillpip"), "count_magnitudes": ("i", "pipilip"),
     "count_near": ("i", "pipiluup"),
 }  # fmt: skip
+_TOO_MANY = -2
 _ALL, _LARGEST, _DRAWN = range(3)
 _SUM, _AGREE, _VOTE = range(3)
 
@@ -225,8 +226,16 @@ def count_near(
 
 
 def _call(name: str, *arguments: object) -> int:
-    """Call a kernel."""
-    return int(_kernels()[name](*arguments) or 0)
+    """Call a kernel.
+
+    Raises:
+        ValueError: it was asked for more than it takes.
+    """
+    found = int(_kernels()[name](*arguments) or 0)
+    if found == _TOO_MANY:
+        message = f"kernel {name} takes no so many models or pairs"
+        raise ValueError(message)
+    return found
 
 
 @cache

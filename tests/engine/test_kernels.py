@@ -126,6 +126,26 @@ def test_dot_products_are_alike(block, with_and_without):
     assert np.array_equal(one, other)
 
 
+@pytest.mark.parametrize("n", [kernels.MOST, kernels.MOST + 1])
+def test_as_many_models_as_there_may_be(n, with_and_without):
+    tensors = [random(i, 100) for i in range(n)]
+    pairs = [(i, j) for i in range(n) for j in range(i, n)]
+    one, other = with_and_without(lambda: products.block_dots(tensors, pairs, SUMMED))
+    assert np.array_equal(one, other)
+    assert one.all()
+    one, other = with_and_without(lambda: ops.weighted_sum(tensors, [1 / n] * n))
+    assert same(one, other)
+    one, other = with_and_without(lambda: ops.agreement(tensors, [1 / n] * n))
+    assert same(one, other)
+
+
+def test_more_pairs_than_a_kernel_takes_are_no_zeros():
+    tensors = [random(0, 10)]
+    if kernels.ready(tensors):
+        with pytest.raises(ValueError, match="products takes no so many"):
+            products.block_dots(tensors, [(0, 0)] * 5000, SUMMED)
+
+
 @pytest.mark.parametrize("columns", [1, 2, 23, 1025])
 def test_dot_products_of_columns_are_alike(columns, with_and_without):
     tensors = [random(i, 130 * columns).reshape(130, columns) for i in range(3)]
