@@ -54,25 +54,23 @@ class Change:
         return math.sqrt(self.sum_sq / self.base_sum_sq) if self.base_sum_sq else 0.0
 
 
-def finish(
-    result: torch.Tensor, reference: torch.Tensor, dtype: torch.dtype, *, add: bool
-) -> tuple[torch.Tensor, Change] | None:
-    """Round to the nearest of ``dtype`` and compare, with kernels; None where they cannot.
+def ending(reference: torch.Tensor, dtype: torch.dtype, *, add: bool) -> kernels.Closing | None:
+    """How kernels round a result to the nearest of ``dtype`` and compare it; None where they cannot.
 
     Args:
-        result: (d,) float32: weights, or a task vector.
         reference: (d,), as stored.
         dtype: of the output.
         add: the result is a task vector, to which the reference is added.
-
-    Returns:
-        The output, (d,), and the change; sums are not finite where the output is not.
     """
-    out = torch.empty(len(result), dtype=dtype)
-    if not kernels.ready([result, reference, out]):
+    out = torch.empty(len(reference), dtype=dtype)
+    if not kernels.ready([reference, out]):
         return None
-    found = kernels.finish(result, reference, out, add=add, block=SUMMED)
-    return out, _total(len(result), found)
+    return kernels.Closing(reference, out, add=add, block=SUMMED)
+
+
+def closed(end: kernels.Closing) -> tuple[torch.Tensor, Change]:
+    """The output, (d,), and the change, of a result that was closed; sums are not finite where the output is not."""
+    return end.out, _total(len(end.out), end.found)
 
 
 def compared(reference: torch.Tensor, result: torch.Tensor, out: torch.Tensor) -> Change:

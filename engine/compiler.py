@@ -1,4 +1,4 @@
-"""The compiled kernels: `kernels.c` built once for a machine by the C compiler it has, and loaded.
+"""The compiled kernels: the C files of this folder, built once for a machine by the C compiler it has, and loaded.
 
 Where there is no compiler, or ``REG_KERNELS=torch`` is set, there are none, and torch does the same arithmetic to the
 same bits, several times slower.
@@ -16,8 +16,8 @@ from pathlib import Path
 
 from registry.fingerprint import digest_text
 
-SOURCE = Path(__file__).with_name("kernels.c")
-"""What is compiled."""
+SOURCES = tuple(sorted(Path(__file__).parent.glob("*.[ch]")))
+"""What is compiled, and the headers it includes."""
 
 _FLAGS = (
     "-O3", "-fPIC", "-shared", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math",
@@ -37,9 +37,8 @@ def library() -> ctypes.CDLL | None:
     compiler = os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc")
     if compiler is None:
         return None
-    key = digest_text(
-        "\0".join((SOURCE.read_text(encoding="utf-8"), compiler, *_FLAGS, _machine()))
-    )
+    texts = (source.read_text(encoding="utf-8") for source in SOURCES)
+    key = digest_text("\0".join((*texts, compiler, *_FLAGS, _machine())))
     try:
         built = _folder() / f"kernels-{key[:16]}.so"
         if not built.is_file():
@@ -88,7 +87,8 @@ def _build(compiler: str, target: Path) -> None:
     with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
         made = Path(scratch) / target.name
         for flags in ((*_FLAGS, "-march=native"), _FLAGS):
-            command = [compiler, *flags, "-o", str(made), str(SOURCE), "-lm"]
+            sources = [str(source) for source in SOURCES if source.suffix == ".c"]
+            command = [compiler, *flags, "-o", str(made), *sources, "-lm"]
             done = subprocess.run(command, capture_output=True, timeout=_SECONDS, check=False)  # noqa: S603 - the user's compiler, our arguments
             if done.returncode == 0:
                 made.replace(target)

@@ -1,4 +1,4 @@
-"""The only door to the compiled kernels of `kernels.c`: what they take, and what torch does in their place.
+"""The only door to the compiled kernels of `kernels.c` and its like: what they take, and what torch does in their place.
 
 Every function gives the same bits with and without them. Tensors are flat, contiguous and in bfloat16 or float32.
 """
@@ -27,8 +27,8 @@ Floats = NDArray[np.float64]
 
 _TYPES = {"p": ctypes.c_void_p, "i": ctypes.c_int32, "l": ctypes.c_int64, "u": ctypes.c_uint32}
 _SIGNATURES = {  # result, arguments
-    "combine": ("i", "ppp"), "read_floats": ("i", "pipilp"), "uniform": ("", "ppilp"),
-    "finish": ("", "ppiipillp"), "products": ("i", "pipillpip"),
+    "combine": ("i", "pppp"), "read_floats": ("i", "pipilp"), "uniform": ("", "ppilp"),
+    "finish": ("", "ppl"), "products": ("i", "pipillpip"),
     "column_products": ("i", "pipillpip"), "count_magnitudes": ("i", "pipilip"),
     "count_near": ("i", "pipiluup"),
 }  # fmt: skip
@@ -38,7 +38,7 @@ _SUM, _AGREE, _VOTE = range(3)
 
 
 class _Term(ctypes.Structure):
-    """`term` of kernels.c."""
+    """`term` of kernels.h."""
 
     _fields_ = (
         ("data", ctypes.c_void_p), ("dtype", ctypes.c_int32), ("pick", ctypes.c_int32),
@@ -88,6 +88,48 @@ class Part:
     scales: torch.Tensor | None = None
 
 
+class _Closing(ctypes.Structure):
+    """`closing` of kernels.c."""
+
+    _fields_ = (
+        ("reference", ctypes.c_void_p), ("out", ctypes.c_void_p), ("stats", ctypes.c_void_p),
+        ("dtype", ctypes.c_int32), ("out_dtype", ctypes.c_int32), ("add", ctypes.c_int32),
+        ("block", ctypes.c_int64),
+    )  # fmt: skip
+
+
+class Closing:
+    """What becomes of a result: it is added to its reference, rounded, and compared with the reference.
+
+    Attributes:
+        out: (d,) bfloat16 or float32: the rounded result.
+    """
+
+    def __init__(
+        self, reference: torch.Tensor, out: torch.Tensor, *, add: bool, block: int
+    ) -> None:
+        """Prepare to close a result.
+
+        Args:
+            reference: (d,), as stored.
+            out: (d,), to be written.
+            add: the result is a task vector, to which the reference is added.
+            block: entries over which sums are taken, a multiple of 1,024.
+        """
+        self.out = out
+        self._reference = reference
+        self._stats = (_Change * max(1, -(-len(out) // block)))()
+        (address, dtype), (to, out_dtype) = _tensor(reference), _tensor(out)
+        self.asked = _Closing(
+            address, to, ctypes.addressof(self._stats), dtype, out_dtype, add, block
+        )
+
+    @property
+    def found(self) -> list[tuple[float, float, float, int, int]]:
+        """For every block Σ δ², Σ W0², largest |δ|, how many differ, and how many rounding took back."""
+        return [(s.sum_sq, s.base_sum_sq, s.max_abs, s.n_changed, s.n_lost) for s in self._stats]
+
+
 def ready(stored: Sequence[torch.Tensor]) -> bool:
     """Tell whether there are kernels, and whether they take these tensors."""
     return (
@@ -133,17 +175,17 @@ def uniform(state: int, step: int, half: int, out: torch.Tensor) -> bool:
 
 def weighted_sum(
     parts: Sequence[Part], base: torch.Tensor | None, out: torch.Tensor,
-    *, columns: int = 1, by_row: bool = False,
+    *, columns: int = 1, by_row: bool = False, closing: Closing | None = None,
 ) -> int:  # fmt: skip
     """Σ of the parts in order, to ``out`` (flat float32); which part is not finite (the base comes last), else -1."""
     asked = _merge(parts, base, len(out), _SUM, columns=columns, by_row=by_row)
-    return _call("combine", ctypes.byref(asked), _terms(parts), _address(out))
+    return _combine(asked, parts, out, closing)
 
 
 def agreement(
     parts: Sequence[Part], base: torch.Tensor | None, out: torch.Tensor,
     *, weights: Sequence[float], by_count: bool, of_values: bool, winner: int, normalize: bool,
-    lambda_: float,
+    lambda_: float, closing: Closing | None = None,
 ) -> int:  # fmt: skip
     """What the parts agree on, to ``out``; see `engine.ops.agreement`. Returns as `weighted_sum`."""
     own = np.array(weights, dtype=np.float32)
@@ -151,29 +193,20 @@ def agreement(
     asked.weights, asked.by_count, asked.normalize = own.ctypes.data, by_count, normalize
     asked.of_values = of_values
     asked.winner, asked.lambda_ = winner, lambda_
-    return _call("combine", ctypes.byref(asked), _terms(parts), _address(out))
+    return _combine(asked, parts, out, closing)
 
 
 def votes(parts: Sequence[Part], base: torch.Tensor | None, *, by_count: bool) -> tuple[int, int]:
     """Sum of the signs the parts elect; and as `weighted_sum`."""
     asked = _merge(parts, base, len(parts[0].stored), _VOTE)
     asked.by_count = by_count
-    bad = _call("combine", ctypes.byref(asked), _terms(parts), None)
+    bad = _combine(asked, parts, None, None)
     return int(asked.votes), bad
 
 
-def finish(
-    result: torch.Tensor, reference: torch.Tensor, out: torch.Tensor, *, add: bool, block: int
-) -> list[tuple[float, float, float, int, int]]:
-    """Add the reference if asked to, round to ``out``, and compare with the reference.
-
-    Returns:
-        For every ``block`` entries Σ δ², Σ W0², largest |δ|, how many differ, and how many rounding took back.
-    """
-    n = len(result)
-    stats = (_Change * max(1, -(-n // block)))()
-    _call("finish", _address(result), *_tensor(reference), add, *_tensor(out), n, block, stats)
-    return [(s.sum_sq, s.base_sum_sq, s.max_abs, s.n_changed, s.n_lost) for s in stats]
+def finish(result: torch.Tensor, closing: Closing) -> None:
+    """Close a flat float32 result."""
+    _call("finish", _address(result), ctypes.byref(closing.asked), len(result))
 
 
 def products(
@@ -260,6 +293,15 @@ def _merge(
         base=address, base_dtype=dtype, how=how, by_row=by_row, n_terms=len(parts), n=n,
         columns=max(1, columns), lambda_=1.0,
     )  # fmt: skip
+
+
+def _combine(
+    asked: _Merge, parts: Sequence[Part], out: torch.Tensor | None, closing: Closing | None
+) -> int:
+    """Combine parts, and close the result where that is asked for."""
+    to = None if out is None else _address(out)
+    end = None if closing is None else ctypes.byref(closing.asked)
+    return _call("combine", ctypes.byref(asked), _terms(parts), to, end)
 
 
 def _terms(parts: Sequence[Part]) -> ctypes.Array[_Term]:

@@ -17,7 +17,7 @@ from engine import kernels
 from engine.kernels import Part
 from engine.method import Tensors
 from engine.pick import Drawn, Largest, Pick
-from engine.slices import is_done, shape_of, stored_of
+from engine.slices import closing_of, done, is_done, shape_of, stored_of
 from registry.errors import BadParameter
 
 BLOCK = 1 << 17
@@ -60,8 +60,9 @@ def weighted_sum(
     flat = total.view(-1)
     if kernels.ready(stored):
         parts = [_part(*each) for each in zip(stored, coefficients, picks, strict=True)]
-        if is_done(tensors, kernels.weighted_sum(parts, base, flat)):
-            return total
+        bad = kernels.weighted_sum(parts, base, flat, closing=closing_of(tensors))
+        if is_done(tensors, bad):
+            return done(tensors, total)
     flats = [tensor.reshape(-1) for tensor in tensors]
     for block in blocks(len(flat)):
         terms = _terms(flats, coefficients, picks, block)
@@ -86,9 +87,11 @@ def weighted_columns(
     if kernels.ready(stored) and total.numel():
         parts = [Part(s, 1.0, scales=v) for s, v in zip(stored, scales.contiguous(), strict=True)]
         columns = total[0].numel() if total.dim() > 1 else total.numel()
-        found = kernels.weighted_sum(parts, base, total.view(-1), columns=columns, by_row=by_row)
-        if is_done(tensors, found):
-            return total
+        bad = kernels.weighted_sum(
+            parts, base, total.view(-1), columns=columns, by_row=by_row, closing=closing_of(tensors)
+        )
+        if is_done(tensors, bad):
+            return done(tensors, total)
     flat = _matrix(total)
     matrices = [_matrix(tensor) for tensor in tensors]
     step = max(1, BLOCK // max(1, flat.shape[1]))
@@ -138,10 +141,10 @@ def agreement(
         parts = [_part(*each) for each in zip(stored, scales, picks, strict=True)]
         bad = kernels.agreement(
             parts, base, flat, weights=weights, by_count=sign == "count", of_values=elect == "values",
-            winner=winner, normalize=normalize, lambda_=lambda_,
+            winner=winner, normalize=normalize, lambda_=lambda_, closing=closing_of(tensors),
         )  # fmt: skip
         if is_done(tensors, bad):
-            return made
+            return done(tensors, made)
     flats = [tensor.reshape(-1) for tensor in tensors]
     for block in blocks(len(flat)):
         terms = list(_terms(flats, scales, picks, block))

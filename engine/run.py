@@ -18,8 +18,9 @@ from typing import Any, cast
 
 import torch
 
+from engine import kernels
 from engine.arithmetic import applied, merged, rounded, seen_slice
-from engine.change import Change, compared, finish
+from engine.change import Change, closed, compared, ending
 from engine.compiler import keep_memory
 from engine.edits import EditError, edit_error
 from engine.journal import Journal
@@ -242,8 +243,11 @@ class _Work:
                 change = replace(change, edit=edit)
             return out, change
         inputs = seen_slice(plan, step, reader, start, stop)
-        result = applied(plan, step, inputs, whole).reshape(-1)
-        return _finished(plan, step, inputs, result)
+        models = cast("Slices", inputs.models)
+        if plan.recipe.rounding == "nearest":
+            add = plan.recipe.method.space == "delta"
+            models.closing = ending(models.origin, DTYPES[step.dtype], add=add)
+        return _finished(plan, step, inputs, applied(plan, step, inputs, whole))
 
 
 def _finished(
@@ -251,17 +255,18 @@ def _finished(
 ) -> tuple[torch.Tensor, Change]:
     """A slice of a result, with the base, rounded and compared."""
     models = cast("Slices", inputs.models)
-    add = plan.recipe.method.space == "delta"
-    reference = models.origin
-    made = None
-    if plan.recipe.rounding == "nearest":
-        made = finish(result, reference, DTYPES[step.dtype], add=add)
-    if made is None:
+    reference, end = models.origin, models.closing
+    flat = result.reshape(-1).contiguous()
+    if end is not None:
+        if not models.is_closed(result):
+            kernels.finish(flat, end)
+        made = closed(end)
+    else:
         before = reference.float()
-        if add:
-            result.add_(before)
-        out = rounded(plan, step, result, inputs.start)
-        made = out, compared(before, result, out)
+        if plan.recipe.method.space == "delta":
+            flat.add_(before)
+        out = rounded(plan, step, flat, inputs.start)
+        made = out, compared(before, flat, out)
     if plan.recipe.method.makes == "edit":
         whole = models.stored[0].float()
         edit = _edit(step, whole, reference.float(), made[0])

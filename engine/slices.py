@@ -22,6 +22,7 @@ class Slices(Sequence[torch.Tensor]):
         base: the base's, if the method works on task vectors; those are what is given then.
         origin: what a result is compared with: the base, if there is one, else the first model; flat.
         shape: of each.
+        closing: what is to become of the result, if the last sum over the models is it; None: that is not asked for.
     """
 
     def __init__(
@@ -40,6 +41,8 @@ class Slices(Sequence[torch.Tensor]):
         self.base = origin if deltas else None
         self.origin = self.stored[0] if origin is None else origin
         self.shape = shape
+        self.closing: kernels.Closing | None = None
+        self._closed: tuple[torch.Tensor, int] | None = None
         self._floats: dict[int, torch.Tensor] = {}
 
     def __len__(self) -> int:
@@ -60,6 +63,16 @@ class Slices(Sequence[torch.Tensor]):
                 self.refuse(len(self) if bad else place)
             self._floats[place] = made
         return self._floats[place]
+
+    def close(self, result: torch.Tensor) -> None:
+        """Remember that this result was closed."""
+        self._closed = (result, result._version)  # noqa: SLF001 - the one way torch tells of changes in place
+
+    def is_closed(self, result: torch.Tensor) -> bool:
+        """Tell whether a result is the one that was closed last, and has not been changed since."""
+        return self._closed is not None and (
+            self._closed[0] is result and self._closed[1] == result._version  # noqa: SLF001
+        )
 
     def refuse(self, place: int) -> None:
         """Raise `NonFinite` for the model at this place, or for the base, whose place is behind the last."""
@@ -92,6 +105,18 @@ def is_done(tensors: Sequence[torch.Tensor], place: int) -> bool:
     if place >= 0 and isinstance(tensors, Slices):
         tensors.refuse(place)
     return place < 0
+
+
+def closing_of(tensors: Sequence[torch.Tensor]) -> kernels.Closing | None:
+    """What kernels are to make of a sum over the models."""
+    return tensors.closing if isinstance(tensors, Slices) else None
+
+
+def done(tensors: Sequence[torch.Tensor], result: torch.Tensor) -> torch.Tensor:
+    """The result of a kernel that went to the end; it is closed where that was asked for."""
+    if isinstance(tensors, Slices) and tensors.closing is not None:
+        tensors.close(result)
+    return result
 
 
 def non_finite(ref: TensorRef, what: str = "NaN or infinity") -> NonFinite:

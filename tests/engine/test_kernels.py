@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from engine import kernels, ops, products
-from engine.change import compared, finish
+from engine.change import Change, closed, compared, ending
 from engine.draws import Draws
 from engine.methods import all_methods
 from engine.pick import Drawn, Largest
@@ -159,6 +159,44 @@ def test_draws_are_alike(start, with_and_without):
     draws = Draws(9, "w", ("a",), start)
     one, other = with_and_without(lambda: draws.uniform(0, torch.Size((LONG,))))
     assert same(one, other)
+
+
+def finish(result, reference, dtype, *, add) -> tuple[torch.Tensor, Change] | None:
+    """Close a result by itself."""
+    end = ending(reference, dtype, add=add)
+    if end is None:
+        return None
+    kernels.finish(result, end)
+    return closed(end)
+
+
+SUMS = {
+    "weighted_sum": lambda models: ops.weighted_sum(models, [0.3, -1.7, 0.9]),
+    "agreement": lambda models: ops.agreement(models, [0.3, -1.7, 0.9]),
+    "weighted_columns": lambda models: ops.weighted_columns(models, torch.rand(3, LONG)),
+}
+
+
+@pytest.mark.parametrize("base", [None, torch.bfloat16])
+@pytest.mark.parametrize("kind", SUMS)
+def test_a_sum_is_closed_as_its_result_would_be(kind, base):
+    models = slices(DTYPES, base=base)
+    torch.manual_seed(0)
+    plain = SUMS[kind](models)
+    models.closing = ending(models.origin, torch.bfloat16, add=base is not None)
+    torch.manual_seed(0)
+    made = SUMS[kind](models)
+    assert same(made, plain)
+    if models.closing is None:
+        return
+    assert models.is_closed(made)
+    out, change = closed(models.closing)
+    expected = finish(plain, models.origin, torch.bfloat16, add=base is not None)
+    assert expected is not None
+    assert same(out, expected[0])
+    assert change == expected[1]
+    made *= 2
+    assert not models.is_closed(made)
 
 
 @pytest.mark.parametrize("out", [torch.float32, torch.bfloat16])
