@@ -36,14 +36,14 @@ def seen_slice(plan: Plan, step: TensorStep, reader: Reader, start: int, stop: i
     if method.rows and len(step.shape) > 1:
         shape = torch.Size(((stop - start) // math.prod(step.shape[1:]), *step.shape[1:]))
     refs = [stored(source) for source in step.sources]
-    raw = [reader.flat(ref, start, stop) for ref in refs]
+    regions = [reader.region(ref, start, stop) for ref in refs]
     base, origin = None, None
     if step.base is not None:
         ref = stored(step.base)
-        origin = (ref, reader.flat(ref, start, stop))
+        origin = (ref, reader.region(ref, start, stop))
         if "base" in method.context:
             base = Slices([ref], [origin[1]], shape)[0]
-    models = Slices(refs, raw, shape, origin, deltas=method.space == "delta")
+    models = Slices(refs, regions, shape, origin, deltas=method.space == "delta")
     return Seen(step.name, models, base, _draws(plan, step, start), None, start)
 
 

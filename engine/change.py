@@ -54,7 +54,7 @@ class Change:
         return math.sqrt(self.sum_sq / self.base_sum_sq) if self.base_sum_sq else 0.0
 
 
-def ending(reference: torch.Tensor, dtype: torch.dtype, *, add: bool) -> kernels.Closing | None:
+def ending(reference: kernels.Stored, dtype: torch.dtype, *, add: bool) -> kernels.Closing | None:
     """How kernels round a result to the nearest of ``dtype`` and compare it; None where they cannot.
 
     Args:

@@ -9,9 +9,8 @@ int32_t count_magnitudes(const void *data, int32_t dtype, const void *base, int3
     const uint32_t *bits = (const uint32_t *)x;
     for (int64_t at = 0; at < n; at += SUB) {
         int m = n - at < SUB ? (int)(n - at) : SUB;
-        if (base && load(base, base_dtype, at, m, from)) return 1;
-        if (load(data, dtype, at, m, x)) return 0;
-        if (base) subtract(x, from, m);
+        if (base && load(behind(base, base_dtype, at), base_dtype, m, from)) return 1;
+        if (load_less(behind(data, dtype, at), dtype, m, base ? from : NULL, x)) return 0;
         if (upper < 0)
             for (int i = 0; i < m; i++) counts[(bits[i] & 0x7fffffffu) >> 16]++;
         else
@@ -31,9 +30,8 @@ int32_t count_near(const void *data, int32_t dtype, const void *base, int32_t ba
     const uint32_t *bits = (const uint32_t *)x;
     for (int64_t at = 0; at < n; at += SUB) {
         int m = n - at < SUB ? (int)(n - at) : SUB;
-        if (base && load(base, base_dtype, at, m, from)) return 1;
-        if (load(data, dtype, at, m, x)) return 0;
-        if (base) subtract(x, from, m);
+        if (base && load(behind(base, base_dtype, at), base_dtype, m, from)) return 1;
+        if (load_less(behind(data, dtype, at), dtype, m, base ? from : NULL, x)) return 0;
         int32_t below = 0;
         for (int i = 0; i < m; i++) below += (bits[i] & 0x7fffffffu) < low;
         counts[0] += below;

@@ -3,41 +3,34 @@
    Every function does what its twin in engine/ops.py, engine/draws.py or engine/arithmetic.py does with torch, to the
    last bit: float32 arithmetic, products and sums rounded apart (compile with -ffp-contract=off), sums over elements in
    float64 over 16 lanes. Blocks of SUB elements stay in the first-level cache. */
-#include "kernels.h"
+#include "draws.h"
+#include "tiles.h"
 
 #define TINY 1e-8f
 
-static inline float widened(uint16_t half)
-{
-    return float_of((uint32_t)half << 16);
-}
-
 /* Entries minus a base's, times a scale: what a term is when nothing is picked. */
-static void load_scaled(const term *t, int64_t at, int n, const float *base, float *x)
+static void load_scaled(const void *data, int dtype, float scale, int n, const float *base, float *x)
 {
-    float scale = t->scale;
-    if (t->dtype != BF16 || !base) {
-        load(t->data, t->dtype, at, n, x);
-        if (base) subtract(x, base, n);
+    const uint16_t *y = data;
+    if (dtype != BF16 || !base) {
+        load_less(data, dtype, n, base, x);
         for (int i = 0; i < n; i++) x[i] *= scale;
         return;
     }
-    const uint16_t *y = (const uint16_t *)t->data + at;
     for (int i = 0; i < n; i++) x[i] = (widened(y[i]) - base[i]) * scale;
 }
 
 /* The same, added to what is there. */
-static void add_scaled(const term *t, int64_t at, int n, const float *base, float *x)
+static void add_scaled(const void *data, int dtype, float scale, int n, const float *base, float *x)
 {
-    float scale = t->scale;
-    if (t->dtype == BF16) {
-        const uint16_t *y = (const uint16_t *)t->data + at;
+    if (dtype == BF16) {
+        const uint16_t *y = data;
         if (base)
             for (int i = 0; i < n; i++) x[i] += (widened(y[i]) - base[i]) * scale;
         else
             for (int i = 0; i < n; i++) x[i] += widened(y[i]) * scale;
     } else {
-        const float *y = (const float *)t->data + at;
+        const float *y = data;
         if (base)
             for (int i = 0; i < n; i++) x[i] += (y[i] - base[i]) * scale;
         else
@@ -45,82 +38,21 @@ static void add_scaled(const term *t, int64_t at, int n, const float *base, floa
     }
 }
 
-static inline uint64_t next_word(unsigned __int128 *state, unsigned __int128 step)
-{
-    const uint64_t multiplier = 0xda942042e4dd58b5ULL;
-    uint64_t high = (uint64_t)(*state >> 64), low = (uint64_t)*state | 1;
-    high ^= high >> 32;
-    high *= multiplier;
-    high ^= high >> 48;
-    high *= low;
-    *state = *state * multiplier + step;
-    return high;
-}
-
-/* A stream of 32-bit halves of words, and the one left over. */
-typedef struct {
-    unsigned __int128 state, step;
-    uint32_t left;
-    int has_left;
-} stream;
-
-static stream begin(const uint64_t state[2], const uint64_t step[2], int half)
-{
-    stream s = {((unsigned __int128)state[1] << 64) | state[0], ((unsigned __int128)step[1] << 64) | step[0], 0, 0};
-    if (half) {
-        s.left = (uint32_t)(next_word(&s.state, s.step) >> 32);
-        s.has_left = 1;
-    }
-    return s;
-}
-
-static void draw(stream *s, int n, uint32_t *out)
-{
-    int i = 0;
-    if (n && s->has_left) {
-        out[i++] = s->left;
-        s->has_left = 0;
-    }
-    unsigned __int128 state = s->state, step = s->step;
-    for (; i + 1 < n; i += 2) {
-        uint64_t w = next_word(&state, step);
-        out[i] = (uint32_t)w;
-        out[i + 1] = (uint32_t)(w >> 32);
-    }
-    if (i < n) {
-        uint64_t w = next_word(&state, step);
-        out[i] = (uint32_t)w;
-        s->left = (uint32_t)(w >> 32);
-        s->has_left = 1;
-    }
-    s->state = state;
-}
-
-/* Uniform numbers in [0, 1) of 24 bits. */
-void uniform(const uint64_t *state, const uint64_t *step, int32_t half, int64_t n, float *out)
-{
-    uint32_t words[SUB];
-    stream s = begin(state, step, half);
-    for (int64_t at = 0; at < n; at += SUB) {
-        int m = n - at < SUB ? (int)(n - at) : SUB;
-        draw(&s, m, words);
-        for (int i = 0; i < m; i++) out[at + i] = (float)(int32_t)(words[i] >> 8) * 0x1p-24f;
-    }
-}
-
-/* Zero what is not picked. */
-static void pick(const term *t, stream *s, int64_t at, int n, float *x)
+/* Zero what is not picked, and scale what is. */
+static void pick(const term *t, stream *s, int64_t at, int n, float scale, float *x)
 {
     if (t->pick == LARGEST) {
         int64_t left = t->ties_end - at;
         int split = left <= 0 ? 0 : left >= n ? n : (int)left;
         float high = t->threshold, low = high > 0 ? nextafterf(high, 0.0f) : 0.0f;
-        for (int i = 0; i < split; i++) x[i] = fabsf(x[i]) <= low ? 0.0f : x[i];
-        for (int i = split; i < n; i++) x[i] = fabsf(x[i]) <= high ? 0.0f : x[i];
-    } else if (t->pick == DRAWN) {
+        for (int i = 0; i < split; i++) x[i] = (fabsf(x[i]) <= low ? 0.0f : x[i]) * scale;
+        for (int i = split; i < n; i++) x[i] = (fabsf(x[i]) <= high ? 0.0f : x[i]) * scale;
+    } else {
         uint32_t words[SUB];
+        int32_t below = t->stays_below;
+        float none = scale * 0.0f; /* of its sign */
         draw(s, n, words);
-        for (int i = 0; i < n; i++) x[i] *= (words[i] >> 8) < t->stays_below ? 1.0f : 0.0f;
+        for (int i = 0; i < n; i++) x[i] *= (int32_t)(words[i] >> 8) < below ? scale : none;
     }
 }
 
@@ -144,43 +76,6 @@ static void weigh(const term *t, int64_t at, int n, int64_t columns, int by_row,
     }
 }
 
-static void elect(float (*parts)[SUB], int k, int n, int by_count, float *sign)
-{
-    for (int i = 0; i < n; i++) sign[i] = 0.0f;
-    for (int t = 0; t < k; t++) {
-        const float *x = parts[t];
-        if (by_count)
-            for (int i = 0; i < n; i++) sign[i] += (float)((x[i] > 0) - (x[i] < 0));
-        else
-            for (int i = 0; i < n; i++) sign[i] += x[i];
-    }
-    for (int i = 0; i < n; i++) sign[i] = (float)((sign[i] > 0) - (sign[i] < 0));
-}
-
-static void agree(float (*parts)[SUB], float *sign, int k, int n, const float *weights, float winner, int normalize,
-                  float *out)
-{
-    float divisor[SUB];
-    for (int i = 0; i < n; i++) {
-        float settled = sign[i] * 2.0f + winner;
-        sign[i] = (float)((settled > 0) - (settled < 0));
-        out[i] = divisor[i] = 0.0f;
-    }
-    for (int t = 0; t < k; t++) {
-        const float *x = parts[t];
-        float weight = weights[t];
-        for (int i = 0; i < n; i++) {
-            float agreeing = x[i] * sign[i];
-            agreeing = agreeing > 0 ? agreeing : 0.0f;
-            out[i] += agreeing;
-            divisor[i] += agreeing > 0 ? weight : 0.0f;
-        }
-    }
-    if (normalize)
-        for (int i = 0; i < n; i++) out[i] /= divisor[i] + (fabsf(divisor[i]) < TINY ? 1.0f : 0.0f);
-    for (int i = 0; i < n; i++) out[i] *= sign[i];
-}
-
 typedef struct {
     double sum_sq, base_sum_sq, max_abs;
     int64_t n_changed, n_lost;
@@ -189,184 +84,253 @@ typedef struct {
 /* What becomes of a result: the reference is added if asked to, it is rounded, and what that changed is summed up. Sums
    begin anew every `block` entries, a multiple of SUB: stats[entry / block]. */
 typedef struct {
-    const void *reference;
+    source reference;
     void *out;
     change *stats;
-    int32_t dtype, out_dtype, add;
     int64_t block;
+    int32_t out_dtype, add;
 } closing;
 
 typedef struct {
     lanes squares, base_squares;
-    uint32_t most;
-    int32_t changed, lost;
+    int32_t most, changed, lost; /* most: bits of a magnitude */
 } found;
 
-/* Entries of a result that is at hand, and the reference's; what lies behind them up to a multiple of LANES is lost. */
-static void close_some(const closing *c, int64_t at, int n, int64_t end, float *x, float *before, found *f)
+/* Round n entries to `out` and compare them with those before; n is a multiple of LANES. 1 if any is NaN. */
+static inline __attribute__((always_inline)) int round_some(int to_half, int n, const float *x, const float *before,
+                                                            uint16_t *out, found *f)
 {
     float delta[SUB];
+    i8 same = {0}, lost = {0}, most = {0}, nan = {0};
+    for (int i = 0; i < n; i += 8) {
+        f8 now = eight(x + i), b = eight(before + i), after = now;
+        if (to_half) {
+            u8 w = (u8)now, near = w + 0x7fffu + (w >> 16 & 1u);
+            after = (f8)(near & 0xffff0000u);
+            h8 half = __builtin_convertvector(near >> 16, h8);
+            memcpy(out + i, &half, sizeof half);
+            nan |= (i8)(w & 0x7fffffffu) > 0x7f800000;
+        }
+        i8 alike = after == b;
+        f8 change = after - b;
+        i8 size = (i8)change & 0x7fffffff, more = size > most;
+        same += alike;
+        lost += alike & (now != b);
+        most = (size & more) | (most & ~more);
+        memcpy(delta + i, &change, sizeof change);
+    }
+    add_squares(delta, n, &f->squares);
+    add_squares(before, n, &f->base_squares);
+    int is_nan = 0;
+    f->changed += n;
+    for (int i = 0; i < 8; i++) {
+        f->changed += same[i];
+        f->lost -= lost[i];
+        f->most = most[i] > f->most ? most[i] : f->most;
+        is_nan |= nan[i];
+    }
+    return is_nan != 0;
+}
+
+/* Entries of a result that is at hand, and the reference's; both are changed, and filled up to a multiple of LANES. */
+static void close_some(const closing *c, int64_t at, int n, int64_t end, float *x, float *before, found *f)
+{
+    uint16_t halves[SUB];
     if (c->add)
         for (int i = 0; i < n; i++) x[i] += before[i];
-    int32_t changed = 0, lost = 0;
-    uint32_t most = f->most;
+    int whole = filled(x, n);
+    filled(before, n);
     if (c->out_dtype == BF16) {
         uint16_t *to = (uint16_t *)c->out + at;
-        for (int i = 0; i < n; i++) {
-            uint32_t w = bits_of(x[i]), near = (w + 0x7fffu + ((w >> 16) & 1u)) >> 16;
-            near = (w & 0x7fffffffu) > 0x7f800000u ? 0x7fc0u : near;
-            to[i] = (uint16_t)near;
-            delta[i] = float_of(near << 16);
-        }
-        for (int i = 0; i < n; i++) {
-            int same = delta[i] == before[i];
-            changed += !same;
-            lost += same & (x[i] != before[i]);
-        }
+        if (round_some(1, whole, x, before, halves, f))
+            for (int i = 0; i < n; i++) halves[i] = x[i] != x[i] ? 0x7fc0u : halves[i];
+        memcpy(to, halves, sizeof(uint16_t) * (size_t)n);
     } else {
+        round_some(0, whole, x, before, NULL, f);
         memcpy((float *)c->out + at, x, sizeof(float) * (size_t)n);
-        memcpy(delta, x, sizeof(float) * (size_t)n);
-        for (int i = 0; i < n; i++) changed += delta[i] != before[i];
     }
-    for (int i = 0; i < n; i++) {
-        delta[i] -= before[i];
-        uint32_t size = bits_of(delta[i]) & 0x7fffffffu;
-        most = size > most ? size : most;
-    }
-    int whole = filled(delta, n);
-    filled(before, n);
-    add_squares(delta, whole, &f->squares);
-    add_squares(before, whole, &f->base_squares);
-    f->most = most;
-    f->changed += changed;
-    f->lost += lost;
     if ((at + n) % c->block == 0 || at + n == end) {
-        c->stats[at / c->block] =
-            (change){folded(&f->squares), folded(&f->base_squares), float_of(f->most), f->changed, f->lost};
+        c->stats[at / c->block] = (change){
+            folded(&f->squares), folded(&f->base_squares), float_of((uint32_t)f->most), f->changed, f->lost};
         memset(f, 0, sizeof *f);
     }
 }
 
-/* Add the reference, round, and sum up what that changed. */
-void finish(const float *result, const closing *c, int64_t n)
+/* Add the reference, round, and sum up what that changed. -3: the reference cannot be read. */
+int32_t finish(const float *result, const closing *c, int64_t n)
 {
     float x[SUB], before[SUB];
+    tiles t = {.n_sources = 1, .from = {&c->reference}};
     found f = {0};
-    for (int64_t at = 0; at < n; at += SUB) {
+    int32_t done = -1;
+    if (!open_tiles(&t, n)) return UNREADABLE;
+    for (int64_t at = 0; at < n && done == -1; at += SUB) {
         int m = n - at < SUB ? (int)(n - at) : SUB;
-        load(c->reference, c->dtype, at, m, before);
+        if (!reach(&t, at, m, n)) {
+            done = UNREADABLE;
+            break;
+        }
+        load(entries(&t, 0, at), c->reference.dtype, m, before);
         memcpy(x, result + at, sizeof(float) * (size_t)m);
         close_some(c, at, m, n, x, before, &f);
     }
+    free(t.scratch);
+    return done;
 }
 
 /* How k models are combined. */
 enum { SUM, AGREE, VOTE };
 
 typedef struct {
-    const void *base; /* or NULL */
-    int32_t base_dtype, how, by_count, normalize, by_row, n_terms;
+    source base;
+    int32_t has_base, how, by_count, normalize, by_row, n_terms;
     int32_t of_values; /* signs are elected before parts are scaled */
+    float winner, lambda;
     int64_t n, columns;
     const float *weights; /* of AGREE, one for each term */
-    float winner, lambda;
     double votes;         /* of VOTE: sum of elected signs */
 } merge;
 
 enum { MANY = 60 };
 
 /* Whose entries are not finite: the term's number, k for the base, else -1. */
-static int32_t who(const merge *m, const term *terms, int64_t at, int n)
+static int32_t who(const merge *m, const tiles *read, int64_t at, int n)
 {
     float x[SUB];
-    if (m->base && load(m->base, m->base_dtype, at, n, x)) return m->n_terms;
+    if (m->has_base && load(entries(read, m->n_terms, at), m->base.dtype, n, x)) return m->n_terms;
     for (int t = 0; t < m->n_terms; t++)
-        if (load(terms[t].data, terms[t].dtype, at, n, x)) return t;
+        if (load(entries(read, t, at), read->from[t]->dtype, n, x)) return t;
     return -1;
 }
 
 /* One term's entries less the base's, picked and scaled; 1 when one that was read is not finite. */
-static int part(const merge *m, const term *t, stream *s, int64_t at, int n, const float *base, float *x)
+static int part(const merge *m, const term *t, const void *data, stream *s, int64_t at, int n, const float *base,
+                float *x)
 {
-    int bad = load(t->data, t->dtype, at, n, x);
-    if (base) subtract(x, base, n);
-    pick(t, s, at, n, x);
-    if (!m->of_values) weigh(t, at, n, m->columns, m->by_row, x);
+    int bad = load_less(data, t->from.dtype, n, base, x), plain = m->of_values || t->scales;
+    if (t->pick != ALL) pick(t, s, at, n, plain ? 1.0f : t->scale, x);
+    if (t->scales || (t->pick == ALL && !plain)) weigh(t, at, n, m->columns, m->by_row, x);
     return bad;
 }
 
 /* Add up the terms; 1 when the sum is not finite, which it is not when any entry read is not. */
-static int add_up(const merge *m, const term *terms, stream *streams, int64_t at, int n, const float *base, float *x)
+static int add_up(const merge *m, const term *terms, const tiles *read, stream *streams, int64_t at, int n,
+                  const float *base, float *x)
 {
     float next[SUB];
     for (int t = 0; t < m->n_terms; t++) {
-        if (terms[t].pick == ALL && !terms[t].scales) {
-            if (t)
-                add_scaled(&terms[t], at, n, base, x);
-            else
-                load_scaled(&terms[t], at, n, base, x);
+        const term *one = &terms[t];
+        const void *data = entries(read, t, at);
+        if (one->pick == ALL && !one->scales) {
+            (t ? add_scaled : load_scaled)(data, one->from.dtype, one->scale, n, base, x);
             continue;
         }
-        part(m, &terms[t], &streams[t], at, n, base, t ? next : x);
-        if (t)
-            for (int i = 0; i < n; i++) x[i] += next[i];
+        part(m, one, data, &streams[t], at, n, base, t ? next : x);
+        for (int i = 0; i < n && t; i++) x[i] += next[i];
     }
     uint32_t bad = 0;
     for (int i = 0; i < n; i++) bad |= (bits_of(x[i]) & 0x7f800000u) == 0x7f800000u;
     return bad != 0;
 }
 
-/* Elect signs and average what agrees with them; or only count them. */
-static void settle(merge *m, const term *terms, float (*parts)[SUB], int64_t at, int n, float *x)
+/* The signs that eight entries elect. */
+static inline f8 elected(const merge *m, float (*parts)[SUB], int i)
 {
-    float sign[SUB];
-    int k = m->n_terms;
-    elect(parts, k, n, m->by_count, sign);
-    if (m->how == VOTE) {
-        int32_t votes = 0;
-        for (int i = 0; i < n; i++) votes += (int32_t)sign[i];
-        m->votes += votes;
-        return;
-    }
-    if (m->of_values)
-        for (int t = 0; t < k; t++) weigh(&terms[t], at, n, m->columns, m->by_row, parts[t]);
-    agree(parts, sign, k, n, m->weights, m->winner, m->normalize, x);
-    for (int i = 0; i < n; i++) x[i] *= m->lambda;
+    f8 total = all(0.0f);
+    for (int t = 0; t < m->n_terms; t++) total += m->by_count ? sign_of(eight(parts[t] + i)) : eight(parts[t] + i);
+    return sign_of(total);
 }
 
-/* Combine the terms to `out` (but for VOTE), and close the result where there is a `c`. What is not finite is told by
-   the term's number (the base is k), else -1. */
-int32_t combine(merge *m, const term *terms, float *out, const closing *c)
+/* Add the signs that entries elect to the votes. */
+static void vote(merge *m, float (*parts)[SUB], int n)
+{
+    f8 votes = all(0.0f);
+    for (int i = 0; i < n; i += 8) votes += elected(m, parts, i);
+    for (int i = 0; i < 8; i++) m->votes += votes[i];
+}
+
+/* Elect signs and average what agrees with them. */
+static void settle(const merge *m, const term *terms, float (*parts)[SUB], int n, float *out)
+{
+    for (int i = 0; i < n; i += 8) {
+        f8 sign = sign_of(elected(m, parts, i) * 2.0f + m->winner), total = all(0.0f), divisor = all(0.0f);
+        for (int t = 0; t < m->n_terms; t++) {
+            f8 x = eight(parts[t] + i);
+            if (m->of_values) x *= terms[t].scale;
+            f8 agreeing = x * sign;
+            i8 agrees = agreeing > 0;
+            total += where(agrees, agreeing);
+            divisor += where(agrees, all(m->weights[t]));
+        }
+        if (m->normalize) {
+            f8 size = (f8)((i8)divisor & 0x7fffffff);
+            total /= divisor + where(size < TINY, all(1.0f));
+        }
+        total = total * sign * m->lambda;
+        memcpy(out + i, &total, sizeof total);
+    }
+}
+
+static int is_same(const source *a, const source *b)
+{
+    return a->data == b->data && (a->data || (a->file == b->file && a->offset == b->offset));
+}
+
+/* Combine SUB entries at most; whose entries are not finite, else -1. */
+static int32_t combine_some(merge *m, const term *terms, const tiles *read, stream *streams, int64_t at, int n,
+                            float *base, float *x)
 {
     static __thread float parts[MANY][SUB];
+    int bad = 0, k = m->n_terms;
+    const float *from = m->has_base ? base : NULL;
+    if (from) bad = load(entries(read, k, at), m->base.dtype, n, base);
+    if (m->how == SUM) {
+        bad |= add_up(m, terms, read, streams, at, n, from, x);
+    } else {
+        for (int t = 0; t < k; t++) {
+            bad |= part(m, &terms[t], entries(read, t, at), &streams[t], at, n, from, parts[t]);
+            filled(parts[t], n);
+        }
+    }
+    int32_t whose = bad ? who(m, read, at, n) : -1;
+    if (whose >= 0) return whose;
+    if (m->how == VOTE) vote(m, parts, n);
+    if (m->how == AGREE) settle(m, terms, parts, n, x);
+    return -1;
+}
+
+/* Combine the terms to `out` (but for VOTE, or if it is NULL), and close the result where there is a `c`. What is not finite is told by
+   the term's number (the base is k), else -1; TOO_MANY or UNREADABLE. */
+int32_t combine(merge *m, const term *terms, float *out, const closing *c)
+{
+    static __thread stream streams[MANY];
     float base[SUB], before[SUB], x[SUB];
-    stream streams[MANY];
+    int k = m->n_terms, reference = -1;
+    tiles read = {.n_sources = k};
     found f = {0};
-    int k = m->n_terms, is_base = c && m->base && c->reference == m->base;
-    if (k > MANY) return -2;
-    for (int t = 0; t < k; t++)
-        if (terms[t].pick == DRAWN) streams[t] = begin(terms[t].state, terms[t].step, terms[t].half);
-    for (int64_t at = 0; at < m->n; at += SUB) {
-        int n = m->n - at < SUB ? (int)(m->n - at) : SUB, bad = 0;
-        const float *from = m->base ? base : NULL;
-        if (from) bad = load(m->base, m->base_dtype, at, n, base);
-        if (m->how == SUM) {
-            bad |= add_up(m, terms, streams, at, n, from, x);
-        } else {
-            for (int t = 0; t < k; t++) bad |= part(m, &terms[t], &streams[t], at, n, from, parts[t]);
-        }
-        if (bad) {
-            int32_t found_bad = who(m, terms, at, n);
-            if (found_bad >= 0) return found_bad;
-        }
-        if (m->how != SUM) settle(m, terms, parts, at, n, x);
-        if (m->how == VOTE) continue;
-        memcpy(out + at, x, sizeof(float) * (size_t)n);
+    int32_t whose = -1;
+    if (k > MANY) return TOO_MANY;
+    for (int t = 0; t < k; t++) {
+        read.from[t] = &terms[t].from;
+        if (terms[t].pick == DRAWN) begin(&streams[t], terms[t].key, terms[t].start);
+    }
+    if (m->has_base) read.from[read.n_sources++] = &m->base;
+    for (int i = 0; c && i < read.n_sources; i++)
+        if (is_same(read.from[i], &c->reference)) reference = i;
+    if (c && reference < 0) read.from[reference = read.n_sources++] = &c->reference;
+    if (!open_tiles(&read, m->n)) return UNREADABLE;
+    for (int64_t at = 0; at < m->n && whose == -1; at += SUB) {
+        int n = m->n - at < SUB ? (int)(m->n - at) : SUB;
+        whose = reach(&read, at, n, m->n) ? combine_some(m, terms, &read, streams, at, n, base, x) : UNREADABLE;
+        if (whose != -1 || m->how == VOTE) continue;
+        if (out) memcpy(out + at, x, sizeof(float) * (size_t)n);
         if (!c) continue;
-        if (!is_base) load(c->reference, c->dtype, at, n, before);
+        int is_base = m->has_base && reference == k;
+        if (!is_base) load(entries(&read, reference, at), c->reference.dtype, n, before);
         close_some(c, at, n, m->n, x, is_base ? base : before, &f);
     }
-    return -1;
+    free(read.scratch);
+    return whose;
 }
 
 /* One model, or its task vector, in float32. 0: the model is not finite; 1: the base; -1: all is well. */
@@ -375,9 +339,8 @@ int32_t read_floats(const void *data, int32_t dtype, const void *base, int32_t b
     float from[SUB];
     for (int64_t at = 0; at < n; at += SUB) {
         int m = n - at < SUB ? (int)(n - at) : SUB;
-        if (base && load(base, base_dtype, at, m, from)) return 1;
-        if (load(data, dtype, at, m, out + at)) return 0;
-        if (base) subtract(out + at, from, m);
+        if (base && load(behind(base, base_dtype, at), base_dtype, m, from)) return 1;
+        if (load_less(behind(data, dtype, at), dtype, m, base ? from : NULL, out + at)) return 0;
     }
     return -1;
 }

@@ -2,31 +2,49 @@
    float64 over 16 lanes. Every function does what its twin in Python does with torch, to the last bit: float32
    arithmetic, products and sums rounded apart (compile with -ffp-contract=off). */
 #pragma once
+#include <errno.h>
 #include <math.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
+#ifdef __AVX__
+#include <immintrin.h>
+#endif
 
 #define SUB 1024
 #define LANES 16
+#define TOO_MANY -2
+#define UNREADABLE -3
 #define MOST 64 /* models at once, the base among them */
 
 typedef float f4 __attribute__((vector_size(16)));
 typedef double d4 __attribute__((vector_size(32)));
 
+typedef float f8 __attribute__((vector_size(32)));
+typedef int32_t i8 __attribute__((vector_size(32)));
+typedef uint32_t u8 __attribute__((vector_size(32)));
+typedef uint16_t h8 __attribute__((vector_size(16)));
+
 enum { F32, BF16 };
 enum { ALL, LARGEST, DRAWN };
 
+/* Entries in memory, or in a file from a byte on. */
 typedef struct {
-    const void *data;
-    int32_t dtype;
+    const void *data; /* NULL: in a file */
+    int64_t offset;
+    int32_t file, dtype;
+} source;
+
+typedef struct {
+    source from;
     int32_t pick;
     float threshold;     /* LARGEST: magnitude of the smallest that stays */
     float scale;
     int64_t ties_end;    /* LARGEST: entries of that magnitude stay before this place */
-    uint64_t state[2];   /* DRAWN: of the generator, low half first, at the word of the first entry */
-    uint64_t step[2];
-    uint32_t half;       /* DRAWN: 1 when the first entry takes the upper half of its word */
-    uint32_t stays_below;
+    uint64_t key[2];     /* DRAWN: of the stream, see draws.h */
+    int64_t start;       /* DRAWN: place of the first entry in it */
+    int32_t stays_below; /* DRAWN: entries stay whose upper 24 bits are a smaller number */
     const float *scales; /* of columns or rows, or NULL */
 } term;
 
@@ -44,20 +62,25 @@ static inline float float_of(uint32_t w)
     return x;
 }
 
-/* Numbers of SUB entries at most, in float32; 1 when one of them is not finite. */
-static inline int load(const void *data, int dtype, int64_t at, int n, float *out)
+static inline const void *behind(const void *data, int dtype, int64_t n)
+{
+    return (const char *)data + n * (dtype == BF16 ? 2 : 4);
+}
+
+/* SUB entries at most, in float32; 1 when one of them is not finite. */
+static inline int load(const void *data, int dtype, int n, float *out)
 {
     uint32_t *bits = (uint32_t *)out;
     uint32_t bad = 0;
     if (dtype == BF16) {
-        const uint16_t *x = (const uint16_t *)data + at;
+        const uint16_t *x = data;
         for (int i = 0; i < n; i++) {
             uint32_t w = (uint32_t)x[i] << 16;
             bits[i] = w;
             bad |= (w & 0x7f800000u) == 0x7f800000u;
         }
     } else {
-        const uint32_t *x = (const uint32_t *)data + at;
+        const uint32_t *x = data;
         for (int i = 0; i < n; i++) {
             uint32_t w = x[i];
             bits[i] = w;
@@ -67,16 +90,39 @@ static inline int load(const void *data, int dtype, int64_t at, int n, float *ou
     return bad != 0;
 }
 
-static inline void subtract(float *x, const float *base, int n)
+static inline float widened(uint16_t half)
 {
-    for (int i = 0; i < n; i++) x[i] -= base[i];
+    return float_of((uint32_t)half << 16);
+}
+
+/* The same, less a base's where there is one. */
+static inline int load_less(const void *data, int dtype, int n, const float *base, float *out)
+{
+    int bad = load(data, dtype, n, out);
+    if (base)
+        for (int i = 0; i < n; i++) out[i] -= base[i];
+    return bad;
 }
 
 static inline __attribute__((always_inline)) d4 wide(const float *x)
 {
+#ifdef __AVX__
+    return _mm256_cvtps_pd(_mm_loadu_ps(x));
+#else
     f4 v;
     memcpy(&v, x, sizeof v);
     return __builtin_convertvector(v, d4);
+#endif
+}
+
+/* a b + c of widened numbers, whose products are exact: fused or not, the same. */
+static inline d4 added(d4 a, d4 b, d4 c)
+{
+#ifdef __FMA__
+    return _mm256_fmadd_pd(a, b, c);
+#else
+    return a * b + c;
+#endif
 }
 
 typedef struct {
@@ -97,7 +143,7 @@ static inline void add_products(const float *a, const float *b, int n, lanes *su
 {
     lanes s = *sums;
     for (int i = 0; i < n; i += LANES)
-        for (int j = 0; j < LANES / 4; j++) s.part[j] += wide(a + i + 4 * j) * wide(b + i + 4 * j);
+        for (int j = 0; j < LANES / 4; j++) s.part[j] = added(wide(a + i + 4 * j), wide(b + i + 4 * j), s.part[j]);
     *sums = s;
 }
 
@@ -108,7 +154,7 @@ static inline void add_squares(const float *a, int n, lanes *sums)
     for (int i = 0; i < n; i += LANES)
         for (int j = 0; j < LANES / 4; j++) {
             d4 v = wide(a + i + 4 * j);
-            s.part[j] += v * v;
+            s.part[j] = added(v, v, s.part[j]);
         }
     *sums = s;
 }
@@ -117,4 +163,26 @@ static inline int filled(float *x, int n)
 {
     for (; n % LANES; n++) x[n] = 0.0f;
     return n;
+}
+
+static inline f8 eight(const float *x)
+{
+    f8 v;
+    memcpy(&v, x, sizeof v);
+    return v;
+}
+
+static inline f8 all(float x)
+{
+    return (f8){x, x, x, x, x, x, x, x};
+}
+
+static inline f8 where(i8 mask, f8 x)
+{
+    return (f8)(mask & (i8)x);
+}
+
+static inline f8 sign_of(f8 x)
+{
+    return where(x > 0, all(1.0f)) - where(x < 0, all(1.0f));
 }

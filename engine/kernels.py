@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from engine.compiler import library
+from engine.reader import Region
 
 CODES = {torch.float32: 0, torch.bfloat16: 1}
 """Dtypes that kernels read and write, by their numbers there."""
@@ -24,27 +25,41 @@ LANES = 16
 """Partial sums of every sum over elements."""
 
 Floats = NDArray[np.float64]
+Key = tuple[int, int]
+"""Of a stream of random words: two numbers below 2⁶⁴."""
 
 _TYPES = {"p": ctypes.c_void_p, "i": ctypes.c_int32, "l": ctypes.c_int64, "u": ctypes.c_uint32}
 _SIGNATURES = {  # result, arguments
-    "combine": ("i", "pppp"), "read_floats": ("i", "pipilp"), "uniform": ("", "ppilp"),
-    "finish": ("", "ppl"), "products": ("i", "pipillpip"),
+    "combine": ("i", "pppp"), "read_floats": ("i", "pipilp"), "uniform": ("", "pllp"),
+    "finish": ("i", "ppl"), "products": ("i", "pipillpip"),
     "column_products": ("i", "pipillpip"), "count_magnitudes": ("i", "pipilip"),
     "count_near": ("i", "pipiluup"),
 }  # fmt: skip
+UNREADABLE = -3
+"""What a kernel says that could not read a file."""
+
 _TOO_MANY = -2
 _ALL, _LARGEST, _DRAWN = range(3)
 _SUM, _AGREE, _VOTE = range(3)
+
+
+class _Source(ctypes.Structure):
+    """`source` of kernels.h."""
+
+    _fields_ = (
+        ("data", ctypes.c_void_p), ("offset", ctypes.c_int64), ("file", ctypes.c_int32),
+        ("dtype", ctypes.c_int32),
+    )  # fmt: skip
 
 
 class _Term(ctypes.Structure):
     """`term` of kernels.h."""
 
     _fields_ = (
-        ("data", ctypes.c_void_p), ("dtype", ctypes.c_int32), ("pick", ctypes.c_int32),
+        ("from_", _Source), ("pick", ctypes.c_int32),
         ("threshold", ctypes.c_float), ("scale", ctypes.c_float), ("ties_end", ctypes.c_int64),
-        ("state", ctypes.c_uint64 * 2), ("step", ctypes.c_uint64 * 2), ("half", ctypes.c_uint32),
-        ("stays_below", ctypes.c_uint32), ("scales", ctypes.c_void_p),
+        ("key", ctypes.c_uint64 * 2), ("start", ctypes.c_int64), ("stays_below", ctypes.c_int32),
+        ("scales", ctypes.c_void_p),
     )  # fmt: skip
 
 
@@ -52,11 +67,11 @@ class _Merge(ctypes.Structure):
     """`merge` of kernels.c."""
 
     _fields_ = (
-        ("base", ctypes.c_void_p), ("base_dtype", ctypes.c_int32), ("how", ctypes.c_int32),
+        ("base", _Source), ("has_base", ctypes.c_int32), ("how", ctypes.c_int32),
         ("by_count", ctypes.c_int32), ("normalize", ctypes.c_int32), ("by_row", ctypes.c_int32),
-        ("n_terms", ctypes.c_int32), ("of_values", ctypes.c_int32), ("n", ctypes.c_int64), ("columns", ctypes.c_int64),
-        ("weights", ctypes.c_void_p), ("winner", ctypes.c_float), ("lambda_", ctypes.c_float),
-        ("votes", ctypes.c_double),
+        ("n_terms", ctypes.c_int32), ("of_values", ctypes.c_int32), ("winner", ctypes.c_float),
+        ("lambda_", ctypes.c_float), ("n", ctypes.c_int64), ("columns", ctypes.c_int64),
+        ("weights", ctypes.c_void_p), ("votes", ctypes.c_double),
     )  # fmt: skip
 
 
@@ -69,22 +84,27 @@ class _Change(ctypes.Structure):
     )  # fmt: skip
 
 
+Stored = torch.Tensor | Region
+"""Entries that are in memory, flat and contiguous, or still in a file."""
+
+
 @dataclass(frozen=True, slots=True)
 class Part:
     """What one model brings to a sum.
 
     Attributes:
-        stored: flat, bfloat16 or float32.
+        stored: (d,) bfloat16 or float32.
         scale: factor of all entries.
         largest: keep these only: threshold, and the flat index before which entries of that magnitude stay.
-        drawn: keep entries by chance: state, increment, half, and the number of 2⁻²⁴ that draws must be below.
+        drawn: keep entries by chance: the stream's key, the place of the first entry, and the number of 2⁻²⁴ that draws
+            must be below.
         scales: (columns) or (rows) float32: factors instead of ``scale``.
     """
 
-    stored: torch.Tensor
+    stored: Stored
     scale: float
     largest: tuple[float, int] | None = None
-    drawn: tuple[int, int, int, int] | None = None
+    drawn: tuple[Key, int, int] | None = None
     scales: torch.Tensor | None = None
 
 
@@ -92,9 +112,8 @@ class _Closing(ctypes.Structure):
     """`closing` of kernels.c."""
 
     _fields_ = (
-        ("reference", ctypes.c_void_p), ("out", ctypes.c_void_p), ("stats", ctypes.c_void_p),
-        ("dtype", ctypes.c_int32), ("out_dtype", ctypes.c_int32), ("add", ctypes.c_int32),
-        ("block", ctypes.c_int64),
+        ("reference", _Source), ("out", ctypes.c_void_p), ("stats", ctypes.c_void_p),
+        ("block", ctypes.c_int64), ("out_dtype", ctypes.c_int32), ("add", ctypes.c_int32),
     )  # fmt: skip
 
 
@@ -105,9 +124,7 @@ class Closing:
         out: (d,) bfloat16 or float32: the rounded result.
     """
 
-    def __init__(
-        self, reference: torch.Tensor, out: torch.Tensor, *, add: bool, block: int
-    ) -> None:
+    def __init__(self, reference: Stored, out: torch.Tensor, *, add: bool, block: int) -> None:
         """Prepare to close a result.
 
         Args:
@@ -119,10 +136,9 @@ class Closing:
         self.out = out
         self._reference = reference
         self._stats = (_Change * max(1, -(-len(out) // block)))()
-        (address, dtype), (to, out_dtype) = _tensor(reference), _tensor(out)
-        self.asked = _Closing(
-            address, to, ctypes.addressof(self._stats), dtype, out_dtype, add, block
-        )
+        to, dtype = _tensor(out)
+        stats = ctypes.addressof(self._stats)
+        self.asked = _Closing(_source(reference), to, stats, block, dtype, add)
 
     @property
     def found(self) -> list[tuple[float, float, float, int, int]]:
@@ -130,13 +146,16 @@ class Closing:
         return [(s.sum_sq, s.base_sum_sq, s.max_abs, s.n_changed, s.n_lost) for s in self._stats]
 
 
-def ready(stored: Sequence[torch.Tensor]) -> bool:
+def ready(stored: Sequence[Stored]) -> bool:
     """Tell whether there are kernels, and whether they take these tensors."""
-    return (
-        library() is not None
-        and 0 < len(stored) <= MOST
-        and all(s.dtype in CODES and s.is_contiguous() and s.device.type == "cpu" for s in stored)
-    )
+    return library() is not None and 0 < len(stored) <= MOST and all(map(_is_taken, stored))
+
+
+def _is_taken(stored: Stored) -> bool:
+    """Tell whether kernels take a tensor."""
+    if isinstance(stored, Region):
+        return stored.dtype in CODES
+    return stored.dtype in CODES and stored.is_contiguous() and stored.is_cpu
 
 
 def read_floats(stored: torch.Tensor, base: torch.Tensor | None, out: torch.Tensor) -> bool | None:
@@ -165,38 +184,42 @@ def is_finite(values: torch.Tensor) -> bool:
     return total - total == 0 or bool(torch.isfinite(values).all())
 
 
-def uniform(state: int, step: int, half: int, out: torch.Tensor) -> bool:
-    """Fill ``out`` with draws from a place of a stream; False where there are no kernels."""
+def uniform(key: Key, start: int, out: torch.Tensor) -> bool:
+    """Fill ``out`` with draws from a place of a stream on; False where there are no kernels."""
     if library() is None:
         return False
-    _call("uniform", _halves(state), _halves(step), half, len(out), _address(out))
+    _call("uniform", (ctypes.c_uint64 * 2)(*key), start, len(out), _address(out))
     return True
 
 
 def weighted_sum(
-    parts: Sequence[Part], base: torch.Tensor | None, out: torch.Tensor,
+    parts: Sequence[Part], base: Stored | None, out: torch.Tensor,
     *, columns: int = 1, by_row: bool = False, closing: Closing | None = None,
 ) -> int:  # fmt: skip
-    """Σ of the parts in order, to ``out`` (flat float32); which part is not finite (the base comes last), else -1."""
-    asked = _merge(parts, base, len(out), _SUM, columns=columns, by_row=by_row)
+    """Σ of the parts in order, to ``out`` (float32, contiguous; only closed, and not written, on the meta device).
+
+    Returns:
+        Which part is not finite (the base comes last), else -1; -3 if one cannot be read.
+    """
+    asked = _merge(parts, base, out.numel(), _SUM, columns=columns, by_row=by_row)
     return _combine(asked, parts, out, closing)
 
 
 def agreement(
-    parts: Sequence[Part], base: torch.Tensor | None, out: torch.Tensor,
+    parts: Sequence[Part], base: Stored | None, out: torch.Tensor,
     *, weights: Sequence[float], by_count: bool, of_values: bool, winner: int, normalize: bool,
     lambda_: float, closing: Closing | None = None,
 ) -> int:  # fmt: skip
     """What the parts agree on, to ``out``; see `engine.ops.agreement`. Returns as `weighted_sum`."""
     own = np.array(weights, dtype=np.float32)
-    asked = _merge(parts, base, len(out), _AGREE)
+    asked = _merge(parts, base, out.numel(), _AGREE)
     asked.weights, asked.by_count, asked.normalize = own.ctypes.data, by_count, normalize
     asked.of_values = of_values
     asked.winner, asked.lambda_ = winner, lambda_
     return _combine(asked, parts, out, closing)
 
 
-def votes(parts: Sequence[Part], base: torch.Tensor | None, *, by_count: bool) -> tuple[int, int]:
+def votes(parts: Sequence[Part], base: Stored | None, *, by_count: bool) -> tuple[int, int]:
     """Sum of the signs the parts elect; and as `weighted_sum`."""
     asked = _merge(parts, base, len(parts[0].stored), _VOTE)
     asked.by_count = by_count
@@ -204,9 +227,18 @@ def votes(parts: Sequence[Part], base: torch.Tensor | None, *, by_count: bool) -
     return int(asked.votes), bad
 
 
-def finish(result: torch.Tensor, closing: Closing) -> None:
-    """Close a flat float32 result."""
-    _call("finish", _address(result), ctypes.byref(closing.asked), len(result))
+def finish(result: torch.Tensor, closing: Closing) -> bool:
+    """Close a float32 result; False where the reference cannot be read.
+
+    Raises:
+        TypeError: there is no result: something was made of one that was only to be closed.
+    """
+    if result.is_meta:
+        message = "a method that ends in a sum must return it as it is"
+        raise TypeError(message)
+    flat = result.reshape(-1).contiguous()
+    done = _call("finish", _address(flat), ctypes.byref(closing.asked), len(flat))
+    return done != UNREADABLE
 
 
 def products(
@@ -285,21 +317,23 @@ def _kernels() -> dict[str, Callable[..., int | None]]:
 
 
 def _merge(
-    parts: Sequence[Part], base: torch.Tensor | None, n: int, how: int,
+    parts: Sequence[Part], base: Stored | None, n: int, how: int,
     *, columns: int = 1, by_row: bool = False,
 ) -> _Merge:  # fmt: skip
-    address, dtype = _tensor(base)
-    return _Merge(
-        base=address, base_dtype=dtype, how=how, by_row=by_row, n_terms=len(parts), n=n,
+    asked = _Merge(
+        has_base=base is not None, how=how, by_row=by_row, n_terms=len(parts), n=n,
         columns=max(1, columns), lambda_=1.0,
     )  # fmt: skip
+    if base is not None:
+        asked.base = _source(base)
+    return asked
 
 
 def _combine(
     asked: _Merge, parts: Sequence[Part], out: torch.Tensor | None, closing: Closing | None
 ) -> int:
     """Combine parts, and close the result where that is asked for."""
-    to = None if out is None else _address(out)
+    to = None if out is None or out.is_meta else _address(out)
     end = None if closing is None else ctypes.byref(closing.asked)
     return _call("combine", ctypes.byref(asked), _terms(parts), to, end)
 
@@ -308,26 +342,28 @@ def _terms(parts: Sequence[Part]) -> ctypes.Array[_Term]:
     """Parts as kernels take them; they must outlive the call."""
     terms = (_Term * len(parts))()
     for term, part in zip(terms, parts, strict=True):
-        term.data, term.dtype = _tensor(part.stored)
+        term.from_ = _source(part.stored)
         term.scale = part.scale
         if part.scales is not None:
             term.scales = part.scales.data_ptr()
         if part.largest is not None:
             term.pick, (term.threshold, term.ties_end) = _LARGEST, part.largest
         elif part.drawn is not None:
-            state, step, term.half, term.stays_below = part.drawn
-            term.pick, term.state, term.step = _DRAWN, _halves(state), _halves(step)
+            key, term.start, term.stays_below = part.drawn
+            term.pick, term.key = _DRAWN, (ctypes.c_uint64 * 2)(*key)
     return terms
-
-
-def _halves(number: int) -> ctypes.Array[ctypes.c_uint64]:
-    """128 bits as two words, the low one first."""
-    return (ctypes.c_uint64 * 2)(number & ((1 << 64) - 1), number >> 64)
 
 
 def _address(tensor: torch.Tensor) -> int:
     """Where a tensor's entries are."""
     return tensor.data_ptr()
+
+
+def _source(stored: Stored) -> _Source:
+    """Where entries are."""
+    if isinstance(stored, Region):
+        return _Source(None, stored.offset, stored.handle, CODES[stored.dtype])
+    return _Source(stored.data_ptr(), 0, -1, CODES[stored.dtype])
 
 
 def _tensor(tensor: torch.Tensor | None) -> tuple[int | None, int]:

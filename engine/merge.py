@@ -122,7 +122,8 @@ def merge(
     """
     options = options or Options()
     place(output)
-    decided = plan(catalog, recipe, allow_unrelated=options.allow_unrelated, progress=progress)
+    with catalog.database.kept_open():
+        decided = plan(catalog, recipe, allow_unrelated=options.allow_unrelated, progress=progress)
     return _carry_out(catalog, decided, output, options, progress)
 
 
@@ -187,7 +188,8 @@ def _carry_out(
         outcome = _written(catalog, decided, journal, options, progress)
         model = _describe(catalog, decided, journal.folder, outcome, options.jobs)
         journal.take_name(target)
-        scan(catalog, [str(target)], jobs=options.jobs, digests=outcome.digests)
+        with catalog.database.kept_open():
+            scan(catalog, [str(target)], jobs=options.jobs, digests=outcome.digests)
         merged = Merged(
             model=model, run=run, folder=target, seconds=time.monotonic() - started,
             read_bytes=decided.read_bytes,

@@ -221,6 +221,8 @@ class Method:
             that it names. A look at a slice must give what looks at its parts would: counts, extremes, and sums of
             whole blocks of `engine.ops.BLOCK` entries, or of slabs, that are added up in order or exactly.
         rows: slices are made of whole rows, the slices of a tensor along dim 0.
+        ends_in_sum: what it returns is what `engine.ops` made of its models, as it is; so it can be rounded while it
+            is made.
         copies: float32 copies of a matrix that are held at most while it is merged: of each model and the base, and
             beside those.
         parameters: the user's, in the order of the signature.
@@ -243,6 +245,7 @@ class Method:
     survey: Callable[..., Any] | None = None
     rows: bool = False
     whole: bool = False
+    ends_in_sum: bool = False
     copies: tuple[int, int] = COPIES
 
     def scope_with(self, values: Mapping[str, Any]) -> Scope:
@@ -301,6 +304,7 @@ def merge_method(
     survey: Callable[..., Any] | None = None,
     rows: bool = False,
     whole: bool = False,
+    ends_in_sum: bool = False,
     copies: tuple[int, int] = COPIES,
 ) -> Callable[[F], F]:
     """Declare a merge method, see `Method`; the function stays the plain function it is."""
@@ -322,6 +326,7 @@ def merge_method(
             survey=survey,
             rows=rows,
             whole=whole,
+            ends_in_sum=ends_in_sum,
             copies=copies,
         )
         return function

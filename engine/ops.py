@@ -14,10 +14,10 @@ import numpy as np
 import torch
 
 from engine import kernels
-from engine.kernels import Part
+from engine.kernels import Part, Stored
 from engine.method import Tensors
 from engine.pick import Drawn, Largest, Pick
-from engine.slices import closing_of, done, is_done, shape_of, stored_of
+from engine.slices import closing_of, done, is_done, parts_of, result_of
 from registry.errors import BadParameter
 
 BLOCK = 1 << 17
@@ -55,14 +55,15 @@ def weighted_sum(
 ) -> torch.Tensor:
     """Σ c_i x_i in the order given, of the entries that are picked: (*shape) float32."""
     picks = picks or [None] * len(tensors)
-    stored, base = stored_of(tensors)
-    total = torch.empty(shape_of(tensors))
-    flat = total.view(-1)
+    stored, base = parts_of(tensors)
+    made = result_of(tensors)
     if kernels.ready(stored):
         parts = [_part(*each) for each in zip(stored, coefficients, picks, strict=True)]
-        bad = kernels.weighted_sum(parts, base, flat, closing=closing_of(tensors))
+        bad = kernels.weighted_sum(parts, base, made, closing=closing_of(tensors))
         if is_done(tensors, bad):
-            return done(tensors, total)
+            return done(tensors, made)
+    total = torch.empty(made.shape)
+    flat = total.view(-1)
     flats = [tensor.reshape(-1) for tensor in tensors]
     for block in blocks(len(flat)):
         terms = _terms(flats, coefficients, picks, block)
@@ -82,16 +83,17 @@ def weighted_columns(
         scales: (n, columns), or (n, rows) if ``by_row``, float32.
         by_row: scale rows.
     """
-    stored, base = stored_of(tensors)
-    total = torch.empty(shape_of(tensors))
-    if kernels.ready(stored) and total.numel():
+    stored, base = parts_of(tensors)
+    made = result_of(tensors)
+    if kernels.ready(stored) and made.numel():
         parts = [Part(s, 1.0, scales=v) for s, v in zip(stored, scales.contiguous(), strict=True)]
-        columns = total[0].numel() if total.dim() > 1 else total.numel()
+        columns = made[0].numel() if made.dim() > 1 else made.numel()
         bad = kernels.weighted_sum(
-            parts, base, total.view(-1), columns=columns, by_row=by_row, closing=closing_of(tensors)
+            parts, base, made, columns=columns, by_row=by_row, closing=closing_of(tensors)
         )
         if is_done(tensors, bad):
-            return done(tensors, total)
+            return done(tensors, made)
+    total = torch.empty(made.shape)
     flat = _matrix(total)
     matrices = [_matrix(tensor) for tensor in tensors]
     step = max(1, BLOCK // max(1, flat.shape[1]))
@@ -134,17 +136,18 @@ def agreement(
         lambda_: factor of the result.
     """
     scales, picks = scales or weights, picks or [None] * len(tensors)
-    stored, base = stored_of(tensors)
-    made = torch.empty(shape_of(tensors))
-    flat = made.view(-1)
+    stored, base = parts_of(tensors)
+    made = result_of(tensors)
     if kernels.ready(stored):
         parts = [_part(*each) for each in zip(stored, scales, picks, strict=True)]
         bad = kernels.agreement(
-            parts, base, flat, weights=weights, by_count=sign == "count", of_values=elect == "values",
+            parts, base, made, weights=weights, by_count=sign == "count", of_values=elect == "values",
             winner=winner, normalize=normalize, lambda_=lambda_, closing=closing_of(tensors),
         )  # fmt: skip
         if is_done(tensors, bad):
             return done(tensors, made)
+    total = torch.empty(made.shape)
+    flat = total.view(-1)
     flats = [tensor.reshape(-1) for tensor in tensors]
     for block in blocks(len(flat)):
         terms = list(_terms(flats, scales, picks, block))
@@ -154,12 +157,12 @@ def agreement(
         signs = settle_ties(elect_signs(voters, sign), winner)
         mean = agreeing_mean(terms, signs, weights, normalize=normalize)
         torch.mul(mean, lambda_, out=flat[block])
-    return made
+    return total
 
 
 def votes(tensors: Tensors, scales: Sequence[float], picks: Sequence[Pick], sign: "Sign") -> int:
     """Sum of the signs that the models elect, over all entries."""
-    stored, base = stored_of(tensors)
+    stored, base = parts_of(tensors)
     if kernels.ready(stored):
         parts = [_part(*each) for each in zip(stored, scales, picks, strict=True)]
         found, bad = kernels.votes(parts, base, by_count=sign == "count")
@@ -181,13 +184,13 @@ def _terms(
         yield part * scale
 
 
-def _part(stored: torch.Tensor, scale: float, pick: Pick) -> Part:
+def _part(stored: Stored, scale: float, pick: Pick) -> Part:
     """One model as kernels take it."""
     if isinstance(pick, Largest):
         return Part(stored, scale, largest=(pick.threshold, pick.ties_end))
     if isinstance(pick, Drawn):
         below = math.ceil(float(np.float32(pick.density)) * (1 << 24))
-        return Part(stored, scale, drawn=(*pick.draws.place(pick.model), below))
+        return Part(stored, scale, drawn=(pick.draws.key(pick.model), pick.draws.start, below))
     return Part(stored, scale)
 
 

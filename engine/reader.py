@@ -5,6 +5,7 @@ use and closed together.
 """
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 from types import TracebackType
@@ -79,14 +80,14 @@ class Reader:
             UnsupportedDtype: the engine has no such dtype.
             FileChanged, RunFailed: as `bytes`.
         """
-        dtype = DTYPES.get(ref.dtype)
-        if dtype is None:
-            message = (
-                f"tensor {ref.name} of {ref.file} has dtype {ref.dtype}; the engine reads "
-                + ", ".join(DTYPES)
-            )
-            raise UnsupportedDtype(message)
+        dtype = _dtype(ref)
         return self.bytes(ref, start * dtype.itemsize, stop * dtype.itemsize).view(dtype)
+
+    def region(self, ref: TensorRef, start: int, stop: int) -> "Region":
+        """Elements [start, stop) of the flat tensor, not read yet; errors as `flat`."""
+        dtype = _dtype(ref)
+        handle = self._handle(ref.file)
+        return Region(self, ref, start, stop, dtype, handle, ref.start + start * dtype.itemsize)
 
     def whole(self, ref: TensorRef) -> torch.Tensor:
         """The tensor in its stored dtype and shape; errors as `flat`."""
@@ -99,3 +100,49 @@ class Reader:
                 flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC  # never waits for a pipe
                 self._handles[file] = os.open(file, flags)
             return self._handles[file]
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """Elements [start, stop) of a flat tensor that nobody has read yet.
+
+    Attributes:
+        reader: reads them.
+        ref: the tensor.
+        start: first element.
+        stop: the one behind the last.
+        dtype: as stored.
+        handle: descriptor of the file, open as long as the reader is.
+        offset: of the first element in the file, bytes.
+    """
+
+    reader: Reader
+    ref: TensorRef
+    start: int
+    stop: int
+    dtype: torch.dtype
+    handle: int
+    offset: int
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+    def read(self) -> torch.Tensor:
+        """The elements: (stop - start,); errors as `Reader.flat`."""
+        return self.reader.flat(self.ref, self.start, self.stop)
+
+
+def _dtype(ref: TensorRef) -> torch.dtype:
+    """The dtype of a stored tensor.
+
+    Raises:
+        UnsupportedDtype: the engine has no such dtype.
+    """
+    dtype = DTYPES.get(ref.dtype)
+    if dtype is None:
+        message = (
+            f"tensor {ref.name} of {ref.file} has dtype {ref.dtype}; the engine reads "
+            + ", ".join(DTYPES)
+        )
+        raise UnsupportedDtype(message)
+    return dtype

@@ -18,12 +18,12 @@ from typing import Any, cast
 
 import torch
 
-from engine import kernels
 from engine.arithmetic import applied, merged, rounded, seen_slice
 from engine.change import Change, closed, compared, ending
 from engine.compiler import keep_memory
 from engine.edits import EditError, edit_error
 from engine.journal import Journal
+from engine.kernels import Closing, finish
 from engine.method import Seen
 from engine.parent import refuse_change
 from engine.plan import Plan, TensorStep
@@ -243,33 +243,31 @@ class _Work:
                 change = replace(change, edit=edit)
             return out, change
         inputs = seen_slice(plan, step, reader, start, stop)
-        models = cast("Slices", inputs.models)
+        models, method = cast("Slices", inputs.models), plan.recipe.method
+        end = None
         if plan.recipe.rounding == "nearest":
-            add = plan.recipe.method.space == "delta"
-            models.closing = ending(models.origin, DTYPES[step.dtype], add=add)
-        return _finished(plan, step, inputs, applied(plan, step, inputs, whole))
+            add = method.space == "delta"
+            end = ending(models.part_of_origin, DTYPES[step.dtype], add=add)
+        models.closing = end if method.ends_in_sum else None
+        return _finished(plan, step, inputs, applied(plan, step, inputs, whole), end)
 
 
 def _finished(
-    plan: Plan, step: TensorStep, inputs: Seen, result: torch.Tensor
+    plan: Plan, step: TensorStep, inputs: Seen, result: torch.Tensor, end: Closing | None
 ) -> tuple[torch.Tensor, Change]:
     """A slice of a result, with the base, rounded and compared."""
     models = cast("Slices", inputs.models)
-    reference, end = models.origin, models.closing
-    flat = result.reshape(-1).contiguous()
-    if end is not None:
-        if not models.is_closed(result):
-            kernels.finish(flat, end)
+    if end is not None and (models.is_closed(result) or finish(result, end)):
         made = closed(end)
     else:
-        before = reference.float()
+        before, flat = models.origin.float(), result.reshape(-1)
         if plan.recipe.method.space == "delta":
             flat.add_(before)
         out = rounded(plan, step, flat, inputs.start)
         made = out, compared(before, flat, out)
     if plan.recipe.method.makes == "edit":
         whole = models.stored[0].float()
-        edit = _edit(step, whole, reference.float(), made[0])
+        edit = _edit(step, whole, models.origin.float(), made[0])
         return made[0], replace(made[1], edit=edit)
     return made
 

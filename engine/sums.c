@@ -8,16 +8,16 @@ int32_t products(const term *terms, int32_t k, const void *base, int32_t base_dt
     enum { PAIRS = MOST * (MOST + 1) / 2 }; /* each two, and each with itself */
     static __thread float parts[MOST][SUB];
     static __thread lanes sums[PAIRS];
-    if (k >= MOST || n_pairs > PAIRS) return -2;
+    if (k >= MOST || n_pairs > PAIRS) return TOO_MANY;
     for (int64_t start = 0; start < n; start += block) {
         int64_t end = start + block < n ? start + block : n;
         memset(sums, 0, sizeof(lanes) * (size_t)n_pairs);
         for (int64_t at = start; at < end; at += SUB) {
             int m = end - at < SUB ? (int)(end - at) : SUB;
-            if (base && load(base, base_dtype, at, m, parts[k])) return k;
+            if (base && load(behind(base, base_dtype, at), base_dtype, m, parts[k])) return k;
             for (int t = 0; t < k; t++) {
-                if (load(terms[t].data, terms[t].dtype, at, m, parts[t])) return t;
-                if (base) subtract(parts[t], parts[k], m);
+                const source *s = &terms[t].from;
+                if (load_less(behind(s->data, s->dtype, at), s->dtype, m, base ? parts[k] : NULL, parts[t])) return t;
             }
             int whole = m;
             for (int t = 0; t < k; t++) whole = filled(parts[t], m);
@@ -35,16 +35,16 @@ int32_t column_products(const term *terms, int32_t k, const void *base, int32_t 
                         int64_t columns, const int32_t *pairs, int32_t n_pairs, double *out)
 {
     static __thread float parts[MOST][SUB];
-    if (k >= MOST) return -2;
+    if (k >= MOST) return TOO_MANY;
     memset(out, 0, sizeof(double) * (size_t)(n_pairs * columns));
     for (int64_t left = 0; left < columns; left += SUB) {
         int m = columns - left < SUB ? (int)(columns - left) : SUB;
         for (int64_t row = 0; row < rows; row++) {
             int64_t at = row * columns + left;
-            if (base && load(base, base_dtype, at, m, parts[k])) return k;
+            if (base && load(behind(base, base_dtype, at), base_dtype, m, parts[k])) return k;
             for (int t = 0; t < k; t++) {
-                if (load(terms[t].data, terms[t].dtype, at, m, parts[t])) return t;
-                if (base) subtract(parts[t], parts[k], m);
+                const source *s = &terms[t].from;
+                if (load_less(behind(s->data, s->dtype, at), s->dtype, m, base ? parts[k] : NULL, parts[t])) return t;
             }
             for (int p = 0; p < n_pairs; p++) {
                 const float *a = parts[pairs[2 * p]], *b = parts[pairs[2 * p + 1]];

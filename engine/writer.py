@@ -15,6 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from engine.flush import Flush
 from registry.dtypes import DTYPES
 from registry.errors import NotEnoughDisk, RunFailed
 from registry.header import TensorRef
@@ -130,6 +131,7 @@ class Writer:
         self._places: dict[str, tuple[Path, int]] = {}
         self._shards = tuple(shards)
         self._metadata = metadata
+        self._flush = Flush()
 
     def __enter__(self) -> Self:
         """Create every shard with its header and its full length, or open those of an earlier writer.
@@ -154,6 +156,7 @@ class Writer:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._flush.close()
         if kind is not None and not self._resumable:
             self._give_up()
         for handle in self._handles.values():
@@ -178,6 +181,7 @@ class Writer:
         """
         path, offset = self._places[name]
         _write(self._handles[path], path, data, offset + start)
+        self._flush.wrote(self._handles[path], len(data))
 
     def finish(self) -> None:
         """Put every byte on the disk and write the index, where there is more than one shard.
@@ -185,6 +189,10 @@ class Writer:
         Raises:
             NotEnoughDisk, RunFailed: as `write`.
         """
+        try:
+            self._flush.finish()
+        except OSError as error:
+            raise _translated(error, self._folder) from error
         for path, handle in self._handles.items():
             try:
                 os.fsync(handle)

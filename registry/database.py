@@ -25,13 +25,11 @@ from registry.errors import (
     CatalogDamaged,
     CatalogLocked,
     CatalogMissing,
-    CatalogTooNew,
     NotEnoughDisk,
     RegError,
     RunFailed,
 )
-from registry.fingerprint import digest_text
-from registry.resources import migrations, schema_folder
+from registry.migration import is_current, migrate
 
 Row = dict[str, Any]
 """One row: column name → value, columns in the order of the query."""
@@ -109,6 +107,13 @@ class Transaction(Reader):
         )
 
 
+class _Kept(threading.local):
+    """What a thread keeps open."""
+
+    wanted = False
+    connection: duckdb.DuckDBPyConnection | None = None
+
+
 class Database:
     """The catalog's file.
 
@@ -121,6 +126,29 @@ class Database:
         self._wait_seconds = wait_seconds
         self._is_current = False
         self._types: dict[str, dict[str, str]] = {}
+        self._kept = _Kept()
+
+    @contextlib.contextmanager
+    def kept_open(self) -> Iterator[None]:
+        """Let the reads of this thread in the block share one connection, until somebody of ours writes.
+
+        An open connection keeps other processes from writing: for moments, not for work.
+        """
+        if self._kept.wanted:
+            yield
+            return
+        self._kept.wanted = True
+        try:
+            yield
+        finally:
+            self._kept.wanted = False
+            self._let_go()
+
+    def _let_go(self) -> None:
+        """Close what `kept_open` keeps for this thread."""
+        if self._kept.connection is not None:
+            self._kept.connection.close()
+            self._kept.connection = None
 
     def rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[Row]:
         """The rows of one of our own read-only queries; as `read`."""
@@ -140,9 +168,11 @@ class Database:
         if not _has_bytes(self.path):
             message = f"there is no catalog at {self.path}"
             raise CatalogMissing(message, hint="reg scan PATH makes one")
-        connection = self._connect(read_only=True, config=config or {})
+        keeps = self._kept.wanted and not config
+        connection = self._kept.connection if keeps else None
+        connection = connection or self._connect(read_only=True, config=config or {})
         try:
-            if not self._is_current and not _is_current(connection):
+            if not self._is_current and not is_current(connection):
                 connection.close()
                 with self.write():
                     pass  # brings it up to date
@@ -150,9 +180,14 @@ class Database:
             self._is_current = True
             yield Reader(connection)
         except _OF_THE_FILE as error:
+            keeps = False
+            self._let_go()
             raise _translated(error, self.path) from error
         finally:
-            connection.close()
+            if keeps:
+                self._kept.connection = connection
+            else:
+                connection.close()
 
     @contextlib.contextmanager
     def write(self) -> Iterator[Transaction]:
@@ -181,9 +216,10 @@ class Database:
             message = f"catalog {self.path} cannot be made: {error.strerror}"
             raise CatalogDamaged(message, hint="name another place in REG_CATALOG") from error
         _make(self.path)
+        self._let_go()
         connection = self._connect(read_only=False, config={})
         try:
-            _migrate(connection, self.path)
+            migrate(connection, self.path)
             connection.begin()
             try:
                 yield Transaction(connection, self._types)
@@ -283,7 +319,7 @@ def _make(path: Path) -> None:
     new = path.with_name(f".{path.name}.{uuid4().hex}")
     try:
         with contextlib.closing(duckdb.connect(str(new), config=dict(_CONFIG))) as connection:
-            _migrate(connection, path)
+            migrate(connection, path)
         with path.open("ab") as lock:  # makes an empty file where there is none
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not _has_bytes(path):
@@ -292,65 +328,6 @@ def _make(path: Path) -> None:
         raise _translated(error, path) from error
     finally:
         new.unlink(missing_ok=True)
-
-
-def _version(connection: duckdb.DuckDBPyConnection) -> int:
-    """The version of the schema in the file; 0 for an empty file."""
-    tables = connection.execute(
-        "select 1 from duckdb_tables() where schema_name = 'store' and table_name = 'migration'"
-    ).fetchone()
-    if not tables:
-        return 0
-    found = connection.execute("select max(version) from store.migration").fetchone()
-    return int(found[0] or 0) if found else 0
-
-
-def _is_current(connection: duckdb.DuckDBPyConnection) -> bool:
-    """Tell whether the file has today's tables and views."""
-    is_newest = _version(connection) == migrations()[-1][0]
-    return is_newest and _views_digest(connection) == digest_text(_views())
-
-
-def _views() -> str:
-    """The text of today's views."""
-    files = sorted((schema_folder() / "views").glob("*.sql"))
-    return "\n".join(file.read_text(encoding="utf-8") for file in files)
-
-
-def _views_digest(connection: duckdb.DuckDBPyConnection) -> str:
-    """The digest of the text of the views in the file; empty for a file without any."""
-    found = connection.execute("select value from store.setting where key = 'views'").fetchone()
-    return str(found[0]) if found else ""
-
-
-def _migrate(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
-    """Bring the file to today's schema: each migration in one transaction with its own record."""
-    found = _version(connection)
-    steps = migrations()
-    if found > steps[-1][0]:
-        message = (
-            f"catalog {path} has schema version {found}; this Homolog knows up to {steps[-1][0]}"
-        )
-        raise CatalogTooNew(message, hint="pip install --upgrade homolog")
-    if not found and connection.execute("select 1 from duckdb_tables()").fetchone():
-        message = f"{path} is a DuckDB database, but no catalog; nothing is written to it"
-        raise CatalogDamaged(message, hint="name another file in REG_CATALOG")
-    for version, file in steps:
-        if version > found:
-            connection.begin()
-            connection.execute(file.read_text(encoding="utf-8"))
-            connection.execute(
-                "insert into store.migration values (?, ?, now())", [version, file.stem]
-            )
-            connection.commit()
-    views = _views()
-    if _views_digest(connection) != digest_text(views):
-        connection.begin()
-        connection.execute(views)
-        connection.execute(
-            "insert or replace into store.setting values ('views', ?)", [digest_text(views)]
-        )
-        connection.commit()
 
 
 def _translated(error: duckdb.Error | OSError, path: Path) -> RegError:

@@ -16,6 +16,7 @@ from engine.pruning import realised
 
 
 @merge_method(
+    ends_in_sum=True,
     space="delta",
     scope="element",
     paper="2311.03099",

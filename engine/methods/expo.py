@@ -14,7 +14,14 @@ Alpha = Annotated[float, Range(-1.0, 1e6)]
 """How far to go on, in lengths of the task vector; negative is back, -1 the base."""
 
 
-@merge_method(space="delta", scope="element", paper="2404.16792", n_models=(1, 1), makes="edit")
+@merge_method(
+    ends_in_sum=True,
+    space="delta",
+    scope="element",
+    paper="2404.16792",
+    n_models=(1, 1),
+    makes="edit",
+)
 def expo(deltas: Tensors, *, alpha: Alpha = 0.3) -> torch.Tensor:
     """Go on from the model, away from the base, along its task vector.
 

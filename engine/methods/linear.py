@@ -10,7 +10,9 @@ from engine.method import Tensors, Weight, merge_method, per_model
 from engine.ops import shares, weighted_sum
 
 
-@merge_method(space="weight", scope="element", paper="2203.05482", compat={"mergekit": {}})
+@merge_method(
+    ends_in_sum=True, space="weight", scope="element", paper="2203.05482", compat={"mergekit": {}}
+)
 def linear(weights: Tensors, *, weight: Weight = 1.0, normalize: bool = True) -> torch.Tensor:
     """Average the models' weights; each model has a coefficient.
 

@@ -22,6 +22,7 @@ _SINGULAR = 1e-6
 
 
 @merge_method(
+    ends_in_sum=True,
     space="delta",
     scope="tensor",
     survey=surveyed_gram,

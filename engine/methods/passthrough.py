@@ -10,7 +10,12 @@ from engine.ops import weighted_sum
 
 
 @merge_method(
-    space="weight", scope="element", paper="mergekit", n_models=(1, 1), compat={"mergekit": {}}
+    ends_in_sum=True,
+    space="weight",
+    scope="element",
+    paper="mergekit",
+    n_models=(1, 1),
+    compat={"mergekit": {}},
 )
 def passthrough(weights: Tensors, *, scale: Factor = 1.0) -> torch.Tensor:
     """Take one model's weights as they are, or scaled.

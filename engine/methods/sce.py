@@ -13,6 +13,7 @@ from engine.variance import Weights, masked, weighed
 
 
 @merge_method(
+    ends_in_sum=True,
     space="delta", scope="tensor", paper="2408.07990", survey=weighed,
     compat={"mergekit": {"least": 1e-6}},
 )  # fmt: skip

@@ -31,6 +31,7 @@ _PAIRS = [(0, 0), (0, 1), (1, 1)]
 
 
 @merge_method(
+    ends_in_sum=True,
     space="weight",
     scope="tensor",
     survey=angle,

@@ -9,7 +9,9 @@ from engine.method import Lambda, Tensors, Weight, merge_method, per_model
 from engine.ops import shares, weighted_sum
 
 
-@merge_method(space="delta", scope="element", paper="2212.04089", compat={"mergekit": {}})
+@merge_method(
+    ends_in_sum=True, space="delta", scope="element", paper="2212.04089", compat={"mergekit": {}}
+)
 def task_arithmetic(
     deltas: Tensors, *, weight: Weight = 1.0, lambda_: Lambda = 1.0, normalize: bool = False
 ) -> torch.Tensor:

@@ -22,6 +22,7 @@ from engine.trimming import Of, Tie, Trimming, picked, trimming
 
 
 @merge_method(
+    ends_in_sum=True,
     space="delta",
     scope="model",
     paper="2306.01708",

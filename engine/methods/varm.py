@@ -30,7 +30,7 @@ def measure(look: Look, *, granularity: Granularity = "matrix") -> dict[str, lis
     }
 
 
-@merge_method(space="delta", scope="model", paper="2402.16107", survey=measure)
+@merge_method(ends_in_sum=True, space="delta", scope="model", paper="2402.16107", survey=measure)
 def varm(
     deltas: Tensors,
     *,

@@ -11,7 +11,9 @@ from engine.method import Positive, Seen, Tensors, alone, merge_method
 from engine.ops import weighted_columns
 
 
-@merge_method(space="delta", scope="tensor", rows=True, paper="2408.03092", survey=scored)
+@merge_method(
+    ends_in_sum=True, space="delta", scope="tensor", rows=True, paper="2408.03092", survey=scored
+)
 def widen(
     deltas: Tensors,
     *,

@@ -186,17 +186,20 @@ def test_a_sum_is_closed_as_its_result_would_be(kind, base):
     models.closing = ending(models.origin, torch.bfloat16, add=base is not None)
     torch.manual_seed(0)
     made = SUMS[kind](models)
-    assert same(made, plain)
     if models.closing is None:
+        assert same(made, plain)
         return
+    assert made.is_meta
     assert models.is_closed(made)
+    assert models.is_closed(made.reshape(-1))
     out, change = closed(models.closing)
     expected = finish(plain, models.origin, torch.bfloat16, add=base is not None)
     assert expected is not None
     assert same(out, expected[0])
     assert change == expected[1]
-    made *= 2
-    assert not models.is_closed(made)
+    assert not models.is_closed(made * 2)
+    with pytest.raises(TypeError, match="as it is"):
+        kernels.finish(made * 2, models.closing)
 
 
 @pytest.mark.parametrize("out", [torch.float32, torch.bfloat16])

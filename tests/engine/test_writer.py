@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
+from engine import flush
 from engine.reader import DTYPES
 from engine.writer import INDEX, OutputTensor, Writer, shards_of
 from registry.checkpoint import read_checkpoint
@@ -203,6 +204,18 @@ def test_a_file_system_without_reservation_is_written_all_the_same(tmp_path, mon
 def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     with pytest.raises(RunFailed, match=r"cannot write .*gone"):
         Writer(tmp_path / "gone", shards_of(TWO), {}).__enter__()
+
+
+def test_an_error_while_flushing_is_told_by_finish(tmp_path, monkeypatch):
+    def broken(handle):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(flush, "_sync", broken)
+    with Writer(tmp_path, shards_of(TWO), {}) as writer:
+        writer._flush = flush.Flush(1)
+        writer.write("a", 0, memoryview(b"x" * 400))
+        with pytest.raises(NotEnoughDisk, match="no space is left"):
+            writer.finish()
 
 
 def reopened(folder, tensors=TWO, metadata=None, shard_bytes=1000):

@@ -1,0 +1,85 @@
+"""Migrations of the catalog: the version its file has, and the steps to today's."""
+
+from pathlib import Path
+from typing import Any, Protocol
+
+from registry.errors import CatalogDamaged, CatalogTooNew
+from registry.fingerprint import digest_text
+from registry.resources import migrations, schema_folder
+
+
+class Connection(Protocol):
+    """An open connection, as far as it is needed here."""
+
+    def execute(self, query: str, parameters: Any = ..., /) -> Any:
+        """Run a statement."""
+
+    def begin(self) -> Any:
+        """Begin a transaction."""
+
+    def commit(self) -> Any:
+        """End it."""
+
+
+def is_current(connection: Connection) -> bool:
+    """Tell whether the file has today's tables and views."""
+    is_newest = _version(connection) == migrations()[-1][0]
+    return is_newest and _views_digest(connection) == digest_text(_views())
+
+
+def migrate(connection: Connection, path: Path) -> None:
+    """Bring the file to today's schema: each migration in one transaction with its own record.
+
+    Raises:
+        CatalogTooNew: it was written by a newer Homolog.
+        CatalogDamaged: it is the database of something else.
+    """
+    found = _version(connection)
+    steps = migrations()
+    if found > steps[-1][0]:
+        message = (
+            f"catalog {path} has schema version {found}; this Homolog knows up to {steps[-1][0]}"
+        )
+        raise CatalogTooNew(message, hint="pip install --upgrade homolog")
+    if not found and connection.execute("select 1 from duckdb_tables()").fetchone():
+        message = f"{path} is a DuckDB database, but no catalog; nothing is written to it"
+        raise CatalogDamaged(message, hint="name another file in REG_CATALOG")
+    for version, file in steps:
+        if version > found:
+            connection.begin()
+            connection.execute(file.read_text(encoding="utf-8"))
+            connection.execute(
+                "insert into store.migration values (?, ?, now())", [version, file.stem]
+            )
+            connection.commit()
+    views = _views()
+    if _views_digest(connection) != digest_text(views):
+        connection.begin()
+        connection.execute(views)
+        connection.execute(
+            "insert or replace into store.setting values ('views', ?)", [digest_text(views)]
+        )
+        connection.commit()
+
+
+def _version(connection: Connection) -> int:
+    """The version of the schema in the file; 0 for an empty file."""
+    tables = connection.execute(
+        "select 1 from duckdb_tables() where schema_name = 'store' and table_name = 'migration'"
+    ).fetchone()
+    if not tables:
+        return 0
+    found = connection.execute("select max(version) from store.migration").fetchone()
+    return int(found[0] or 0) if found else 0
+
+
+def _views() -> str:
+    """The text of today's views."""
+    files = sorted((schema_folder() / "views").glob("*.sql"))
+    return "\n".join(file.read_text(encoding="utf-8") for file in files)
+
+
+def _views_digest(connection: Connection) -> str:
+    """The digest of the text of the views in the file; empty for a file without any."""
+    found = connection.execute("select value from store.setting where key = 'views'").fetchone()
+    return str(found[0]) if found else ""
