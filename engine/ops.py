@@ -16,7 +16,7 @@ import torch
 from engine import kernels
 from engine.kernels import Part
 from engine.method import Tensors
-from engine.pick import Drawn, Largest, Pick
+from engine.pick import Drawn, Largest, Middle, Pick
 from engine.slices import closing_of, done, is_done, shape_of, stored_of
 from registry.errors import BadParameter
 
@@ -58,7 +58,7 @@ def weighted_sum(
     stored, base = stored_of(tensors)
     total = torch.empty(shape_of(tensors))
     flat = total.view(-1)
-    if kernels.ready(stored):
+    if kernels.ready(stored) and _take_kernels(picks):
         parts = [_part(*each) for each in zip(stored, coefficients, picks, strict=True)]
         bad = kernels.weighted_sum(parts, base, flat, closing=closing_of(tensors))
         if is_done(tensors, bad):
@@ -137,7 +137,7 @@ def agreement(
     stored, base = stored_of(tensors)
     made = torch.empty(shape_of(tensors))
     flat = made.view(-1)
-    if kernels.ready(stored):
+    if kernels.ready(stored) and _take_kernels(picks):
         parts = [_part(*each) for each in zip(stored, scales, picks, strict=True)]
         bad = kernels.agreement(
             parts, base, flat, weights=weights, by_count=sign == "count", of_values=elect == "values",
@@ -160,7 +160,7 @@ def agreement(
 def votes(tensors: Tensors, scales: Sequence[float], picks: Sequence[Pick], sign: "Sign") -> int:
     """Sum of the signs that the models elect, over all entries."""
     stored, base = stored_of(tensors)
-    if kernels.ready(stored):
+    if kernels.ready(stored) and _take_kernels(picks):
         parts = [_part(*each) for each in zip(stored, scales, picks, strict=True)]
         found, bad = kernels.votes(parts, base, by_count=sign == "count")
         if is_done(tensors, bad):
@@ -179,6 +179,11 @@ def _terms(
     for values, scale, pick in zip(flats, scales, picks, strict=True):
         part = values[block] if pick is None else pick.keep(values[block], block.start)
         yield part * scale
+
+
+def _take_kernels(picks: Sequence[Pick]) -> bool:
+    """Tell whether there are kernels for these picks."""
+    return not any(isinstance(pick, Middle) for pick in picks)
 
 
 def _part(stored: torch.Tensor, scale: float, pick: Pick) -> Part:

@@ -41,7 +41,7 @@ def order_statistics(look: Look, scores: Scores, places: Places) -> list[list[fl
         return [[] for _ in upper]
     size = int(upper[0].sum())
     asked = [min(max(0, place), size - 1) for place in places(size)]
-    found = [[_bin(counts, place) for place in asked] for counts in upper]
+    found = [[place_of(counts, place) for place in asked] for counts in upper]
     halves = [sorted({half for half, _ in series}) for series in found]
 
     def lower(seen: Seen) -> list[Counts]:
@@ -53,7 +53,7 @@ def order_statistics(look: Look, scores: Scores, places: Places) -> list[list[fl
     counted = iter(summed(look, lower))
     tables = [{half: next(counted) for half in wanted} for wanted in halves]
     return [
-        [_value(half, _bin(table[half], rest)[0]) for half, rest in series]
+        [_value(half, place_of(table[half], rest)[0]) for half, rest in series]
         for series, table in zip(found, tables, strict=True)
     ]
 
@@ -89,8 +89,8 @@ def _count(values: torch.Tensor, upper: int | None) -> Counts:
     return counts
 
 
-def _bin(counts: Counts, place: int) -> tuple[int, int]:
-    """The number at a place of the sorted whole, and how many of the same stand before it."""
+def place_of(counts: Counts, place: int) -> tuple[int, int]:
+    """The number at a place of the sorted whole, and how many of the same stand before it, from how often each occurs."""
     ends = counts.cumsum()
     found = int(np.searchsorted(ends, place, side="right"))
     return found, place - int(ends[found] - counts[found])
