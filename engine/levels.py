@@ -5,8 +5,9 @@ then the magnitudes within the blocks are summed.
 """
 
 import math
+from array import array
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
@@ -18,10 +19,10 @@ from engine.magnitude import block_sums
 from engine.method import Look, Seen
 from engine.ops import blocks
 from engine.selected import Counts, half_counts
-from engine.selection import place_of, summed
+from engine.selection import found_at, summed
 from engine.slices import shape_of
 
-_TABLES = 32  # counts of lower halves that are held at once, 512 KiB each
+_TABLES = 16  # counts of lower halves that are held at once, 512 KiB each
 
 Places = NDArray[np.int64]
 
@@ -34,14 +35,15 @@ class Levels:
         means: mean magnitude of each block, (M,) float64; 0 of a block without entries.
         begins: magnitude that each block but the first begins with, (M - 1,) float32, ascending.
         left: how many entries of that magnitude belong to earlier blocks, (M - 1,).
-        ties: first element of each slice → how many entries it has of each of those magnitudes, (M - 1,), of equal
-            ones at the first.
+        starts: first element of each slice, (slices,).
+        ties: how many entries each slice has of each of those magnitudes, of equal ones at the first, (slices, M - 1).
     """
 
     means: Floats
     begins: NDArray[np.float32]
     left: Places
-    ties: dict[int, Places] = field(default_factory=dict)
+    starts: Places
+    ties: Places
 
     def of(self, values: torch.Tensor, start: int) -> torch.Tensor:
         """The mean magnitude of the block that each entry belongs to: (d,) float32.
@@ -53,10 +55,7 @@ class Levels:
         means = torch.from_numpy(self.means).float()
         if len(means) == 1:
             return means.expand(len(values)).clone()
-        seen = np.zeros(len(self.begins), np.int64)  # of equal entries, before those at hand
-        for first, counts in self.ties.items():
-            if first < start:
-                seen += counts
+        seen = self.ties[self.starts < start].sum(0)  # of equal entries, before those at hand
         found = torch.empty_like(values)
         for block in blocks(len(values)):
             place, tied = _placed(values[block], self.begins)
@@ -81,19 +80,26 @@ def levels(look: Look, n_blocks: int) -> Levels:
     if n_blocks == 1:
         found = [made for _, made in look(_sums)]
         total = math.fsum(part for _, sums in found for part in sums)
-        mean = total / max(1, sum(size for size, _ in found))
-        return Levels(np.array([mean]), np.zeros(0, np.float32), np.zeros(0, np.int64))
+        return _without_ties(np.array([total / max(1, sum(size for size, _ in found))]))
     begins, left, counts, size = _begun(look, n_blocks)
     if not size:
-        return Levels(np.zeros(n_blocks), begins, left)
-    ties, sums = {}, np.zeros(n_blocks)
+        return _without_ties(np.zeros(n_blocks))
+    starts, ties, sums = array("q"), array("q"), np.zeros(n_blocks)
     for _, (start, tied, parts) in look(lambda seen: _within(seen, begins)):
-        ties[start] = tied
+        starts.append(start)
+        ties.frombytes(tied.tobytes())
         for part in parts:
             sums += part
     _add_ties(sums, begins, left, counts)
     sizes = np.diff([j * size // n_blocks for j in range(n_blocks + 1)])
-    return Levels(sums / np.maximum(1, sizes), begins, left, ties)
+    by_slice = np.array(ties, np.int64).reshape(len(starts), n_blocks - 1)
+    return Levels(sums / np.maximum(1, sizes), begins, left, np.array(starts, np.int64), by_slice)
+
+
+def _without_ties(means: Floats) -> Levels:
+    """Levels of one block, or of a tensor without entries."""
+    begins, none = np.zeros(len(means) - 1, np.float32), np.zeros(0, np.int64)
+    return Levels(means, begins, begins.astype(np.int64), none, none.reshape(0, len(begins)))
 
 
 def _sums(seen: Seen) -> tuple[int, list[float]]:
@@ -106,29 +112,24 @@ def _begun(look: Look, n_blocks: int) -> tuple[NDArray[np.float32], Places, Plac
     upper = summed(look, lambda seen: [half_counts(seen, 0, None)])
     total = upper[0] if upper else np.zeros(1, np.int64)
     size = int(total.sum())
+    begins, left, counts = (np.zeros(n_blocks - 1, np.int64) for _ in range(3))
     if not size:
-        none = np.zeros(n_blocks - 1, np.int64)
-        return none.astype(np.float32), none, none, 0
-    places = [place_of(total, j * size // n_blocks) for j in range(1, n_blocks)]
-    wanted = sorted({half for half, _ in places})
-    keys, left, counts = [], [], []
+        return begins.astype(np.float32), left, counts, 0
+    places = np.arange(1, n_blocks, dtype=np.int64) * size // n_blocks
+    halves, rests = found_at(total, places)
+    wanted = np.unique(halves).tolist()
     for first in range(0, len(wanted), _TABLES):
-        halves = wanted[first : first + _TABLES]
-        tables = dict(zip(halves, _lower(look, halves), strict=True))
-        for half, rest in places:
-            if half in tables:
-                key, before = place_of(tables[half], rest)
-                keys.append((half << 16) | key)
-                left.append(before)
-                counts.append(int(tables[half][key]))
-    begins = np.array(keys, np.uint32).view(np.float32)
-    return begins, np.array(left, np.int64), np.array(counts, np.int64), size
+        some = wanted[first : first + _TABLES]
+        for half, table in zip(some, _lower(look, some), strict=True):
+            here = halves == half
+            lower, left[here] = found_at(table, rests[here])
+            begins[here], counts[here] = (half << 16) | lower, table[lower]
+    return begins.astype(np.uint32).view(np.float32), left, counts, size
 
 
 def _lower(look: Look, halves: list[int]) -> list[Counts]:
     """How often each lower half occurs with each of some upper ones."""
-    none = [np.zeros(1 << 16, np.int64) for _ in halves]
-    return summed(look, lambda seen: [half_counts(seen, 0, half) for half in halves]) or none
+    return summed(look, lambda seen: [half_counts(seen, 0, half) for half in halves])
 
 
 def _within(seen: Seen, begins: NDArray[np.float32]) -> tuple[int, Places, list[Floats]]:

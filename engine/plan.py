@@ -199,6 +199,15 @@ class Plan:
             return 1
         return -(-step.n_params // self.slice_elements(step))
 
+    def beyond(self, memory_bytes: int) -> str | None:
+        """What needs more than ``memory_bytes`` at once, in words, with the bytes; None: nothing does."""
+        largest = max(self.steps, key=self.unit_bytes, default=None)
+        if largest is None or (need := self.unit_bytes(largest)) <= memory_bytes:
+            return None
+        what = "whole tensors" if self.is_whole(largest) else "slices of whole rows"
+        name = self.recipe.method.name
+        return f"{name} works on {what}: {largest.name} needs {need:,} bytes of memory at once, more than {memory_bytes:,}"
+
     def peak_bytes(self, jobs: int) -> int:
         """Memory that ``jobs`` units at once need at most, bytes."""
         units = (
