@@ -26,14 +26,14 @@ _ROUNDING = digest_text("rounding")
 def seen(plan: Plan, step: TensorStep, read: Read) -> Seen:
     """A whole tensor as a survey gets it."""
     base, models, statistics = _inputs(plan, step, read)
-    return Seen(step.name, models, base, _draws(plan, step, 0), statistics)
+    return Seen(step.name, models, base, _draws(plan, step, 0), statistics, shape=step.shape)
 
 
 def seen_slice(plan: Plan, step: TensorStep, reader: Reader, start: int, stop: int) -> Seen:
     """Elements [start, stop) of a sliceable step, as a method or a survey gets them."""
     method = plan.recipe.method
     shape = torch.Size((stop - start,))
-    if method.rows and len(step.shape) > 1:
+    if method.rows_with(step.values) and len(step.shape) > 1:
         shape = torch.Size(((stop - start) // math.prod(step.shape[1:]), *step.shape[1:]))
     refs = [stored(source) for source in step.sources]
     regions = [reader.region(ref, start, stop) for ref in refs]
@@ -44,7 +44,7 @@ def seen_slice(plan: Plan, step: TensorStep, reader: Reader, start: int, stop: i
         if "base" in method.context:
             base = Slices([ref], [origin[1]], shape)[0]
     models = Slices(refs, regions, shape, origin, deltas=method.space == "delta")
-    return Seen(step.name, models, base, _draws(plan, step, start), None, start)
+    return Seen(step.name, models, base, _draws(plan, step, start), None, start, step.shape)
 
 
 def applied(plan: Plan, step: TensorStep, inputs: Seen, whole: Any) -> torch.Tensor:

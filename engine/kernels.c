@@ -38,22 +38,33 @@ static void add_scaled(const void *data, int dtype, float scale, int n, const fl
     }
 }
 
+/* Entries whose magnitude is above a threshold, or equal to it before `ties_end`; 0 for the others. */
+static void largest(float threshold, int64_t ties_end, int64_t at, int n, const float *x, float *out)
+{
+    int64_t left = ties_end - at;
+    int split = left <= 0 ? 0 : left >= n ? n : (int)left;
+    float low = threshold > 0 ? nextafterf(threshold, 0.0f) : 0.0f;
+    for (int i = 0; i < split; i++) out[i] = fabsf(x[i]) <= low ? 0.0f : x[i];
+    for (int i = split; i < n; i++) out[i] = fabsf(x[i]) <= threshold ? 0.0f : x[i];
+}
+
 /* Zero what is not picked, and scale what is. */
 static void pick(const term *t, stream *s, int64_t at, int n, float scale, float *x)
 {
-    if (t->pick == LARGEST) {
-        int64_t left = t->ties_end - at;
-        int split = left <= 0 ? 0 : left >= n ? n : (int)left;
-        float high = t->threshold, low = high > 0 ? nextafterf(high, 0.0f) : 0.0f;
-        for (int i = 0; i < split; i++) x[i] = (fabsf(x[i]) <= low ? 0.0f : x[i]) * scale;
-        for (int i = split; i < n; i++) x[i] = (fabsf(x[i]) <= high ? 0.0f : x[i]) * scale;
-    } else {
+    if (t->pick == DRAWN) {
         uint32_t words[SUB];
         int32_t below = t->stays_below;
         float none = scale * 0.0f; /* of its sign */
         draw(s, n, words);
         for (int i = 0; i < n; i++) x[i] *= (int32_t)(words[i] >> 8) < below ? scale : none;
+        return;
     }
+    float beyond[SUB];
+    if (t->pick == MIDDLE) largest(t->beyond, t->beyond_ties_end, at, n, x, beyond);
+    largest(t->threshold, t->ties_end, at, n, x, x);
+    if (t->pick == MIDDLE)
+        for (int i = 0; i < n; i++) x[i] -= beyond[i];
+    for (int i = 0; i < n; i++) x[i] *= scale;
 }
 
 static void weigh(const term *t, int64_t at, int n, int64_t columns, int by_row, float *x)
@@ -213,6 +224,18 @@ static int part(const merge *m, const term *t, const void *data, stream *s, int6
     return bad;
 }
 
+/* Add what chance keeps of a bfloat16 term less the base, scaled, to what is there. */
+static void add_drawn(const term *t, const void *data, stream *s, int n, const float *base, float *x)
+{
+    uint32_t words[SUB];
+    const uint16_t *y = data;
+    int32_t below = t->stays_below;
+    float scale = t->scale, none = scale * 0.0f;
+    draw(s, n, words);
+    for (int i = 0; i < n; i++)
+        x[i] += (widened(y[i]) - base[i]) * ((int32_t)(words[i] >> 8) < below ? scale : none);
+}
+
 /* Add up the terms; 1 when the sum is not finite, which it is not when any entry read is not. */
 static int add_up(const merge *m, const term *terms, const tiles *read, stream *streams, int64_t at, int n,
                   const float *base, float *x)
@@ -223,6 +246,10 @@ static int add_up(const merge *m, const term *terms, const tiles *read, stream *
         const void *data = entries(read, t, at);
         if (one->pick == ALL && !one->scales) {
             (t ? add_scaled : load_scaled)(data, one->from.dtype, one->scale, n, base, x);
+            continue;
+        }
+        if (t && one->pick == DRAWN && !one->scales && base && one->from.dtype == BF16) {
+            add_drawn(one, data, &streams[t], n, base, x);
             continue;
         }
         part(m, one, data, &streams[t], at, n, base, t ? next : x);

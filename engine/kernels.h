@@ -27,7 +27,7 @@ typedef uint32_t u8 __attribute__((vector_size(32)));
 typedef uint16_t h8 __attribute__((vector_size(16)));
 
 enum { F32, BF16 };
-enum { ALL, LARGEST, DRAWN };
+enum { ALL, LARGEST, DRAWN, MIDDLE };
 
 /* Entries in memory, or in a file from a byte on. */
 typedef struct {
@@ -39,12 +39,14 @@ typedef struct {
 typedef struct {
     source from;
     int32_t pick;
-    float threshold;     /* LARGEST: magnitude of the smallest that stays */
+    float threshold;     /* LARGEST, MIDDLE: magnitude of the smallest that stays */
     float scale;
-    int64_t ties_end;    /* LARGEST: entries of that magnitude stay before this place */
+    int64_t ties_end;    /* LARGEST, MIDDLE: entries of that magnitude stay before this place */
     uint64_t key[2];     /* DRAWN: of the stream, see draws.h */
     int64_t start;       /* DRAWN: place of the first entry in it */
     int32_t stays_below; /* DRAWN: entries stay whose upper 24 bits are a smaller number */
+    float beyond;        /* MIDDLE: the same of the very largest, which do not stay */
+    int64_t beyond_ties_end;
     const float *scales; /* of columns or rows, or NULL */
 } term;
 

@@ -39,7 +39,7 @@ UNREADABLE = -3
 """What a kernel says that could not read a file."""
 
 _TOO_MANY = -2
-_ALL, _LARGEST, _DRAWN = range(3)
+_ALL, _LARGEST, _DRAWN, _MIDDLE = range(4)
 _SUM, _AGREE, _VOTE = range(3)
 
 
@@ -59,7 +59,7 @@ class _Term(ctypes.Structure):
         ("from_", _Source), ("pick", ctypes.c_int32),
         ("threshold", ctypes.c_float), ("scale", ctypes.c_float), ("ties_end", ctypes.c_int64),
         ("key", ctypes.c_uint64 * 2), ("start", ctypes.c_int64), ("stays_below", ctypes.c_int32),
-        ("scales", ctypes.c_void_p),
+        ("beyond", ctypes.c_float), ("beyond_ties_end", ctypes.c_int64), ("scales", ctypes.c_void_p),
     )  # fmt: skip
 
 
@@ -96,6 +96,7 @@ class Part:
         stored: (d,) bfloat16 or float32.
         scale: factor of all entries.
         largest: keep these only: threshold, and the flat index before which entries of that magnitude stay.
+        beyond: but not these of the largest.
         drawn: keep entries by chance: the stream's key, the place of the first entry, and the number of 2⁻²⁴ that draws
             must be below.
         scales: (columns) or (rows) float32: factors instead of ``scale``.
@@ -105,6 +106,7 @@ class Part:
     scale: float
     largest: tuple[float, int] | None = None
     drawn: tuple[Key, int, int] | None = None
+    beyond: tuple[float, int] | None = None
     scales: torch.Tensor | None = None
 
 
@@ -348,6 +350,8 @@ def _terms(parts: Sequence[Part]) -> ctypes.Array[_Term]:
             term.scales = part.scales.data_ptr()
         if part.largest is not None:
             term.pick, (term.threshold, term.ties_end) = _LARGEST, part.largest
+            if part.beyond is not None:
+                term.pick, (term.beyond, term.beyond_ties_end) = _MIDDLE, part.beyond
         elif part.drawn is not None:
             key, term.start, term.stays_below = part.drawn
             term.pick, term.key = _DRAWN, (ctypes.c_uint64 * 2)(*key)

@@ -1,11 +1,13 @@
-"""Magnitudes of a task vector's entries: their sum, and the rows within which they are compared."""
+"""Magnitudes of a task vector's entries: their sums, and the rows within which they are compared."""
 
 import math
 from typing import Literal
 
+import numpy as np
 import torch
 
-from engine.ops import blocks, fold
+from engine.kernels import Floats
+from engine.ops import BLOCK, blocks, fold
 
 Per = Literal["tensor", "row"]
 """What is looked at together: a whole tensor, or each of its rows."""
@@ -17,8 +19,30 @@ def abs_sum(values: torch.Tensor) -> float:
     Args:
         values: float32 of any shape.
     """
+    return math.fsum(block_sums(values))
+
+
+def block_sums(values: torch.Tensor) -> list[float]:
+    """What `abs_sum` adds up: Σ |x| of each block of `BLOCK` entries; those of slices of blocks are the tensor's."""
     flat = values.reshape(-1)
-    return math.fsum(float(fold(flat[block].double().abs_())) for block in blocks(flat.numel()))
+    return [float(fold(flat[block].double().abs_())) for block in blocks(flat.numel())]
+
+
+def row_sums(rows: torch.Tensor) -> Floats:
+    """Σ |x| of each row, each in an order that depends on its length alone: (rows,) float64.
+
+    Args:
+        rows: (rows, columns) float32.
+    """
+    size, columns = rows.shape
+    if columns > BLOCK:
+        return np.array([abs_sum(row) for row in rows])
+    found = np.zeros(size)
+    height = max(1, BLOCK // max(1, columns))
+    for top in range(0, size, height):
+        part = slice(top, top + height)
+        found[part] = fold(rows[part].T.double().abs_()).numpy()
+    return found
 
 
 def as_rows(tensor: torch.Tensor, per: Per) -> torch.Tensor:

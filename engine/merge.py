@@ -7,7 +7,7 @@ model. What was recorded can be made again: `reproduce` runs the stored recipe a
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +20,7 @@ from engine.assemble import decide, load_adapters, pin_down
 from engine.change import Change
 from engine.edits import EditError
 from engine.journal import Journal, begun, folder_of, is_alive
+from engine.memory import refuse_too_large
 from engine.output import place, refuse_full_disk
 from engine.parent import refuse_change
 from engine.plan import Plan
@@ -110,12 +111,14 @@ def merge(
     *,
     options: Options | None = None,
     progress: Progress = SILENT,
+    told: Callable[[str], None] | None = None,
 ) -> Merged:
-    """Merge as ``recipe`` says into ``output`` and register the result.
+    """Merge as ``recipe`` says into ``output`` and register the result; ``told`` hears before it begins what needs more memory.
 
     Raises:
         OutputExists: ``output`` is there and not empty.
         NotEnoughDisk: the result does not fit.
+        NotEnoughMemory: what must be worked on at once does not fit.
         NothingToResume: as ``options`` insist.
         Interrupted: Ctrl-C in a run that can be resumed.
         RegError: as `plan` and `run_plan`; nothing is left at ``output`` then.
@@ -124,6 +127,10 @@ def merge(
     place(output)
     with catalog.database.kept_open():
         decided = plan(catalog, recipe, allow_unrelated=options.allow_unrelated, progress=progress)
+    if decided.recipe.adapter is None:
+        refuse_too_large(decided, options.memory_bytes)
+        if told and (note := decided.beyond(options.memory_bytes)):
+            told(note)
     return _carry_out(catalog, decided, output, options, progress)
 
 

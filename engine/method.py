@@ -25,6 +25,7 @@ from registry.errors import BadParameter
 
 Space = Literal["weight", "delta"]
 Scope = Literal["element", "tensor", "model"]
+When = Mapping[str, tuple[float | bool | str, ...]]
 
 Tensors = Sequence[torch.Tensor]
 """n tensors of one shape, float32, in the recipe's order."""
@@ -47,6 +48,7 @@ class Seen:
         draws: random numbers of this tensor.
         statistics: as in `CONTEXT`.
         start: flat index of the first entry.
+        shape: of the whole tensor, where it is known.
     """
 
     tensor: str
@@ -55,6 +57,7 @@ class Seen:
     draws: Draws | None = None
     statistics: Tensors | None = None
     start: int = 0
+    shape: tuple[int, ...] | None = None
 
     @property
     def place(self) -> tuple[str, int]:
@@ -216,13 +219,14 @@ class Method:
         compat: name of another tool → the parameters with which the method does what that tool does.
         whole: its survey, and the method, need tensors whole; so do methods that are not of scope "element", have
             no survey and do not go by rows.
-        whole_when: parameters with which tensors are needed whole: name → values.
+        whole_when: parameters with which tensors are needed whole: name → values; one of them is enough.
         survey: ``survey(look, **parameters)``, where the method has one; it takes those of the method's parameters
             that it names. A look at a slice must give what looks at its parts would: counts, extremes, and sums of
             whole blocks of `engine.ops.BLOCK` entries, or of slabs, that are added up in order or exactly.
-        rows: slices are made of whole rows, the slices of a tensor along dim 0.
-        ends_in_sum: what it returns is what `engine.ops` made of its models, as it is; so it can be rounded while it
-            is made.
+        survey_when: those with which there is a survey, which gives an "element" method scope "tensor"; {}: always.
+        rows: slices are made of whole rows, the slices of a tensor along dim 0; surveyed ones, of whole slabs.
+        rows_when: parameters with which they are, too.
+        ends_in_sum: it returns what `engine.ops` made of its models, as it is; so that is rounded while it is made.
         copies: float32 copies of a matrix that are held at most while it is merged: of each model and the base, and
             beside those.
         parameters: the user's, in the order of the signature.
@@ -241,9 +245,11 @@ class Method:
     function: Callable[..., torch.Tensor]
     makes: Literal["merge", "edit"] = "merge"
     compat: Mapping[str, Mapping[str, float | bool | str]] = field(default_factory=dict)
-    whole_when: Mapping[str, tuple[float | bool | str, ...]] = field(default_factory=dict)
+    whole_when: When = field(default_factory=dict)
     survey: Callable[..., Any] | None = None
+    survey_when: When = field(default_factory=dict)
     rows: bool = False
+    rows_when: When = field(default_factory=dict)
     whole: bool = False
     ends_in_sum: bool = False
     copies: tuple[int, int] = COPIES
@@ -252,13 +258,21 @@ class Method:
         """The scope with these parameters."""
         if self.scope == "model" and values.get("scope") == "tensor":
             return "tensor"
-        return self.scope
+        return "tensor" if self.scope == "element" and self.surveys_with(values) else self.scope
+
+    def surveys_with(self, values: Mapping[str, Any]) -> bool:
+        """Tell whether there is a survey, with these parameters."""
+        always = self.survey is not None and not self.survey_when
+        return always or _is_among(values, self.survey_when)
+
+    def rows_with(self, values: Mapping[str, Any]) -> bool:
+        """Tell whether slices are made of whole rows, with these parameters."""
+        return self.rows or _is_among(values, self.rows_when)
 
     def needs_whole_with(self, values: Mapping[str, Any]) -> bool:
         """Tell whether tensors cannot be cut into slices, with these parameters."""
-        if any(values.get(name) in those for name, those in self.whole_when.items()):
-            return True
-        return self.whole or not (self.survey or self.rows or self.scope == "element")
+        sliced = self.survey or self.rows_with(values) or self.scope == "element"
+        return self.whole or not sliced or _is_among(values, self.whole_when)
 
     @property
     def base(self) -> Literal["needed", "optional", "none"]:
@@ -286,6 +300,11 @@ class Method:
         return next((p for p in self.parameters if p.name == name), None)
 
 
+def _is_among(values: Mapping[str, Any], when: When) -> bool:
+    """Tell whether a parameter has one of the values that are named for it."""
+    return any(values.get(name) in those for name, those in when.items())
+
+
 MANY = 1000
 """The most models one merge takes."""
 
@@ -300,9 +319,11 @@ def merge_method(
     n_models: tuple[int, int] = (1, MANY),
     makes: Literal["merge", "edit"] = "merge",
     compat: Mapping[str, Mapping[str, float | bool | str]] | None = None,
-    whole_when: Mapping[str, tuple[float | bool | str, ...]] | None = None,
+    whole_when: When | None = None,
     survey: Callable[..., Any] | None = None,
+    survey_when: When | None = None,
     rows: bool = False,
+    rows_when: When | None = None,
     whole: bool = False,
     ends_in_sum: bool = False,
     copies: tuple[int, int] = COPIES,
@@ -311,24 +332,14 @@ def merge_method(
 
     def declare(function: F) -> F:
         function.declared = Method(  # type: ignore[attr-defined]
-            name=function.__name__,
-            space=space,
-            scope=scope,
-            paper=paper,
-            n_models=n_models,
+            name=function.__name__, space=space, scope=scope, paper=paper, n_models=n_models,
             parameters=tuple(_parameters(function)),
             context=tuple(n for n in inspect.signature(function).parameters if n in CONTEXT),
             summary=inspect.getdoc(function).split("\n", 1)[0],  # type: ignore[union-attr]
-            function=function,
-            makes=makes,
-            compat=compat or {},
-            whole_when=whole_when or {},
-            survey=survey,
-            rows=rows,
-            whole=whole,
-            ends_in_sum=ends_in_sum,
-            copies=copies,
-        )
+            function=function, makes=makes, compat=compat or {}, whole_when=whole_when or {},
+            survey=survey, survey_when=survey_when or {}, rows=rows, rows_when=rows_when or {},
+            whole=whole, ends_in_sum=ends_in_sum, copies=copies,
+        )  # fmt: skip
         return function
 
     return declare

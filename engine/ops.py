@@ -16,7 +16,7 @@ import torch
 from engine import kernels
 from engine.kernels import Part, Stored
 from engine.method import Tensors
-from engine.pick import Drawn, Largest, Pick
+from engine.pick import Drawn, Largest, Middle, Pick
 from engine.slices import closing_of, done, is_done, parts_of, result_of
 from registry.errors import BadParameter
 
@@ -188,6 +188,9 @@ def _part(stored: Stored, scale: float, pick: Pick) -> Part:
     """One model as kernels take it."""
     if isinstance(pick, Largest):
         return Part(stored, scale, largest=(pick.threshold, pick.ties_end))
+    if isinstance(pick, Middle):
+        within, beyond = ((p.threshold, p.ties_end) for p in (pick.within, pick.beyond))
+        return Part(stored, scale, largest=within, beyond=beyond)
     if isinstance(pick, Drawn):
         below = math.ceil(float(np.float32(pick.density)) * (1 << 24))
         return Part(stored, scale, drawn=(pick.draws.key(pick.model), pick.draws.start, below))

@@ -52,5 +52,22 @@ class Drawn:
         return drawn.lt_(self.density).mul_(values)
 
 
-Pick = Largest | Drawn | None
+@dataclass(frozen=True, slots=True)
+class Middle:
+    """The largest entries of a flat tensor, without the very largest.
+
+    Attributes:
+        within: the largest entries.
+        beyond: fewer of them, that do not count.
+    """
+
+    within: Largest
+    beyond: Largest
+
+    def keep(self, values: torch.Tensor, start: int = 0) -> torch.Tensor:
+        """A copy of ``values``, the entries from flat index ``start`` on, with 0 where an entry is not kept."""
+        return self.within.keep(values, start).sub_(self.beyond.keep(values, start))
+
+
+Pick = Largest | Middle | Drawn | None
 """None: all entries count."""

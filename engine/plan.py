@@ -13,7 +13,7 @@ from typing import Any, Literal
 from engine.ops import BLOCK
 from engine.parent import Parent
 from engine.pinned import PinnedRecipe
-from engine.products import SLAB
+from engine.products import slab_height
 from engine.source import Source, refs
 from engine.vocabulary import Unified
 from registry.header import TensorRef
@@ -157,21 +157,21 @@ class Plan:
         """What is surveyed before ``step`` is merged, if anything; of a whole tensor the method sees all itself."""
         method = self.recipe.method
         scope = method.scope_with(step.values)
-        if step.action == "copy" or method.survey is None or scope == "element":
+        if step.action == "copy" or not method.surveys_with(step.values) or scope == "element":
             return None
         return None if scope == "tensor" and self.is_whole(step) else scope
 
     def slice_elements(self, step: TensorStep, chunk: int | None = None) -> int:
         """Elements of one slice of ``step``, as it is read and merged; of a whole tensor, all of them.
 
-        Slices that are surveyed are made of blocks of `BLOCK` entries, slices of rows of whole slabs.
+        Slices that are surveyed are made of blocks of `BLOCK` entries; slices of rows of whole rows, or slabs of them.
         """
         if self.is_whole(step):
             return step.n_params
         wanted = chunk or self.chunk
-        if step.action == "merge" and self.recipe.method.rows:
-            columns = math.prod(step.shape[1:]) if len(step.shape) > 1 else step.n_params
-            slab = max(1, columns) * SLAB
+        if step.action == "merge" and self.recipe.method.rows_with(step.values):
+            columns = max(1, math.prod(step.shape[1:]) if len(step.shape) > 1 else step.n_params)
+            slab = columns * (slab_height(columns) if self.surveys(step) else 1)
             wanted = max(1, wanted // slab) * slab
         elif self.surveys(step):
             wanted = max(1, wanted // BLOCK) * BLOCK
@@ -198,6 +198,15 @@ class Plan:
         if self.surveys(step) == "tensor":
             return 1
         return -(-step.n_params // self.slice_elements(step))
+
+    def beyond(self, memory_bytes: int) -> str | None:
+        """What needs more than ``memory_bytes`` at once, in words, with the bytes; None: nothing does."""
+        largest = max(self.steps, key=self.unit_bytes, default=None)
+        if largest is None or (need := self.unit_bytes(largest)) <= memory_bytes:
+            return None
+        what = "whole tensors" if self.is_whole(largest) else "slices of whole rows"
+        name = self.recipe.method.name
+        return f"{name} works on {what}: {largest.name} needs {need:,} bytes of memory at once, more than {memory_bytes:,}"
 
     def peak_bytes(self, jobs: int) -> int:
         """Memory that ``jobs`` units at once need at most, bytes."""

@@ -19,16 +19,22 @@ SUMMED = 1 << 16
 """Entries of which dot products are taken at once; they decide the order of summation."""
 
 SLAB = 64
-"""Rows that sums over columns take at once; they decide the order of summation."""
+"""Rows that sums over columns take at once, at most; they decide the order of summation."""
 
+_SLAB_SIZE = 1 << 19  # entries of a slab at most, if it has more than one row
 _STRIP = 1 << 10  # columns that torch sums at once
+
+
+def slab_height(columns: int) -> int:
+    """Rows of a slab: fewer than `SLAB` where there are so many columns that those would take much memory."""
+    return max(1, min(SLAB, _SLAB_SIZE // max(1, columns)))
 
 
 def column_dots(matrices: Tensors, pairs: Sequence[tuple[int, int]]) -> list[torch.Tensor]:
     """Dot products of columns: for each pair (i, j), Σ_rows m_i ⊙ m_j as (columns,) float64.
 
-    Rows are summed one after the other within slabs of `SLAB` rows, and the slabs in their order. Law: a column's
-    result depends on that column alone.
+    Rows are summed one after the other within slabs of `slab_height` rows, and the slabs in their order. Law: a
+    column's result depends on that column alone, and on the height of slabs, which is `SLAB` up to 8,192 columns.
 
     Args:
         matrices: (rows, columns) float32 of one shape; a product of two entries is exact in float64.
@@ -44,19 +50,20 @@ def slab_dots(matrices: Tensors, pairs: Sequence[tuple[int, int]]) -> Iterator[F
     """What `column_dots` adds up: of each slab, in order, (pairs, columns) float64."""
     rows, columns = _height_and_width(matrices)
     stored, base = stored_of(matrices) if _is_contiguous(matrices) else ([], None)
-    for top in range(0, rows, SLAB):
+    height = slab_height(columns)
+    for top in range(0, rows, height):
         done = False
         if kernels.ready(stored):
-            here = slice(top * columns, min(top + SLAB, rows) * columns)
+            here = slice(top * columns, min(top + height, rows) * columns)
             found, bad = kernels.column_products(
                 [s[here] for s in stored], None if base is None else base[here], pairs,
-                rows=min(SLAB, rows - top), columns=columns,
+                rows=min(height, rows - top), columns=columns,
             )  # fmt: skip
             done = is_done(matrices, bad)
         if not done:
             found = np.zeros((len(pairs), columns))
             for left in range(0, columns, _STRIP):
-                place = (slice(top, top + SLAB), slice(left, left + _STRIP))
+                place = (slice(top, top + height), slice(left, left + _STRIP))
                 parts = [m.flatten(1)[place].double().numpy() for m in _with_base(matrices)]
                 for total, (i, j) in zip(found, pairs, strict=True):
                     total[left : left + _STRIP] = row_by_row(parts[i] * parts[j])

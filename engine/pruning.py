@@ -4,15 +4,20 @@ Exact counts, and of equal magnitudes the first counts as the largest, so that n
 treats equal numbers.
 """
 
+import math
+from collections.abc import Callable, Iterable, Sequence
+
 import numpy as np
 import torch
 
 from engine.draws import Draws
-from engine.magnitude import Per, abs_sum, as_rows
+from engine.kernels import Floats
+from engine.magnitude import as_rows, block_sums, row_sums
+from engine.method import Look, PerModel, Seen, per_model
 from engine.ops import BLOCK, first
 from engine.pick import Drawn
 
-NOTHING = 1e-7
+_NOTHING = 1e-7
 """Magnitudes that add up to less than this rescale nothing, as in mergekit."""
 
 
@@ -24,34 +29,43 @@ def ranks(rows: torch.Tensor) -> torch.Tensor:
     return torch.from_numpy(found[:, ::-1].copy())
 
 
-def middle(
-    delta: torch.Tensor, density: float, gamma: float, per: Per, *, keep_small: bool
-) -> torch.Tensor:
-    """A copy of a task vector in which the largest and the smallest entries are 0.
+def tails(size: int, density: float, gamma: float, *, keep_small: bool) -> tuple[int, int]:
+    """How many of the largest entries the middle lies within, and how many of these lie beyond it.
 
-    Of d entries, the int(gamma d) largest go, and of the others all but int(density d).
+    Of d entries the int(gamma d) largest go, and of the others all but int(density d).
 
     Args:
-        delta: float32 of any shape.
+        size: entries, d.
         density: share of entries that stay.
         gamma: share of the largest that go; with ``density`` above 1 - gamma, fewer go.
-        per: in the whole tensor, or in each row.
         keep_small: where int(gamma d) is 0, no large entry goes; otherwise all entries do, as in mergekit.
     """
-    rows = as_rows(delta, per)
-    size = rows.shape[1]
-    if density >= 1 and not keep_small:
-        return delta.clone()
     n_kept = min(size, max(int(density * size), 1 if keep_small and size else 0))
     n_top = min(int(gamma * size), size - n_kept)
     if n_kept == 0 or (n_top == 0 and not keep_small):
-        return torch.zeros_like(delta)
+        return 0, 0
+    return n_top + n_kept, n_top
+
+
+def middles(rows: torch.Tensor, density: float, gamma: float, *, keep_small: bool) -> torch.Tensor:
+    """A copy of rows in which the largest and the smallest entries of each are 0, by `tails`.
+
+    Args:
+        rows: (rows, columns) float32.
+        density: share of entries that stay.
+        gamma: share of the largest that go.
+        keep_small: see `tails`.
+    """
+    size = rows.shape[1]
+    n_within, n_beyond = tails(size, density, gamma, keep_small=keep_small)
+    if n_within == 0:
+        return torch.zeros_like(rows)
     scratch, kept = torch.empty(size), torch.empty_like(rows)
     for row, values in zip(kept, rows, strict=True):
-        row.copy_(first(values, n_top + n_kept, scratch).keep(values))
-        if n_top:
-            row.sub_(first(values, n_top, scratch).keep(values))
-    return kept.reshape(delta.shape)
+        row.copy_(first(values, n_within, scratch).keep(values))
+        if n_beyond:
+            row.sub_(first(values, n_beyond, scratch).keep(values))
+    return kept
 
 
 def chances(delta: torch.Tensor, density: float, epsilon: float) -> torch.Tensor:
@@ -72,36 +86,82 @@ def chances(delta: torch.Tensor, density: float, epsilon: float) -> torch.Tensor
     return place.mul_(2 * window).add_(density - window).clamp_(0, 1).reshape(delta.shape)
 
 
-def realised(delta: torch.Tensor, density: float, model: int, draws: Draws) -> float:
-    """Share of a task vector's L1 norm that a random mask of this density leaves; 1 where there is nothing.
+def l1_shares(look: Look, *, density: PerModel = 0.5) -> list[float]:
+    """Share of each task vector's L1 norm that a random mask of its density leaves; 1 where there is nothing.
 
     Args:
-        delta: the whole tensor, float32.
-        density: probability that an entry stays.
-        model: whose draws to take.
-        draws: random numbers of the whole tensor.
+        look: at all slices of a tensor.
+        density: probability that an entry stays, for all models or one per model.
     """
-    flat = delta.reshape(-1)
-    before, after = abs_sum(flat), abs_sum(Drawn(draws, model, density).keep(flat))
-    return after / before if min(before, after) >= NOTHING else 1.0
+
+    def sums(seen: Seen) -> list[tuple[list[float], list[float]]]:
+        densities = per_model(density, len(seen.models))
+        flat = [delta.reshape(-1) for delta in seen.models]
+        return [
+            (block_sums(v), block_sums(Drawn(_drawn(seen), i, p).keep(v)))
+            for i, (v, p) in enumerate(zip(flat, densities, strict=True))
+        ]
+
+    return [1.0 if whole is None else left / whole for whole, left in _norms(look, sums)]
+
+
+def l1_factors(look: Look, *, density: PerModel = 0.7, epsilon: PerModel = 0.07) -> list[float]:
+    """What each task vector is multiplied with after entries were dropped by `chances`, so that its L1 norm stays.
+
+    Args:
+        look: at all slices of a tensor, which are whole rows.
+        density: of `chances`, for all models or one per model.
+        epsilon: likewise.
+    """
+
+    def sums(seen: Seen) -> list[tuple[Floats, Floats]]:
+        n = len(seen.models)
+        made = []
+        for i, each in enumerate(zip(per_model(density, n), per_model(epsilon, n), strict=True)):
+            delta = seen.models[i]
+            kept = drop_by_chance(delta, chances(delta, *each), i, _drawn(seen))
+            made.append((row_sums(as_rows(delta, "row")), row_sums(as_rows(kept, "row"))))
+        return made
+
+    return [1.0 if whole is None else whole / left for whole, left in _norms(look, sums)]
+
+
+def _drawn(seen: Seen) -> Draws:
+    """The random numbers of a slice, which a method that drops by chance always has."""
+    if seen.draws is None:
+        message = f"tensor {seen.tensor} has no draws"
+        raise ValueError(message)
+    return seen.draws
+
+
+def _norms(
+    look: Look, sums: Callable[[Seen], Sequence[tuple[Iterable[float], Iterable[float]]]]
+) -> list[tuple[float | None, float]]:
+    """L1 norms of each model before and after entries were dropped; (None, 1) where either is almost nothing.
+
+    Args:
+        look: at all slices of a tensor.
+        sums: of a slice, parts of both norms of each model, which are added exactly.
+    """
+    found = [made for _, made in look(sums)]
+    norms = [
+        tuple(math.fsum(part for own in column for part in own[i]) for i in (0, 1))
+        for column in zip(*found, strict=True)
+    ]
+    return [(a, b) if min(a, b) >= _NOTHING else (None, 1.0) for a, b in norms]
 
 
 def drop_by_chance(
-    delta: torch.Tensor, stays: torch.Tensor, model: int, draws: Draws, rescale_by: str
+    delta: torch.Tensor, stays: torch.Tensor, model: int, draws: Draws, *, by_chance: bool = False
 ) -> torch.Tensor:
-    """A copy of a task vector in which each entry stays with its chance; what stays is rescaled.
+    """A copy of a task vector in which each entry stays with its chance.
 
     Args:
         delta: float32 of any shape.
         stays: chances, of that shape.
         model: whose draws to take.
-        draws: random numbers of the whole tensor.
-        rescale_by: "keep": entry by entry by its chance; "l1": so that the L1 norm stays; "none".
+        draws: random numbers of the tensor, or the slice.
+        by_chance: divide what stays by its chance.
     """
     kept = draws.uniform(model, delta.shape).lt(stays).mul(delta)
-    if rescale_by == "keep":
-        return kept.div_(stays.clamp(min=1e-30))
-    if rescale_by == "l1":
-        before, after = abs_sum(delta), abs_sum(kept)
-        return kept.mul_(before / after) if min(before, after) >= NOTHING else kept
-    return kept
+    return kept.div_(stays.clamp(min=1e-30)) if by_chance else kept

@@ -205,7 +205,7 @@ def _estimated(look: Look, asks: Callable[[int], list[Ask]]) -> tuple[list[Ask],
     wanted = sorted(
         {(ask.model, half) for ask, ends in zip(asked, bounds, strict=True) for half, _ in ends}
     )
-    lower = summed(look, lambda seen: [_half_counts(seen, *each) for each in wanted], every=_EVERY)
+    lower = summed(look, lambda seen: [half_counts(seen, *each) for each in wanted], every=_EVERY)
     tables = dict(zip(wanted, lower, strict=True))
     near = []
     for ask, ends in zip(asked, bounds, strict=True):
@@ -231,10 +231,10 @@ def _bounds(total: Counts, ask: Ask) -> list[tuple[int, int]]:
 
 def _found_key(look: Look, model: int, place: int) -> _Near:
     """The key at a place of the sorted whole, by two looks at all slices."""
-    (total,) = summed(look, lambda seen: [_half_counts(seen, model, None)])
+    (total,) = summed(look, lambda seen: [half_counts(seen, model, None)])
     ends = total.cumsum()
     half = int(np.searchsorted(ends, place, side="right"))
-    (lower,) = summed(look, lambda seen: [_half_counts(seen, model, half)])
+    (lower,) = summed(look, lambda seen: [half_counts(seen, model, half)])
     key = _key(half, lower, place - int(ends[half] - total[half]))
     return _Near(key, 1, key)
 
@@ -269,11 +269,20 @@ def _counted(look: Look, asked: list[Ask], near: list[_Near]) -> _Counted:
 
 def _halves(seen: Seen) -> list[Counts]:
     """How often each upper half of a key occurs, of each model."""
-    return [_half_counts(seen, i, None) for i in range(len(seen.models))]
+    return [half_counts(seen, i, None) for i in range(len(seen.models))]
 
 
-def _half_counts(seen: Seen, model: int, upper: int | None) -> Counts:
-    """How often each upper half of a key occurs, or each lower half of those keys that have this upper one."""
+def half_counts(seen: Seen, model: int, upper: int | None) -> Counts:
+    """How often each upper half of a magnitude's key occurs, or each lower half of those keys that have this upper one.
+
+    Args:
+        seen: a slice.
+        model: whose entries.
+        upper: None: count upper halves.
+
+    Returns:
+        (65,536) counts.
+    """
     counts = np.zeros(_HALF, np.int64)
     stored, base = _stored(seen, model)
     if kernels.ready([stored] if base is None else [stored, base]):

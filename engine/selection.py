@@ -41,7 +41,7 @@ def order_statistics(look: Look, scores: Scores, places: Places) -> list[list[fl
         return [[] for _ in upper]
     size = int(upper[0].sum())
     asked = [min(max(0, place), size - 1) for place in places(size)]
-    found = [[_bin(counts, place) for place in asked] for counts in upper]
+    found = [[_place_of(counts, place) for place in asked] for counts in upper]
     halves = [sorted({half for half, _ in series}) for series in found]
 
     def lower(seen: Seen) -> list[Counts]:
@@ -53,7 +53,7 @@ def order_statistics(look: Look, scores: Scores, places: Places) -> list[list[fl
     counted = iter(summed(look, lower))
     tables = [{half: next(counted) for half in wanted} for wanted in halves]
     return [
-        [_value(half, _bin(table[half], rest)[0]) for half, rest in series]
+        [_value(half, _place_of(table[half], rest)[0]) for half, rest in series]
         for series, table in zip(found, tables, strict=True)
     ]
 
@@ -89,11 +89,26 @@ def _count(values: torch.Tensor, upper: int | None) -> Counts:
     return counts
 
 
-def _bin(counts: Counts, place: int) -> tuple[int, int]:
-    """The number at a place of the sorted whole, and how many of the same stand before it."""
+def found_at(counts: Counts, places: Counts) -> tuple[Counts, Counts]:
+    """The numbers at places of the sorted whole, and how many of the same stand before each.
+
+    Args:
+        counts: how often each number occurs, (numbers,).
+        places: 0 for the smallest, (n,), all inside of the whole.
+
+    Returns:
+        Two times (n,).
+    """
     ends = counts.cumsum()
-    found = int(np.searchsorted(ends, place, side="right"))
-    return found, place - int(ends[found] - counts[found])
+    found = np.searchsorted(ends, places, side="right").astype(np.int64)
+    before: Counts = places - ends[found] + counts[found]
+    return found, before
+
+
+def _place_of(counts: Counts, place: int) -> tuple[int, int]:
+    """`found_at` one place."""
+    (found,), (before,) = found_at(counts, np.array([place]))
+    return int(found), int(before)
 
 
 def _value(upper: int, lower: int) -> float:

@@ -9,7 +9,7 @@ RegError
 │                     UnsafeFormat
 ├─ NotMergeable       NotHomologous · ShapeMismatch · MissingTensor · NonFinite · UnsupportedDtype
 ├─ CatalogError       CatalogLocked · CatalogMissing · CatalogTooNew · CatalogDamaged · SqlRefused · BadSql
-├─ RunError           NotEnoughDisk · FileChanged · RunFailed
+├─ RunError           NotEnoughDisk · NotEnoughMemory · FileChanged · RunFailed
 └─ SourceError        Offline · Unreadable · MissingExtra
 
 An error says which model, file or tensor, the value that was wrong and the range that is right.
@@ -194,6 +194,10 @@ class RunError(RegError):
 
 class NotEnoughDisk(RunError):
     """The output does not fit; a merge that has finished tensors by then can be resumed."""
+
+
+class NotEnoughMemory(RunError):
+    """A tensor that must be worked on at once does not fit into the machine's memory."""
 
 
 class FileChanged(RunError):

@@ -54,7 +54,14 @@ def command(
     """
     recipe, options = asked.recipe(), asked.options(shard_bytes, resume=resume)
     with session.progress() as progress:
-        merged = homolog.merge(session.catalog, recipe, output, options=options, progress=progress)
+        merged = homolog.merge(
+            session.catalog,
+            recipe,
+            output,
+            options=options,
+            progress=progress,
+            told=session.out.note,
+        )
     name = session.catalog.name(merged.model)
     document = {
         "model": name,

@@ -70,6 +70,7 @@ def _row(method: "Method") -> dict[str, Any]:
         "name": method.name,
         "space": method.space,
         "scope": method.scope,
+        "works_on": _works_on(method),
         "parameters": parameters,
         "given": " ".join(given),
         "n_models": list(method.n_models),
@@ -88,6 +89,7 @@ def _one(method: "Method", row: dict[str, Any]) -> list[Block]:
         ("method", method.name, "text"),
         ("space", method.space, "text"),
         ("scope", method.scope, "text"),
+        ("works on", _works_on(method), "text"),
         ("makes", method.makes, "text"),
         ("base", method.base, "text"),
         ("models", str(low) if low == high else f"{low} or more", "text"),
@@ -101,6 +103,14 @@ def _one(method: "Method", row: dict[str, Any]) -> list[Block]:
         Text(inspect.getdoc(method.function) or ""),
         Table(parameters, _PARAMETERS, "parameters"),
     ]
+
+
+def _works_on(method: "Method") -> str:
+    """What must be in memory at once, by default."""
+    values = {p.name: p.default for p in method.parameters}
+    if method.needs_whole_with(values):
+        return "whole tensors"
+    return "whole rows" if method.rows_with(values) else "slices"
 
 
 def _pairs(values: Mapping[str, float | bool | str]) -> str:

@@ -73,7 +73,7 @@ def command(session: Session, asked: Asked, output: Path) -> None:
         Table(document["models"], _MODELS, title="models"),
         Table(_grouped(document["steps"]), _STEPS, title=f"steps ({len(plan.steps):,})"),
         *([Table(document["rows"], _ROWS, title=f"rows of tokens ({len(document['rows']):,})")] if document["rows"] else []),
-        *(Line(f"note: {note}", "open") for note in plan.notes),
+        *(Line(f"note: {note}", "open") for note in document["notes"]),
         ids=[plan.recipe.digest],
     )  # fmt: skip
 
@@ -81,6 +81,7 @@ def command(session: Session, asked: Asked, output: Path) -> None:
 def _document(plan: "Plan", options: "Options", output: Path) -> dict[str, Any]:
     """A plan as plain values."""
     jobs = options.jobs or os.cpu_count() or 1
+    too_large = None if plan.recipe.adapter else plan.beyond(options.memory_bytes)
     place = output.expanduser().absolute()
     while not place.exists():
         place = place.parent
@@ -110,7 +111,7 @@ def _document(plan: "Plan", options: "Options", output: Path) -> dict[str, Any]:
         # One unit of work may always run, however small the limit.
         "peak_bytes": min(plan.peak_bytes(jobs), max(options.memory_bytes, plan.peak_bytes(1))),
         "free_bytes": shutil.disk_usage(place).free,
-        "notes": plan.notes,
+        "notes": [*plan.notes, *([too_large] if too_large else [])],
     }  # fmt: skip
 
 

@@ -3,21 +3,49 @@
 Arcee AI, 2024, as in mergekit, `arcee_fusion`; there is no paper.
 """
 
-import numpy as np
+from dataclasses import dataclass
+
 import torch
 
-from engine.kernels import Floats
-from engine.method import Tensors, merge_method
-from engine.ops import BLOCK, blocks, fold
+from engine.divergence import row_divergences
+from engine.method import Look, Seen, Tensors, alone, merge_method
+from engine.selection import order_statistics
 
-_FLOOR = 1e-8
-"""Added to every probability, so that none is 0."""
+
+@dataclass(frozen=True)
+class Outliers:
+    """What stands out in a tensor.
+
+    Attributes:
+        divergence: of each row, the last axis: Σ p log(p/q), (rows,) float32.
+        threshold: importance from which on an entry is kept.
+    """
+
+    divergence: torch.Tensor
+    threshold: float
+
+
+def outliers(look: Look) -> Outliers:
+    """Find the rows' divergences, and from their importances what stands out."""
+    rows = [found for _, found in look(_divergences)]
+    divergence = torch.cat(rows) if rows else torch.zeros(0)
+
+    def importances(seen: Seen) -> list[torch.Tensor]:
+        delta = seen.models[0]
+        return [_importance(delta, divergence, seen.start).reshape(-1)]
+
+    (found,) = order_statistics(look, importances, _quartiles) or [[]]
+    low, middle, high = found or [0.0] * 3
+    return Outliers(divergence, middle + 1.5 * (high - low))
 
 
 @merge_method(
-    space="delta", scope="tensor", paper="arcee.ai", n_models=(1, 1), compat={"mergekit": {}}
-)
-def arcee_fusion(deltas: Tensors, *, base: torch.Tensor) -> torch.Tensor:
+    space="delta", scope="tensor", rows=True, paper="arcee.ai", n_models=(1, 1), survey=outliers,
+    compat={"mergekit": {}},
+)  # fmt: skip
+def arcee_fusion(
+    deltas: Tensors, *, base: torch.Tensor, whole: Outliers | None = None, start: int = 0
+) -> torch.Tensor:
     """Keep an entry of the task vector if its importance is an outlier among those of its tensor.
 
     The importance of an entry is |δ| Σ p log(p/q), where p and q are the softmax of its row, the last axis, in the
@@ -29,47 +57,38 @@ def arcee_fusion(deltas: Tensors, *, base: torch.Tensor) -> torch.Tensor:
     Args:
         deltas: the task vector, (1, *shape) float32.
         base: the base's tensor, (*shape) float32.
+        whole: what stands out, from the survey; None: the tensors are whole.
+        start: flat index of the first entry.
 
     Returns:
         What is kept of the task vector, (*shape) float32.
     """
-    delta = deltas[0].reshape(-1)
-    kept = torch.zeros_like(delta)
-    if not len(delta):
-        return kept.reshape(base.shape)
-    importance = _importance(delta, base.reshape(-1), base.shape[-1] if base.dim() else 1)
-    last = len(delta) - 1
-    places = [last // 4, last // 2, 3 * last // 4]
-    low, middle, high = (float(x) for x in np.partition(importance, places)[places])
-    threshold = middle + 1.5 * (high - low)
-    for block in blocks(len(delta)):
-        chosen = torch.from_numpy(importance[block] >= threshold)
-        kept[block] = torch.where(chosen, delta[block], 0.0)
-    return kept.reshape(base.shape)
+    delta = deltas[0]
+    if whole is None:
+        whole = outliers(alone(Seen("", deltas, base)))
+    stays = _importance(delta, whole.divergence, start) >= whole.threshold
+    return torch.where(stays, delta, 0.0)
 
 
-def _importance(
-    delta: torch.Tensor, base: torch.Tensor, columns: int
-) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
-    """Importance of each entry of rows of ``columns`` entries: (d,) float32."""
-    importance = delta.abs().numpy()
-    step = columns * max(1, BLOCK // columns)
-    for start in range(0, len(delta), step):
-        here = slice(start, start + step)
-        before = base[here].double().numpy().reshape(-1, columns)
-        after = before + delta[here].double().numpy().reshape(-1, columns)
-        p, q = _probabilities(after), _probabilities(before)
-        divergence = np.maximum(_row_sums(p * np.log(p / q)), 0.0)
-        importance[here].reshape(-1, columns)[:] *= divergence.astype(np.float32)
-    return importance
+def _quartiles(size: int) -> list[int]:
+    """Places of the first quartile, the median and the third quartile."""
+    last = size - 1
+    return [last // 4, last // 2, 3 * last // 4]
 
 
-def _probabilities(rows: Floats) -> Floats:
-    """Softmax of each row, plus `_FLOOR`: (rows, columns) float64."""
-    powers = np.exp(rows - rows.max(axis=1, keepdims=True))
-    return np.asarray(powers / _row_sums(powers) + _FLOOR)
+def _importance(delta: torch.Tensor, divergence: torch.Tensor, start: int) -> torch.Tensor:
+    """Importance of each entry of some rows of a tensor, from flat index ``start`` on: (*shape) float32."""
+    columns = delta.shape[-1] if delta.dim() else 1
+    top = start // max(1, columns)
+    rows = delta.abs().reshape(-1, max(1, columns))
+    return rows.mul_(divergence[top : top + len(rows), None]).reshape(delta.shape)
 
 
-def _row_sums(values: Floats) -> Floats:
-    """Sums of the rows, (rows, 1), in an order that depends on nothing."""
-    return np.asarray(fold(torch.from_numpy(values.T.copy())).numpy()[:, None])
+def _divergences(seen: Seen) -> torch.Tensor:
+    """The divergence of each row, the last axis: (rows,) float32."""
+    delta, base = seen.models[0], seen.base
+    if base is None:
+        message = f"tensor {seen.tensor} has no base"
+        raise ValueError(message)
+    columns = max(1, delta.shape[-1] if delta.dim() else 1)
+    return row_divergences(delta.reshape(-1, columns), base.reshape(-1, columns))

@@ -10,8 +10,8 @@ from typing import Annotated, Literal
 import torch
 
 from engine.draws import Draws
-from engine.magnitude import abs_sum
-from engine.method import Range, Scale, Tensors, merge_method
+from engine.levels import Levels, levels
+from engine.method import Look, Range, Scale, Seen, Tensors, alone, merge_method
 from engine.ops import blocks
 from registry.tensor_name import module_of
 
@@ -21,13 +21,27 @@ Bits = Annotated[int, Range(1, 16)]
 _GRID = 1 << 16
 """Random Gaussian magnitudes are multiples of 1/_GRID of the mean, so that they are the same on every machine."""
 
+_MOST_BITS = 8
+"""Bits up to which the tables of a survey are small."""
 
-@merge_method(space="delta", scope="tensor", paper="2402.10193", n_models=(1, 1), makes="edit")
+
+def surveyed(look: Look, *, bits: int = 1, all_tensors: bool = False) -> list[Levels]:
+    """The magnitudes of a tensor that is edited; none of one that stays."""
+    edited = [is_edited for _, is_edited in look(_is_projection, every=1 << 62)]
+    return [levels(look, 2 ** (bits - 1))] if any(edited) or all_tensors else []
+
+
+@merge_method(
+    space="delta", scope="tensor", paper="2402.10193", n_models=(1, 1), makes="edit", survey=surveyed,
+    whole_when={"bits": tuple(range(_MOST_BITS + 1, 17))},
+)  # fmt: skip
 def bitdelta(
     deltas: Tensors,
     *,
     tensor: str,
     draws: Draws,
+    whole: list[Levels] | None = None,
+    start: int = 0,
     bits: Bits = 1,
     beta: Scale = 1.0,
     magnitudes: Literal["mean", "normal", "uniform"] = "mean",
@@ -39,12 +53,15 @@ def bitdelta(
     δ̂ = β α sign(δ), where α = mean |δ| of the tensor. With more bits, the entries in order of magnitude are cut
     into M = 2^(bits-1) blocks of equal count (the j-th ends at rank (j+1) d // M; of equal ones the first comes
     first), each with its own mean. Only matrices of attention and MLP projections are edited, as in the paper; all
-    others stay. The distillation that follows in the paper needs data and is not done.
+    others stay. The distillation that follows in the paper needs data and is not done. More than 8 bits take the
+    tensor whole.
 
     Args:
         deltas: the model's task vector, (1, *shape) float32.
         tensor: its name, which tells projections.
         draws: random numbers of this slice.
+        whole: the magnitudes, from the survey, none where the tensor stays; None: the tensors are whole.
+        start: flat index of the first entry.
         bits: bits per entry.
         beta: scale of the magnitudes, β.
         magnitudes: the mean itself, or a random number with that mean: uniform in [0, 2α), or the magnitude of a
@@ -56,11 +73,13 @@ def bitdelta(
         The edited task vector, (*shape) float32.
     """
     delta = deltas[0]
-    is_projection = delta.dim() == 2 and module_of(tensor).startswith(("attention_", "mlp_"))  # noqa: PLR2004
-    if not (is_projection or all_tensors):
+    if whole is None:
+        look = alone(Seen(tensor, deltas, shape=delta.shape))
+        whole = surveyed(look, bits=bits, all_tensors=all_tensors)
+    if not whole:
         return delta.clone(memory_format=torch.contiguous_format)
     values = delta.reshape(-1)
-    edited = _levels(values, 2 ** (bits - 1))
+    edited = whole[0].of(values, start)
     for block in blocks(len(values)):
         signs = values[block].sign()
         if zero != "zero":
@@ -72,16 +91,10 @@ def bitdelta(
     return edited.reshape(delta.shape)
 
 
-def _levels(values: torch.Tensor, n_blocks: int) -> torch.Tensor:
-    """The mean magnitude of the block that each entry belongs to: (d,) float32."""
-    d = len(values)
-    if n_blocks == 1:
-        return torch.full_like(values, abs_sum(values) / max(1, d))
-    ordered, places = values.abs().sort(stable=True)
-    for j in range(n_blocks):
-        part = ordered[j * d // n_blocks : (j + 1) * d // n_blocks]
-        part.fill_(abs_sum(part) / max(1, len(part)))
-    return torch.empty_like(values).scatter_(0, places, ordered)
+def _is_projection(seen: Seen) -> bool:
+    """Tell whether a tensor is the matrix of an attention or MLP projection."""
+    is_matrix = seen.shape is not None and len(seen.shape) == 2  # noqa: PLR2004
+    return is_matrix and module_of(seen.tensor).startswith(("attention_", "mlp_"))
 
 
 def _spread(uniform: torch.Tensor, magnitudes: Literal["normal", "uniform"]) -> torch.Tensor:

@@ -4,33 +4,37 @@ Davari & Belilovsky, "Model Breadcrumbs: Scaling Multi-Task Model Merging with S
 arXiv:2312.06795
 """
 
-from typing import Literal
-
 import torch
 
+from engine.crumbs import Crumbs, Small, crumbs_of, found_crumbs
 from engine.magnitude import Per
 from engine.method import Density, Lambda, Share, Tensors, Weight, merge_method, per_model
 from engine.ops import shares, weighted_sum
-from engine.pruning import middle
 
 
 @merge_method(
+    ends_in_sum=True,
     space="delta",
     scope="tensor",
+    survey=found_crumbs,
+    survey_when={"per": ("tensor",)},
+    rows_when={"per": ("row",)},
     paper="2312.06795",
     compat={"mergekit": {"density": 1.0, "gamma": 0.01, "small": "zero"}},
-    copies=(1, 10),
 )
 def breadcrumbs(
     deltas: Tensors,
     *,
+    tensor: str = "",
+    whole: list[Crumbs | None] | None = None,
+    start: int = 0,
     weight: Weight = 1.0,
     density: Density = 0.2,
     gamma: Share = 0.01,
     lambda_: Lambda = 1.0,
     normalize: bool = False,
     per: Per = "tensor",
-    small: Literal["keep", "zero"] = "keep",
+    small: Small = "keep",
 ) -> torch.Tensor:
     """Keep the entries of each task vector that are neither among its largest nor among its smallest.
 
@@ -40,6 +44,9 @@ def breadcrumbs(
 
     Args:
         deltas: task vectors, (n, *shape) float32, in the recipe's order.
+        tensor: its name.
+        whole: what stays, from the survey; None: the tensors are whole.
+        start: flat index of the first entry.
         weight: coefficient of each task vector, w_i.
         density: share of the entries that stays.
         gamma: share of the largest entries that goes.
@@ -56,10 +63,15 @@ def breadcrumbs(
     """
     n = len(deltas)
     weights = per_model(weight, n)
-    keep = small == "keep"
-    kept = [
-        middle(delta, p, g, per, keep_small=keep)
-        for delta, p, g in zip(deltas, per_model(density, n), per_model(gamma, n), strict=True)
-    ]
+    values, picks = crumbs_of(
+        deltas,
+        whole,
+        density=density,
+        gamma=gamma,
+        per=per,
+        small=small,
+        tensor=tensor,
+        start=start,
+    )
     coefficients = shares(weights) if normalize else weights
-    return weighted_sum(kept, [lambda_ * c for c in coefficients])
+    return weighted_sum(values, [lambda_ * c for c in coefficients], picks)

@@ -8,29 +8,35 @@ from typing import Literal
 
 import torch
 
+from engine.crumbs import Crumbs, Small, crumbs_of, found_crumbs
 from engine.magnitude import Per
 from engine.method import Density, Lambda, Share, Tensors, Weight, merge_method, per_model
-from engine.ops import Sign, agreeing_mean, blocks, elect_signs, settle_ties
-from engine.pruning import middle
+from engine.ops import Sign, agreement
 
 
 @merge_method(
+    ends_in_sum=True,
     space="delta",
     scope="tensor",
+    survey=found_crumbs,
+    survey_when={"per": ("tensor",)},
+    rows_when={"per": ("row",)},
     paper="2312.06795",
     compat={"mergekit": {"density": 1.0, "gamma": 0.01, "small": "zero"}},
-    copies=(1, 10),
 )
 def breadcrumbs_ties(
     deltas: Tensors,
     *,
+    tensor: str = "",
+    whole: list[Crumbs | None] | None = None,
+    start: int = 0,
     weight: Weight = 1.0,
     density: Density = 0.2,
     gamma: Share = 0.01,
     lambda_: Lambda = 1.0,
     normalize: bool = False,
     per: Per = "tensor",
-    small: Literal["keep", "zero"] = "keep",
+    small: Small = "keep",
     sign: Sign = "sum",
     tie: Literal["positive", "drop"] = "positive",
 ) -> torch.Tensor:
@@ -42,6 +48,9 @@ def breadcrumbs_ties(
 
     Args:
         deltas: task vectors, (n, *shape) float32, in the recipe's order.
+        tensor: its name.
+        whole: what stays, from the survey; None: the tensors are whole.
+        start: flat index of the first entry.
         weight: coefficient of each task vector, w_i.
         density: share of the entries that stays.
         gamma: share of the largest entries that goes.
@@ -57,16 +66,17 @@ def breadcrumbs_ties(
     """
     n = len(deltas)
     weights = per_model(weight, n)
-    keep = small == "keep"
-    kept = [
-        middle(delta, p, g, per, keep_small=keep)
-        for delta, p, g in zip(deltas, per_model(density, n), per_model(gamma, n), strict=True)
-    ]
-    flat = [part.reshape(-1).mul_(w) for part, w in zip(kept, weights, strict=True)]
-    merged = torch.empty_like(flat[0])
-    for block in blocks(len(merged)):
-        parts = [values[block] for values in flat]
-        signs = settle_ties(elect_signs(parts, sign), 1 if tie == "positive" else 0)
-        mean = agreeing_mean(parts, signs, weights, normalize=normalize)
-        torch.mul(mean, lambda_, out=merged[block])
-    return merged.reshape(deltas[0].shape)
+    values, picks = crumbs_of(
+        deltas,
+        whole,
+        density=density,
+        gamma=gamma,
+        per=per,
+        small=small,
+        tensor=tensor,
+        start=start,
+    )
+    return agreement(
+        values, weights, picks=picks, sign=sign, winner=1 if tie == "positive" else 0,
+        normalize=normalize, lambda_=lambda_,
+    )  # fmt: skip

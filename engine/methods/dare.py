@@ -9,13 +9,9 @@ from typing import Literal
 import torch
 
 from engine.draws import Draws
-from engine.magnitude import abs_sum
-from engine.method import Density, Scale, Tensors, merge_method, per_model
+from engine.method import Density, Scale, Seen, Tensors, alone, merge_method, per_model
 from engine.ops import blocks
-from engine.pick import Drawn
-
-_NOTHING = 1e-7
-"""Magnitudes that add up to less than this rescale nothing, as in mergekit."""
+from engine.pruning import l1_shares
 
 
 @merge_method(
@@ -24,12 +20,14 @@ _NOTHING = 1e-7
     paper="2311.03099",
     n_models=(1, 1),
     makes="edit",
-    whole_when={"rescale_by": ("l1",)},
+    survey=l1_shares,
+    survey_when={"rescale_by": ("l1",)},
 )
 def dare(
     deltas: Tensors,
     *,
     draws: Draws,
+    whole: list[float] | None = None,
     density: Density = 0.5,
     rescale: bool = True,
     rescale_by: Literal["density", "l1"] = "density",
@@ -44,6 +42,7 @@ def dare(
     Args:
         deltas: the model's task vector, (1, *shape) float32.
         draws: random numbers of this slice.
+        whole: what is left of the L1 norm of the whole tensor, from the survey; None: the tensors are whole.
         density: probability that an entry stays.
         rescale: rescale the entries that stay; without it they stay as they are.
         rescale_by: take for 1 - p the density, as the paper does, or the share of the tensor's L1 norm that did
@@ -56,9 +55,9 @@ def dare(
     (share,) = densities = per_model(density, 1)
     values = deltas[0].reshape(-1)
     if rescale_by == "l1" and rescale:
-        whole = abs_sum(values)
-        left = abs_sum(Drawn(draws, 0, densities[0]).keep(values))
-        share = left / whole if min(whole, left) >= _NOTHING else 1.0
+        if whole is None:
+            whole = l1_shares(alone(Seen("", deltas, draws=draws)), density=densities)
+        (share,) = whole or [1.0]
     stays = (1.0 - k * (1.0 - share)) / share if rescale else 1.0
     edited = torch.empty_like(values)
     for block in blocks(len(values)):

@@ -9,10 +9,10 @@ from typing import Literal
 import torch
 
 from engine.draws import Draws
-from engine.method import Density, Lambda, Tensors, Weight, merge_method, per_model
+from engine.method import Density, Lambda, Seen, Tensors, Weight, alone, merge_method, per_model
 from engine.ops import shares, weighted_sum
 from engine.pick import Drawn
-from engine.pruning import realised
+from engine.pruning import l1_shares
 
 
 @merge_method(
@@ -21,12 +21,14 @@ from engine.pruning import realised
     scope="element",
     paper="2311.03099",
     compat={"mergekit": {"density": 1.0, "rescale_by": "l1"}},
-    whole_when={"rescale_by": ("l1",)},
+    survey=l1_shares,
+    survey_when={"rescale_by": ("l1",)},
 )
 def dare_linear(
     deltas: Tensors,
     *,
     draws: Draws,
+    whole: list[float] | None = None,
     weight: Weight = 1.0,
     density: Density = 0.5,
     lambda_: Lambda = 1.0,
@@ -43,6 +45,7 @@ def dare_linear(
     Args:
         deltas: task vectors, (n, *shape) float32, in the recipe's order.
         draws: random numbers of this slice.
+        whole: what is left of the L1 norms of the whole tensor, from the survey; None: the tensors are whole.
         weight: coefficient of each task vector, w_i.
         density: probability that an entry stays.
         lambda_: scale of the merged task vector, λ.
@@ -60,7 +63,9 @@ def dare_linear(
     densities, weights = per_model(density, n), per_model(weight, n)
     left = densities
     if rescale_by == "l1":
-        left = [realised(deltas[i], densities[i], i, draws) for i in range(n)]
+        if whole is None:
+            whole = l1_shares(alone(Seen("", deltas, draws=draws)), density=densities)
+        left = whole
     scales = [
         lambda_ * w / (p if rescale else 1.0)
         for w, p in zip(shares(weights) if normalize else weights, left, strict=True)

@@ -8,10 +8,10 @@ from typing import Literal
 import torch
 
 from engine.draws import Draws
-from engine.method import Density, Lambda, Tensors, Weight, merge_method, per_model
+from engine.method import Density, Lambda, Seen, Tensors, Weight, alone, merge_method, per_model
 from engine.ops import Sign, agreement
 from engine.pick import Drawn
-from engine.pruning import realised
+from engine.pruning import l1_shares
 
 
 @merge_method(
@@ -20,12 +20,14 @@ from engine.pruning import realised
     scope="element",
     paper="2311.03099",
     compat={"mergekit": {"density": 1.0, "normalize": False, "rescale_by": "l1"}},
-    whole_when={"rescale_by": ("l1",)},
+    survey=l1_shares,
+    survey_when={"rescale_by": ("l1",)},
 )
 def dare_ties(
     deltas: Tensors,
     *,
     draws: Draws,
+    whole: list[float] | None = None,
     weight: Weight = 1.0,
     density: Density = 0.5,
     lambda_: Lambda = 1.0,
@@ -43,6 +45,7 @@ def dare_ties(
     Args:
         deltas: task vectors, (n, *shape) float32, in the recipe's order.
         draws: random numbers of this slice.
+        whole: what is left of the L1 norms of the whole tensor, from the survey; None: the tensors are whole.
         weight: coefficient of each task vector, w_i.
         density: probability that an entry stays.
         lambda_: scale of the merged task vector, λ.
@@ -60,7 +63,9 @@ def dare_ties(
     weights, densities = per_model(weight, n), per_model(density, n)
     left = densities if rescale else [1.0] * n
     if rescale and rescale_by == "l1":
-        left = [realised(deltas[i], densities[i], i, draws) for i in range(n)]
+        if whole is None:
+            whole = l1_shares(alone(Seen("", deltas, draws=draws)), density=densities)
+        left = whole
     return agreement(
         deltas, weights, scales=[w / p for w, p in zip(weights, left, strict=True)],
         picks=[Drawn(draws, i, p) for i, p in enumerate(densities)],

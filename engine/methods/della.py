@@ -9,16 +9,27 @@ from typing import Literal
 import torch
 
 from engine.draws import Draws
-from engine.method import Density, Lambda, Share, Tensors, Weight, merge_method, per_model
-from engine.ops import Sign, agreeing_mean, blocks, elect_signs, settle_ties
-from engine.pruning import chances, drop_by_chance
+from engine.method import (
+    Density,
+    Lambda,
+    Seen,
+    Share,
+    Tensors,
+    Weight,
+    alone,
+    merge_method,
+    per_model,
+)
+from engine.ops import Sign, agreement
+from engine.pruning import chances, drop_by_chance, l1_factors
 
 
 @merge_method(
     space="delta",
     scope="tensor",
     rows=True,
-    whole_when={"rescale_by": ("l1",)},
+    survey=l1_factors,
+    survey_when={"rescale_by": ("l1",)},
     paper="2406.11617",
     compat={"mergekit": {"density": 1.0, "epsilon": 0.15, "rescale_by": "l1"}},
     copies=(1, 10),
@@ -27,6 +38,7 @@ def della(
     deltas: Tensors,
     *,
     draws: Draws,
+    whole: list[float] | None = None,
     weight: Weight = 1.0,
     density: Density = 0.7,
     epsilon: Share = 0.07,
@@ -47,7 +59,8 @@ def della(
 
     Args:
         deltas: task vectors, (n, *shape) float32, in the recipe's order.
-        draws: random numbers of this tensor.
+        draws: random numbers of this slice.
+        whole: factors that keep the L1 norms of the whole tensor, from the survey; None: the tensors are whole.
         weight: coefficient of each task vector, w_i.
         density: mean probability that an entry stays.
         epsilon: how much more the largest entry stays than the mean, and the smallest less, ε.
@@ -63,16 +76,23 @@ def della(
     """
     n = len(deltas)
     weights, densities, epsilons = (per_model(x, n) for x in (weight, density, epsilon))
-    by = rescale_by if rescale else "none"
     kept = [
-        drop_by_chance(deltas[i], chances(deltas[i], densities[i], epsilons[i]), i, draws, by)
-        for i in range(n)
+        drop_by_chance(
+            deltas[i],
+            chances(deltas[i], p, e),
+            i,
+            draws,
+            by_chance=rescale and rescale_by == "keep",
+        )
+        for i, (p, e) in enumerate(zip(densities, epsilons, strict=True))
     ]
-    flat = [part.reshape(-1).mul_(w) for part, w in zip(kept, weights, strict=True)]
-    merged = torch.empty_like(flat[0])
-    for block in blocks(len(merged)):
-        parts = [values[block] for values in flat]
-        signs = settle_ties(elect_signs(parts, sign), 1 if tie == "positive" else 0)
-        mean = agreeing_mean(parts, signs, weights, normalize=normalize)
-        torch.mul(mean, lambda_, out=merged[block])
-    return merged.reshape(deltas[0].shape)
+    if rescale and rescale_by == "l1":
+        if whole is None:
+            look = alone(Seen("", deltas, draws=draws))
+            whole = l1_factors(look, density=densities, epsilon=epsilons)
+        for part, factor in zip(kept, whole, strict=True):
+            part.mul_(factor)
+    return agreement(
+        kept, weights, sign=sign, winner=1 if tie == "positive" else 0, normalize=normalize,
+        lambda_=lambda_,
+    )  # fmt: skip

@@ -9,16 +9,27 @@ from typing import Literal
 import torch
 
 from engine.draws import Draws
-from engine.method import Density, Lambda, Share, Tensors, Weight, merge_method, per_model
+from engine.method import (
+    Density,
+    Lambda,
+    Seen,
+    Share,
+    Tensors,
+    Weight,
+    alone,
+    merge_method,
+    per_model,
+)
 from engine.ops import shares, weighted_sum
-from engine.pruning import chances, drop_by_chance
+from engine.pruning import chances, drop_by_chance, l1_factors
 
 
 @merge_method(
     space="delta",
     scope="tensor",
     rows=True,
-    whole_when={"rescale_by": ("l1",)},
+    survey=l1_factors,
+    survey_when={"rescale_by": ("l1",)},
     paper="2406.11617",
     compat={"mergekit": {"density": 1.0, "epsilon": 0.15, "rescale_by": "l1"}},
     copies=(1, 10),
@@ -27,6 +38,7 @@ def della_linear(
     deltas: Tensors,
     *,
     draws: Draws,
+    whole: list[float] | None = None,
     weight: Weight = 1.0,
     density: Density = 0.7,
     epsilon: Share = 0.07,
@@ -45,7 +57,8 @@ def della_linear(
 
     Args:
         deltas: task vectors, (n, *shape) float32, in the recipe's order.
-        draws: random numbers of this tensor.
+        draws: random numbers of this slice.
+        whole: factors that keep the L1 norms of the whole tensor, from the survey; None: the tensors are whole.
         weight: coefficient of each task vector, w_i.
         density: mean probability that an entry stays.
         epsilon: how much more the largest entry stays than the mean, and the smallest less, ε.
@@ -62,10 +75,21 @@ def della_linear(
     """
     n = len(deltas)
     weights, densities, epsilons = (per_model(x, n) for x in (weight, density, epsilon))
-    by = rescale_by if rescale else "none"
     kept = [
-        drop_by_chance(deltas[i], chances(deltas[i], densities[i], epsilons[i]), i, draws, by)
-        for i in range(n)
+        drop_by_chance(
+            deltas[i],
+            chances(deltas[i], p, e),
+            i,
+            draws,
+            by_chance=rescale and rescale_by == "keep",
+        )
+        for i, (p, e) in enumerate(zip(densities, epsilons, strict=True))
     ]
+    if rescale and rescale_by == "l1":
+        if whole is None:
+            look = alone(Seen("", deltas, draws=draws))
+            whole = l1_factors(look, density=densities, epsilon=epsilons)
+        for part, factor in zip(kept, whole, strict=True):
+            part.mul_(factor)
     coefficients = shares(weights) if normalize else weights
     return weighted_sum(kept, [lambda_ * c for c in coefficients])

@@ -15,7 +15,7 @@ from engine.trimming import picked
 
 @merge_method(
     space="delta", scope="tensor", paper="2311.03099", n_models=(1, 1), makes="edit", survey=select,
-    whole_when={"per": ("row",)},
+    survey_when={"per": ("tensor",)}, rows_when={"per": ("row",)},
 )  # fmt: skip
 def prune_magnitude(
     deltas: Tensors,
@@ -48,7 +48,7 @@ def prune_magnitude(
     rows = as_rows(deltas[0], per)
     if per == "tensor" or len(rows) == 1:
         if whole is None or per == "row":
-            whole = select(alone(Seen(tensor, [rows])), density)
+            whole, start = select(alone(Seen(tensor, [rows])), density), 0
         pruned = weighted_sum([rows], [1.0], picked(whole, [rows], tensor, start) or None)
     else:
         pruned = torch.empty_like(rows)

@@ -52,18 +52,29 @@ def parents(
     return made
 
 
-def planned(method: str, models: list[Parent]) -> Plan:
-    """A plan with all defaults."""
+SURVEYED = [
+    ("arcee_fusion", {}), ("bitdelta", {"all_tensors": True}), ("bitdelta", {"all_tensors": True, "bits": 8}),
+    ("breadcrumbs", {}), ("breadcrumbs", {"per": "row"}), ("dare_linear", {"rescale_by": "l1"}),
+    ("della", {"rescale_by": "l1"}), ("model_stock", {"filter_wise": True}),
+    ("prune_magnitude", {"per": "row"}), ("quantize_delta", {"per": "tensor"}),
+]  # fmt: skip
+"""Methods that look at a tensor before they merge its slices, with the parameters that ask most of them."""
+
+
+def planned(
+    method: str, models: list[Parent], parameters: dict[str, float | bool | str] | None = None
+) -> Plan:
+    """A plan with all defaults but these parameters."""
     declared = all_methods()[method]
     base, *others = models
     others = others[: declared.n_models[1]]
-    recipe = Recipe(method, tuple(Part(m.id) for m in others))
+    recipe = Recipe(method, tuple(Part(m.id) for m in others), parameters=parameters or {})
     pinned = pin(recipe, base.id, [m.id for m in others])
     return make_plan(pinned, base if pinned.base else None, others)
 
 
 def main(what: str, folder: Path) -> None:
-    """Measure all methods that work on slices ("element"), or on whole tensors."""
+    """Measure all methods that work on slices ("element"), those that survey a large tensor, or on whole tensors."""
     slices = what == "element"
     run.keep_memory = lambda: None  # of what earlier methods took
     names = [n for n, m in all_methods().items() if (m.scope == "element") is slices]
@@ -75,6 +86,12 @@ def main(what: str, folder: Path) -> None:
             budget = 64 * MIB
             plan = planned(name, models)
             found[name] = peak(plan, folder / name, memory_bytes=budget, jobs=4), budget
+    elif what == "surveyed":  # 25 MiB of float32 per model
+        models = parents(folder, (800, 8192), 1, torch.bfloat16)
+        for name, parameters in SURVEYED:
+            plan = planned(name, models, parameters)
+            case = " ".join([name, *map(str, parameters.values())])
+            found[case] = peak(plan, folder / case, jobs=1), plan.peak_bytes(1)
     else:
         for shape, dtype in (((1536, 1536), torch.bfloat16), ((2 * MIB,), torch.float32)):
             models = parents(folder, shape, 1, dtype)

@@ -244,7 +244,9 @@ def test_a_slice_of_the_models_gives_that_slice_of_the_result(method, data):
     n = min(3, method.n_models[1])
     models = [numbers((size,), seed + i, coarse=False) for i in range(n)]
     parameters = data.draw(choices(method, n, (0, 1, 0.3, 0.7, 1.1)))
-    assume(not method.needs_whole_with({p.name: parameters[p.keyword] for p in method.parameters}))
+    assume(
+        method.scope_with({p.name: parameters[p.keyword] for p in method.parameters}) == "element"
+    )
     a, b = sorted(data.draw(st.tuples(st.integers(0, size), st.integers(0, size))))
     draws = Draws(seed, "w", ("a", "b", "c"), start=data.draw(st.integers(0, 2**40)))
     whole = call(method, models, models[0], draws=draws, **parameters)

@@ -10,7 +10,7 @@ from engine import kernels, ops, products
 from engine.change import Change, closed, compared, ending
 from engine.draws import Draws
 from engine.methods import all_methods
-from engine.pick import Drawn, Largest
+from engine.pick import Drawn, Largest, Middle
 from engine.products import SUMMED
 from engine.run import run_plan
 from engine.slices import Slices
@@ -59,6 +59,11 @@ DTYPES = [torch.bfloat16, torch.float32, torch.float16]
 PICKS = {
     "all": [None] * 3,
     "largest": [Largest(0.01, 300), Largest(0.0, 9), Largest(0.02, LONG)],
+    "middle": [
+        Middle(Largest(0.01, 300), Largest(0.03, 200)),
+        Middle(Largest(0.0, 9), Largest(0.02, LONG)),
+        Middle(Largest(0.02, LONG), Largest(3.4e38, 0)),
+    ],
     "drawn": [Drawn(Draws(5, "w", ("a", "b", "c"), 3), i, p) for i, p in enumerate((0.5, 0.1, 1))],
 }
 

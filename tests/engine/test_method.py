@@ -153,3 +153,16 @@ def test_every_parameter_says_what_it_allows(name):
         assert each.kind != "number" or each.range is not None
         assert each.default is None or each.check(each.default) == each.default
         assert each.name != each.keyword or not each.name.endswith("_")
+
+
+def test_a_survey_rows_and_whole_tensors_may_depend_on_parameters():
+    dare, crumbs = (methods.get(name) for name in ("dare_linear", "breadcrumbs"))
+    assert dare.scope_with({"rescale_by": "l1"}) == "tensor"
+    assert dare.scope_with({"rescale_by": "density"}) == "element"
+    for per in ("tensor", "row"):
+        assert crumbs.surveys_with({"per": per}) is (per == "tensor")
+        assert crumbs.rows_with({"per": per}) is (per == "row")
+        assert not crumbs.needs_whole_with({"per": per})
+    assert methods.get("ties").surveys_with({})
+    assert methods.get("widen").rows_with({})
+    assert methods.get("bitdelta").needs_whole_with({"bits": 9})

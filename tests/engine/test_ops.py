@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine import ops
+from engine.pick import Largest, Middle
 from registry.errors import BadParameter
 
 LONG = ops.BLOCK + 1000
@@ -132,3 +133,16 @@ def test_weights_that_cancel_divide_by_one():
     parts = [torch.tensor([2.0]), torch.tensor([4.0])]
     mean = ops.agreeing_mean(parts, torch.tensor([1.0]), [1, -1], normalize=True)
     assert mean.tolist() == [6]
+
+
+def test_picks_without_a_kernel_are_summed_and_compared_all_the_same():
+    values = torch.randn(300_000, generator=torch.Generator().manual_seed(0))
+    middle = Middle(Largest(0.5, 0), Largest(2.0, 0))
+    kept = middle.keep(values)
+    assert 0 < int((kept != 0).sum()) < int((values.abs() > 0.5).sum())
+    picks, plain = [middle, None], [kept, -values]
+    both = [values, -values]
+    assert torch.equal(ops.weighted_sum(both, [2, 1], picks), ops.weighted_sum(plain, [2, 1]))
+    assert torch.equal(ops.agreement(both, [2, 1], picks=picks), ops.agreement(plain, [2, 1]))
+    found = ops.votes(both, [2, 1], picks, "sum")
+    assert found == ops.votes(plain, [2, 1], [None, None], "sum")

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from engine.draws import Draws
-from engine.pick import Drawn, Largest
+from engine.pick import Drawn, Largest, Middle
 
 LONG = 300_001
 
@@ -30,3 +30,11 @@ def test_of_equal_entries_the_first_stay():
     assert Largest(2.0, 3).keep(values).tolist() == [0, -2, 2, 3, 0, 0]
     assert Largest(2.0, 3).keep(values[2:], 2).tolist() == [2, 3, 0, 0]
     assert Largest(0.0, 6).keep(values).tolist() == values.tolist()
+
+
+def test_of_the_middle_neither_the_smallest_nor_the_largest_stay():
+    values = torch.tensor([1.0, -2, 2, 3, 2, 0])
+    middle = Middle(Largest(2.0, 3), Largest(3.0, 6))
+    assert middle.keep(values).tolist() == [0, -2, 2, 0, 0, 0]
+    assert middle.keep(values[1:4], 1).tolist() == [-2, 2, 0]
+    assert Middle(Largest(2.0, 3), Largest(2.0, 2)).keep(values).tolist() == [0, 0, 2, 0, 0, 0]

@@ -55,6 +55,35 @@ def test_peak_counts_every_slice_that_runs_at_once(make_parent, planned):
     assert whole.peak_bytes(4) == whole.peak_bytes(1) > 10**8 * 4 * 3
 
 
+def test_slices_of_rows_are_whole_rows_and_surveyed_ones_whole_slabs(make_parent, planned):
+    small = make_parent("small", {"w": torch.ones(2, 2)})
+    for columns, height in ((10, 64), (500_000, 1)):
+        shape = (1000, columns)
+        ref = dataclasses.replace(small.checkpoint.tensors[0], shape=shape, n_bytes=4000 * columns)
+        parents = [
+            Parent(str(i) * 64, str(i), dataclasses.replace(small.checkpoint, tensors=(ref,)), {})
+            for i in range(2)
+        ]
+        rows = planned("della", parents[1:], base=parents[0])
+        assert rows.slice_elements(rows.steps[0], 1) == columns
+        slabs = planned("della", parents[1:], base=parents[0], rescale_by="l1")
+        assert slabs.slice_elements(slabs.steps[0], 1) == height * columns
+        assert slabs.surveys(slabs.steps[0]) == "tensor"
+        assert slabs.peak_bytes(1) <= 64 << 20
+
+
+def test_what_needs_more_memory_is_named(make_parent, planned):
+    small = make_parent("small", {"w": torch.ones(2, 2)})
+    models = parents_of_size(2, 10**8, small)
+    plan = planned("tsv_merge", models, base=models[0])
+    need = plan.peak_bytes(1)
+    assert plan.beyond(need) is None
+    said = "tsv_merge works on whole tensors: w needs"
+    assert (
+        plan.beyond(need - 1) == f"{said} {need:,} bytes of memory at once, more than {need - 1:,}"
+    )
+
+
 def test_nothing_needs_no_memory(make_parent, planned):
     one = make_parent("one", {"nothing": torch.empty(0, 3), "w": torch.ones(1)})
     assert planned("slerp", [one, one]).peak_bytes(2) < 1000

@@ -58,3 +58,8 @@ def test_dot_products_of_rows(shape):
     x, y = random(*shape), random(*shape, seed=1)
     (found,) = products.row_dots([x, y], [(0, 1)])
     torch.testing.assert_close(found, (x.double() * y).sum(1), rtol=1e-12, atol=1e-12)
+
+
+def test_slabs_of_very_wide_matrices_have_fewer_rows():
+    heights = [products.slab_height(columns) for columns in (0, 1, 8192, 8193, 500_000, 1 << 30)]
+    assert heights == [products.SLAB, products.SLAB, products.SLAB, 63, 1, 1]

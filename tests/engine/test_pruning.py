@@ -1,11 +1,14 @@
 """Ranks, middles and chances: laws over all shapes."""
 
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.draws import Draws
-from engine.pruning import chances, middle, ranks, realised
+from engine.magnitude import as_rows
+from engine.method import Seen, alone
+from engine.pruning import chances, drop_by_chance, l1_factors, l1_shares, middles, ranks
 
 SHAPES = st.sampled_from([(), (0,), (1,), (7,), (3, 4), (5, 1), (1, 6), (2, 3, 2)])
 
@@ -30,11 +33,11 @@ def test_law_exactly_so_many_stay_and_they_stay_as_they_are(tensor, density, gam
     delta = (
         tensor + tensor.sign() * 0.5 + (tensor == 0)
     )  # no zeros, so that what stays can be counted
-    kept = middle(delta, density, gamma, per, keep_small=True)
-    assert torch.equal(kept[kept != 0], delta[kept != 0])
-    rows = delta.shape[0] if per == "row" and delta.dim() > 1 else 1
-    size = delta.numel() // max(1, rows)
-    assert int((kept != 0).sum()) == rows * min(size, max(1, int(density * size)))
+    rows = as_rows(delta, per)
+    kept = middles(rows, density, gamma, keep_small=True)
+    assert torch.equal(kept[kept != 0], rows[kept != 0])
+    size = rows.shape[1]
+    assert int((kept != 0).sum()) == len(rows) * min(size, max(1, int(density * size)))
 
 
 @given(tensors(), st.floats(0.01, 1), st.floats(0, 1))
@@ -46,7 +49,38 @@ def test_law_chances_are_probabilities_around_the_density(tensor, density, epsil
         assert abs(float(found.mean()) - density) < 1e-5
 
 
+DRAWS = Draws(0, "w", ("a", "b"))
+
+
+def by_rows(deltas, height):
+    """Look at so many rows at once."""
+    columns = deltas[0].shape[1]
+
+    def look(measure, *, every=1):
+        for top in range(0, len(deltas[0]), height):
+            parts, start = [delta[top : top + height] for delta in deltas], top * columns
+            yield "w", measure(Seen("w", parts, draws=DRAWS.at(start), start=start))
+
+    return look
+
+
 def test_what_a_mask_leaves_is_measured():
     delta = torch.ones(10_000)
-    assert abs(realised(delta, 0.25, 0, Draws(0, "w", ("a",))) - 0.25) < 0.02
-    assert realised(torch.zeros(5), 0.5, 0, Draws(0, "w", ("a",))) == 1.0
+    look = alone(Seen("w", [delta, torch.zeros(10_000)], draws=DRAWS))
+    share, nothing = l1_shares(look, density=[0.25, 0.5])
+    assert abs(share - 0.25) < 0.02
+    assert nothing == 1.0
+
+
+def test_what_a_mask_by_rank_leaves_is_made_up_for_whatever_the_slices():
+    deltas = [torch.randn(70, 50, generator=torch.Generator().manual_seed(i)) for i in range(2)]
+    found = [l1_factors(by_rows(deltas, n), density=0.6, epsilon=[0.1, 0.3]) for n in (1, 64, 70)]
+    assert found[0] == found[1] == found[2]
+    for i, (delta, epsilon) in enumerate(zip(deltas, (0.1, 0.3), strict=True)):
+        kept = drop_by_chance(delta, chances(delta, 0.6, epsilon), i, DRAWS)
+        assert float(kept.mul_(found[0][i]).abs().sum()) == pytest.approx(float(delta.abs().sum()))
+
+
+def test_without_draws_nothing_is_dropped_by_chance():
+    with pytest.raises(ValueError, match="no draws"):
+        l1_shares(alone(Seen("w", [torch.ones(2)])))

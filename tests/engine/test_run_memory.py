@@ -47,3 +47,9 @@ def test_methods_on_whole_tensors_need_what_the_plan_says(tmp_path):
         assert peak < promised + (32 << 20), name
         declared = METHODS[name.split()[0]].copies != COPIES and "," in name.replace(",)", ")")
         assert peak > promised / 3 or not declared, name  # promises of their own are no guesses
+
+
+def test_surveyed_tensors_are_never_held_whole(tmp_path):
+    for name, (peak, promised) in measured("surveyed", tmp_path).items():
+        assert promised < 64 << 20, name
+        assert peak < promised + (32 << 20), name

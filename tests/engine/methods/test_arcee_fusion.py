@@ -1,11 +1,11 @@
 """Arcee Fusion, by hand on the fixture of two models."""
 
-import math
-
 import pytest
 import torch
 
-from engine.methods.arcee_fusion import _importance, arcee_fusion
+from engine.divergence import row_divergences
+from engine.method import Seen
+from engine.methods.arcee_fusion import arcee_fusion, outliers
 from engine.ops import BLOCK
 
 W0 = torch.tensor([[4.0, -4, 8, 0], [2, 6, -8, 16]])
@@ -14,14 +14,6 @@ D1 = torch.tensor([[1.0, -2, 3, -4], [5, 6, -7, 8]])
 
 def random(*shape, seed):
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
-
-
-def test_importance_is_size_times_divergence_of_the_row():
-    e = math.e
-    p, q = [e / (e + 1), 1 / (e + 1)], [0.5, 0.5]
-    divergence = sum(x * math.log(x / y) for x, y in zip(p, q, strict=True))
-    importance = _importance(torch.tensor([2.0, 1.0]), torch.tensor([0.0, 0.0]), 2)
-    assert importance.tolist() == pytest.approx([2 * divergence, divergence], rel=1e-6)
 
 
 def test_entries_that_stand_out_are_kept():
@@ -63,7 +55,7 @@ def test_small_task_vectors_are_told_from_noise():
 def test_all_entries_of_a_large_tensor_count():
     base, delta = random(3, BLOCK, seed=0), 0.1 * random(3, BLOCK, seed=1)
     kept = arcee_fusion([delta], base=base)
-    importance = torch.from_numpy(_importance(delta.reshape(-1), base.reshape(-1), BLOCK))
+    importance = (delta.abs() * row_divergences(delta, base)[:, None]).reshape(-1)
     ordered = importance.sort().values
     low, middle, high = (float(ordered[k * (len(ordered) - 1) // 4]) for k in (1, 2, 3))
     chosen = importance >= middle + 1.5 * (high - low)
@@ -72,11 +64,21 @@ def test_all_entries_of_a_large_tensor_count():
     assert not chosen.all()
 
 
-def test_rows_do_not_depend_on_their_neighbours():
-    base, delta = random(300, 1000, seed=0).reshape(-1), random(300, 1000, seed=1).reshape(-1)
-    whole = _importance(delta, base, 1000)
-    last = _importance(delta[-1000:], base[-1000:], 1000)
-    assert whole[-1000:].tolist() == pytest.approx(last.tolist(), rel=1e-6)
+@pytest.mark.parametrize("cut", [1, 100])
+def test_what_stands_out_is_found_by_slices(cut):
+    base, delta = random(300, 50, seed=0), 0.1 * random(300, 50, seed=1)
+
+    def look(measure, *, every=1):
+        for top in range(0, 300, cut):
+            part = slice(top, top + cut)
+            yield "w", measure(Seen("w", [delta[part]], base[part], start=50 * top))
+
+    whole = outliers(look)
+    parts = [
+        arcee_fusion([delta[i : i + cut]], base=base[i : i + cut], whole=whole, start=50 * i)
+        for i in range(0, 300, cut)
+    ]
+    assert torch.equal(torch.cat(parts), arcee_fusion([delta], base=base))
 
 
 @pytest.mark.parametrize("shape", [(), (0,), (1,), (0, 3), (3, 0), (2, 1)])

@@ -60,10 +60,11 @@ def test_norms_of_almost_nothing_rescale_nothing():
     assert torch.equal(dare([tiny], draws=DRAWS, rescale_by="l1"), tiny * KEPT)
 
 
-def test_only_the_l1_norm_needs_the_whole_tensor():
-    needs_whole = dare.declared.needs_whole_with
-    assert not needs_whole({"rescale_by": "density"})
-    assert needs_whole({"rescale_by": "l1"})
+def test_only_the_l1_norm_needs_a_survey_and_nothing_the_whole_tensor():
+    surveys = dare.declared.surveys_with
+    assert not surveys({"rescale_by": "density"})
+    assert surveys({"rescale_by": "l1"})
+    assert not dare.declared.needs_whole_with({"rescale_by": "l1"})
 
 
 def test_blocks_draw_on_where_the_last_one_ended():
