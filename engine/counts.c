@@ -1,5 +1,5 @@
 /* Counts of magnitudes by their bits. */
-#include "kernels.h"
+#include "tiles.h"
 
 /* How often each upper half of the magnitudes' bits occurs, or each lower half of those with this upper one. */
 int32_t count_magnitudes(const void *data, int32_t dtype, const void *base, int32_t base_dtype, int64_t n,
@@ -20,27 +20,59 @@ int32_t count_magnitudes(const void *data, int32_t dtype, const void *base, int3
     return -1;
 }
 
-/* Counts of the magnitudes below `low`, and of each of the `width` keys from it on: counts[0], counts[1 + key - low].
-   Keys are the bits of the magnitude; those beyond are not counted. */
-int32_t count_near(const void *data, int32_t dtype, const void *base, int32_t base_dtype, int64_t n, uint32_t low,
-                   uint32_t width, int64_t *counts)
+/* Counts of a source's magnitudes below `low`, and of each of the `width` keys from it on: counts[0],
+   counts[1 + key - low]. Keys are the bits of the magnitude, at most 2^31 - 1 with `width`; others are not counted. */
+typedef struct {
+    source from;
+    int32_t low, width, likely; /* likely: a key of which there may be many */
+    int64_t *counts;
+} question;
+
+static int count_some(const question *q, const void *data, int n, const float *base)
 {
-    float x[SUB], from[SUB] = {0};
-    uint16_t near[SUB];
-    const uint32_t *bits = (const uint32_t *)x;
-    for (int64_t at = 0; at < n; at += SUB) {
-        int m = n - at < SUB ? (int)(n - at) : SUB;
-        if (base && load(behind(base, base_dtype, at), base_dtype, m, from)) return 1;
-        if (load_less(behind(data, dtype, at), dtype, m, base ? from : NULL, x)) return 0;
-        int32_t below = 0;
-        for (int i = 0; i < m; i++) below += (bits[i] & 0x7fffffffu) < low;
-        counts[0] += below;
-        int found = 0;
-        for (int i = 0; i < m; i++) {
-            near[found] = (uint16_t)i;
-            found += (bits[i] & 0x7fffffffu) - low < width;
-        }
-        for (int i = 0; i < found; i++) counts[1 + (bits[near[i]] & 0x7fffffffu) - low]++;
+    float x[SUB];
+    i8 below = {0}, same = {0};
+    int bad = load(data, q->from.dtype, n, x);
+    for (int i = n; i % 8; i++) x[i] = INFINITY; /* a key above all that are counted */
+    for (int i = 0; i < n; i += 8) {
+        f8 change = eight(x + i) - eight(base + i);
+        i8 key = (i8)change & 0x7fffffff, near = (key >= q->low) & (key < q->low + q->width);
+        i8 alike = near & (key == q->likely);
+        below += key < q->low;
+        same += alike;
+        near &= ~alike;
+        if (!any(near)) continue;
+        for (int j = 0; j < 8; j++)
+            if (near[j]) q->counts[1 + key[j] - q->low]++;
     }
-    return -1;
+    int32_t many = 0;
+    for (int j = 0; j < 8; j++) {
+        q->counts[0] -= below[j];
+        many -= same[j];
+    }
+    if (many) q->counts[1 + q->likely - q->low] += many;
+    return bad;
+}
+
+/* Answer k questions; whose entries are not finite (the base is k), else -1; UNREADABLE. */
+int32_t count_near(const question *asked, int32_t k, const source *base, int64_t n)
+{
+    float from[SUB] = {0};
+    tiles read = {.n_sources = k};
+    int32_t whose = -1;
+    if (k >= MOST) return TOO_MANY;
+    for (int i = 0; i < k; i++) read.from[i] = &asked[i].from;
+    if (base) read.from[read.n_sources++] = base;
+    if (!open_tiles(&read, n)) return UNREADABLE;
+    for (int64_t at = 0; at < n && whose == -1; at += SUB) {
+        int m = n - at < SUB ? (int)(n - at) : SUB;
+        if (!reach(&read, at, m, n))
+            whose = UNREADABLE;
+        else if (base && load(entries(&read, k, at), base->dtype, m, from))
+            whose = k;
+        for (int i = 0; i < k && whose == -1; i++)
+            if (count_some(&asked[i], entries(&read, i, at), m, from)) whose = i;
+    }
+    free(read.scratch);
+    return whose;
 }

@@ -214,11 +214,31 @@ static int32_t who(const merge *m, const tiles *read, int64_t at, int n)
     return -1;
 }
 
+/* The largest of a term's entries less the base's, scaled; 1 when one that was read is not finite. */
+static int load_largest(const term *t, const void *data, int64_t at, int n, const float *base, float scale, float *x)
+{
+    int64_t left = t->ties_end - at;
+    int split = left <= 0 ? 0 : left >= n ? n : (int)left, bad = load(data, t->from.dtype, n, x);
+    float high = t->threshold, low = high > 0 ? nextafterf(high, 0.0f) : 0.0f;
+    for (int i = 0; i < split; i++) {
+        float change = x[i] - base[i];
+        x[i] = (fabsf(change) <= low ? 0.0f : change) * scale;
+    }
+    for (int i = split; i < n; i++) {
+        float change = x[i] - base[i];
+        x[i] = (fabsf(change) <= high ? 0.0f : change) * scale;
+    }
+    return bad;
+}
+
 /* One term's entries less the base's, picked and scaled; 1 when one that was read is not finite. */
 static int part(const merge *m, const term *t, const void *data, stream *s, int64_t at, int n, const float *base,
                 float *x)
 {
-    int bad = load_less(data, t->from.dtype, n, base, x), plain = m->of_values || t->scales;
+    int plain = m->of_values || t->scales;
+    if (t->pick == LARGEST && base && !t->scales)
+        return load_largest(t, data, at, n, base, plain ? 1.0f : t->scale, x);
+    int bad = load_less(data, t->from.dtype, n, base, x);
     if (t->pick != ALL) pick(t, s, at, n, plain ? 1.0f : t->scale, x);
     if (t->scales || (t->pick == ALL && !plain)) weigh(t, at, n, m->columns, m->by_row, x);
     return bad;

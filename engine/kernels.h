@@ -188,3 +188,14 @@ static inline f8 sign_of(f8 x)
 {
     return where(x > 0, all(1.0f)) - where(x < 0, all(1.0f));
 }
+
+static inline int any(i8 mask)
+{
+#ifdef __AVX2__
+    return _mm256_movemask_epi8((__m256i)mask) != 0;
+#else
+    int32_t found = 0;
+    for (int i = 0; i < 8; i++) found |= mask[i];
+    return found != 0;
+#endif
+}

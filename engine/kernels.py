@@ -33,7 +33,7 @@ _SIGNATURES = {  # result, arguments
     "combine": ("i", "pppp"), "read_floats": ("i", "pipilp"), "uniform": ("", "pllp"),
     "finish": ("i", "ppl"), "products": ("i", "pipillpip"),
     "column_products": ("i", "pipillpip"), "count_magnitudes": ("i", "pipilip"),
-    "count_near": ("i", "pipiluup"),
+    "count_near": ("i", "pipl"),
 }  # fmt: skip
 UNREADABLE = -3
 """What a kernel says that could not read a file."""
@@ -72,6 +72,15 @@ class _Merge(ctypes.Structure):
         ("n_terms", ctypes.c_int32), ("of_values", ctypes.c_int32), ("winner", ctypes.c_float),
         ("lambda_", ctypes.c_float), ("n", ctypes.c_int64), ("columns", ctypes.c_int64),
         ("weights", ctypes.c_void_p), ("votes", ctypes.c_double),
+    )  # fmt: skip
+
+
+class _Question(ctypes.Structure):
+    """`question` of counts.c."""
+
+    _fields_ = (
+        ("from_", _Source), ("low", ctypes.c_int32), ("width", ctypes.c_int32),
+        ("likely", ctypes.c_int32), ("counts", ctypes.c_void_p),
     )  # fmt: skip
 
 
@@ -283,13 +292,24 @@ def count_magnitudes(
 
 
 def count_near(
-    stored: torch.Tensor, base: torch.Tensor | None, low: int, counts: NDArray[np.int64]
+    asked: Sequence[tuple[Stored, int, int, NDArray[np.int64]]], base: Stored | None
 ) -> int:
-    """Add to ``counts`` (1 + width) the magnitudes whose bits are below ``low``, and each of the next width ones."""
-    return _call(
-        "count_near", *_tensor(stored), *_tensor(base), len(stored), low, len(counts) - 1,
-        counts.ctypes.data,
-    )  # fmt: skip
+    """Count magnitudes near some bits, for each of several models.
+
+    Args:
+        asked: of each model its entries, ``low``, bits that many may have, and counts (1 + width), to which are added
+            how many magnitudes have bits below ``low``, and each of the next width ones; low + width is below 2³¹.
+        base: to be taken off.
+
+    Returns:
+        As `weighted_sum`.
+    """
+    questions = (_Question * len(asked))(*(
+        _Question(_source(stored), low, len(counts) - 1, likely, counts.ctypes.data)
+        for stored, low, likely, counts in asked
+    ))  # fmt: skip
+    origin = None if base is None else ctypes.byref(_source(base))
+    return _call("count_near", questions, len(asked), origin, len(asked[0][0]))
 
 
 def _call(name: str, *arguments: object) -> int:

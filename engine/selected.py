@@ -7,7 +7,7 @@ nor slices can change a result.
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -19,7 +19,7 @@ from engine.method import Look, PerModel, Seen, per_model
 from engine.ops import blocks
 from engine.pick import Largest
 from engine.selection import summed
-from engine.slices import Slices, shape_of
+from engine.slices import Slices, is_done, parts_of, shape_of
 
 Counts = NDArray[np.int64]
 
@@ -135,6 +135,10 @@ class _Near:
     guess: int
 
 
+_ZERO = _Near(0, 1, 0)
+"""The key of 0."""
+
+
 @dataclass
 class _Counted:
     """What a look counted.
@@ -246,12 +250,16 @@ def _key(upper: int, lower: Counts, place: int) -> int:
 
 def _counted(look: Look, asked: list[Ask], near: list[_Near]) -> _Counted:
     """Count the keys near to the answers, in every slice."""
+    places = [(ask.model, n) for ask, n in zip(asked, near, strict=True)]
+    at_zero = [(ask.model, _ZERO) for ask in asked if ask.changed]
 
     def count(seen: Seen) -> tuple[int, int, list[tuple[Counts, int]]]:
-        made = []
-        for ask, n in zip(asked, near, strict=True):
-            zeros = int(_near_counts(seen, ask.model, 0, 1)[1]) if ask.changed else 0
-            made.append((_near_counts(seen, ask.model, n.low, n.width), zeros))
+        tables = _near_counts(seen, [*places, *at_zero])
+        zeros = iter(tables[len(places) :])
+        made = [
+            (table, int(next(zeros)[1]) if ask.changed else 0)
+            for ask, table in zip(asked, tables[: len(places)], strict=True)
+        ]
         return seen.start, shape_of(seen.models).numel(), made
 
     size, zeros = 0, [0] * len(asked)
@@ -295,18 +303,27 @@ def half_counts(seen: Seen, model: int, upper: int | None) -> Counts:
     return counts
 
 
-def _near_counts(seen: Seen, model: int, low: int, width: int) -> Counts:
-    """How many keys are below ``low``, and how often each of the next ``width`` ones occurs."""
-    counts = np.zeros(1 + width, np.int64)
-    stored, base = _stored(seen, model)
-    if kernels.ready([stored] if base is None else [stored, base]):
-        if _is_done(seen, model, kernels.count_near(stored, base, low, counts)):
-            return counts
-        counts[:] = 0
-    for keys in _keys(seen, model):
-        counts[0] += np.count_nonzero(keys < low)
-        counts[1:] += np.bincount(keys[(keys >= low) & (keys < low + width)] - low, minlength=width)
-    return counts
+def _near_counts(seen: Seen, asked: Sequence[tuple[int, _Near]]) -> list[Counts]:
+    """Of models: how many keys are below those that are near, and how often each of the near ones occurs."""
+    tables = [np.zeros(1 + near.width, np.int64) for _, near in asked]
+    parts, base = parts_of(seen.models)
+    taken = [parts[model] for model, _ in asked]
+    if kernels.ready(taken if base is None else [*taken, base]):
+        questions = [
+            (part, near.low, near.guess, table)
+            for part, (_, near), table in zip(taken, asked, tables, strict=True)
+        ]
+        bad = kernels.count_near(questions, base)
+        models = [*(model for model, _ in asked), len(seen.models)]
+        if is_done(seen.models, models[bad] if bad >= 0 else bad):
+            return tables
+    for table, (model, near) in zip(tables, asked, strict=True):
+        table[:] = 0
+        for keys in _keys(seen, model):
+            table[0] += np.count_nonzero(keys < near.low)
+            inside = keys[(keys >= near.low) & (keys < near.low + near.width)] - near.low
+            table[1:] += np.bincount(inside, minlength=near.width)
+    return tables
 
 
 def _keys(seen: Seen, model: int) -> Iterator[NDArray[np.int64]]:
