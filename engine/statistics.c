@@ -150,36 +150,31 @@ static void add_beyond(const float *delta, lanes sums[N_MOMENTS])
     }
 }
 
-/* What deltas have beyond the smallest numbers of their cells; their extremes, and all extremes of a block of one sign;
-   how many lie between a threshold and the end of its cell. n is a multiple of LANES. */
-static void look_closely(const entries *e, int n, lanes sums[N_MOMENTS], summary *s)
+/* What deltas have beyond the smallest numbers of their cells, their extremes, and how many lie between a threshold and
+   the end of its cell: of those groups of LANES entries that have a bit in `groups`. */
+static void look_closely(const entries *e, uint64_t groups, lanes sums[N_MOMENTS], summary *s)
 {
-    int32_t low = s->low, high = s->high, one_sign = !((e->any ^ e->every) >> 31);
-    uint32_t most = 0;
-    for (int i = 0; i < n; i += LANES) {
-        uint32_t bits[LANES], any = 0;
-        memcpy(bits, e->delta + i, sizeof bits);
-        for (int k = 0; k < LANES; k++) any |= bits[k];
-        if (any & BEYOND)
-            add_beyond(e->delta + i, sums);
-        else if (!one_sign)
-            continue;
+    for (; groups; groups &= groups - 1) {
+        const float *delta = e->delta + LANES * __builtin_ctzll(groups);
+        int32_t low = s->low, high = s->high;
+        uint32_t most = 0;
+        add_beyond(delta, sums);
         for (int k = 0; k < LANES; k++) {
-            uint32_t size = bits[k] & MAGNITUDE;
-            int32_t key = ordered(bits[k]), lower = size ? key : INT32_MAX, upper = size ? key : INT32_MIN;
+            uint32_t bits = bits_of(delta[k]), size = bits & MAGNITUDE;
+            int32_t key = ordered(bits), lower = size ? key : INT32_MAX, upper = size ? key : INT32_MIN;
             low = lower < low ? lower : low;
             high = upper > high ? upper : high;
             most = size > most ? size : most;
         }
-    }
-    s->low = low;
-    s->high = high;
-    for (int t = 0; t < THRESHOLDS; t++) {
-        uint32_t threshold = s->thresholds[t], width = BEYOND - (threshold & BEYOND);
-        int32_t over = 0;
-        if (most <= threshold) continue;
-        for (int i = 0; i < n; i++) over += (bits_of(e->delta[i]) & MAGNITUDE) - threshold - 1 < width;
-        s->n_over[t] += over;
+        s->low = low;
+        s->high = high;
+        for (int t = 0; t < THRESHOLDS; t++) {
+            uint32_t threshold = s->thresholds[t], width = BEYOND - (threshold & BEYOND);
+            int32_t over = 0;
+            if (most <= threshold) continue;
+            for (int k = 0; k < LANES; k++) over += (bits_of(delta[k]) & MAGNITUDE) - threshold - 1 < width;
+            s->n_over[t] += over;
+        }
     }
 }
 
@@ -194,12 +189,14 @@ static __attribute__((constructor)) void choose(void)
 }
 #endif
 
-/* The cells of what is not 0 among n entries, a multiple of LANES; how many these are. `cells` has room for 8 more. */
-static int find_cells(const float *delta, int n, uint32_t *cells)
+/* The cells of what is not 0 among n entries, a multiple of LANES, and how many these are; the groups of LANES entries
+   that have anything beyond their cells. `cells` has room for 8 more. */
+static int find_cells(const float *delta, int n, uint32_t *cells, uint64_t *groups)
 {
     int found = 0;
+    uint64_t beyond = 0;
 #ifdef __AVX2__
-    const __m256i fine = _mm256_set1_epi32(CELLS - NEXT);
+    const __m256i fine = _mm256_set1_epi32(CELLS - NEXT), rest = _mm256_set1_epi32(BEYOND);
     for (int i = 0; i < n; i += 8) {
         __m256 x = _mm256_loadu_ps(delta + i);
         __m256i bits = _mm256_castps_si256(x), lower = _mm256_and_si256(_mm256_slli_epi32(bits, 5), fine);
@@ -208,25 +205,31 @@ static int find_cells(const float *delta, int n, uint32_t *cells)
         __m256i order = _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)kept[which]));
         _mm256_storeu_si256((__m256i *)(cells + found), _mm256_permutevar8x32_epi32(cell, order));
         found += __builtin_popcount((unsigned)which);
+        beyond |= (uint64_t)!_mm256_testz_si256(bits, rest) << (i / LANES);
     }
 #else
     for (int i = 0; i < n; i++) {
         uint32_t bits = bits_of(delta[i]);
         cells[found] = bits >> 15 | (bits << 5 & (CELLS - NEXT));
         found += delta[i] != 0;
+        beyond |= (uint64_t)((bits & BEYOND) != 0) << (i / LANES);
     }
 #endif
+    *groups = beyond;
     return found;
 }
 
-static int count_cells(const float *delta, int n, uint32_t *counts)
+/* Count the cells of n entries; the groups that have anything beyond them. */
+static uint64_t count_cells(const float *delta, int n, summary *s, uint32_t *counts)
 {
     uint32_t cells[SUB + 8];
-    int found = find_cells(delta, n, cells), i = 0;
+    uint64_t groups;
+    int found = find_cells(delta, n, cells, &groups), i = 0;
     for (; i + 8 <= found; i += 8)
         for (int k = 0; k < 8; k++) counts[cells[i + k]]++;
     for (; i < found; i++) counts[cells[i]]++;
-    return found;
+    s->n_changed += found;
+    return groups;
 }
 
 /* Sums, extremes and counts of n entries at hand. */
@@ -244,10 +247,12 @@ static void add_some(entries *e, int n, partial *sums, summary *s, uint32_t *cou
         memcpy(sums->base, before, sizeof before);
         add_base(e, whole, sums->base);
     }
-    if (e->any & BEYOND || (e->any << 1 && !((e->any ^ e->every) >> 31))) look_closely(e, whole, sums->beyond, s);
+    uint64_t groups = count_cells(e->delta, whole, s, counts);
+    int one_sign = !((e->any ^ e->every) >> 31);
+    if (one_sign && e->any << 1) groups = UINT64_MAX >> (SUB - whole) / LANES;
+    look_closely(e, groups, sums->beyond, s);
     s->base_most = e->base_most > s->base_most ? e->base_most : s->base_most;
     s->bits |= e->any;
-    s->n_changed += count_cells(e->delta, whole, counts);
 }
 
 /* Add n entries, whole blocks but for the last, to a summary and to the counts of their cells. */
