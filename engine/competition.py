@@ -12,9 +12,9 @@ from typing import Literal
 
 import torch
 
+from engine.lanes import laned
 from engine.method import Look, Seen
 from engine.ops import blocks
-from engine.products import laned
 from engine.selection import order_statistics
 
 Variant = Literal["paper", "a", "b", "c", "d"]

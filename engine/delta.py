@@ -5,45 +5,42 @@ extremes, counts and a histogram that are mergeable by addition, minimum or maxi
 and processes; `derived` turns them into the statistics of the delta-parameter literature.
 
 δ is computed in float32, whatever the dtypes (integers are read as numbers), in float64 if either side is F64;
-all products and sums are float64. Elements whose base, child or δ is not a finite number within the range of
-float32 are counted in `n_nonfinite` and in nothing else.
+all products and sums are float64, taken as `engine.moments` tells. Elements whose base, child or δ is not a finite
+number within the range of float32 are counted in `n_nonfinite` and in nothing else.
 """
 
+import math
 import operator
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from math import inf, sqrt
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
-from engine.histogram import EMPTY, Counter, Counts, Histogram, Sums
+from engine.histogram import (
+    ABS,
+    CUBE,
+    EMPTY,
+    FOURTH,
+    SQUARE,
+    SUM,
+    Counts,
+    Histogram,
+    Sums,
+    histogram,
+)  # fmt: skip
+from engine.moments import BLOCK, THRESHOLDS, TorchMoments, moments_for
+from engine.statistics_kernels import CompiledMoments
 from registry.errors import ShapeMismatch, UnsupportedDtype
-
-THRESHOLDS = {
-    "0002": 2e-4,
-    "0005": 5e-4,
-    "001": 1e-3,
-    "002": 2e-3,
-    "005": 5e-3,
-    "01": 1e-2,
-    "03": 3e-2,
-}
-"""Magnitudes whose shares are counted, by the ending of their column's name; DARE (arXiv:2311.03099) holds for
-fine-tuned models within .002 to .005 and fails near .03. Each is rounded to the dtype of δ before comparing."""
 
 PERCENTS = (1, 10, 25, 50, 75, 90, 99)
 """Quantiles of |δ| that are derived, in percent."""
 
-BLOCK = 1 << 18
-"""Elements that are worked on at a time. Cut tensors at multiples of it."""
+UNIT = 64 * BLOCK
+"""Elements whose sums are added up before they are added to others. Cut tensors at multiples of it."""
 
-_ROW = 4096  # short enough that no BLAS splits one dot product over threads
-_LARGEST = float(np.finfo(np.float32).max)
 _FLAT = 1e-6  # share of variance in the mean square below which fourth moments are rounding noise
-
-Floats = npt.NDArray[np.floating[Any]]
 
 
 def _largest(start: float) -> Any:
@@ -161,13 +158,51 @@ class Accumulators:
         return _ratio(self.histogram.top(share * self.n)[which], everything)
 
 
+class Accumulation:
+    """Accumulates one unit piece by piece, as its pieces are read."""
+
+    def __init__(self) -> None:
+        self._moments: CompiledMoments | TorchMoments | None = None
+
+    def add(self, base: torch.Tensor, child: torch.Tensor) -> None:
+        """Accumulate the next elements of a base and a child: both (n,), n a multiple of `BLOCK` but for the last.
+
+        All pieces have the same dtypes; `check_pair` says which can be read.
+        """
+        if self._moments is None:
+            self._moments = moments_for(base, child)
+        self._moments.add(base, child)
+
+    def total(self) -> Accumulators:
+        """The accumulators of what was added."""
+        if self._moments is None:
+            return Accumulators()
+        found = self._moments.found()
+        if not found.n:
+            return Accumulators(n_nonfinite=found.n_nonfinite)
+        full = np.flatnonzero(found.counts)
+        of_cells = (math.fsum(row) for row in found.moments[:, full].tolist())
+        sums = [each + beyond for each, beyond in zip(of_cells, found.beyond, strict=True)]
+        base_sum_sq, base_dot, base_sum_abs = found.base
+        return Accumulators(
+            n=found.n, n_zero=found.n - found.n_positive - found.n_negative,
+            n_positive=found.n_positive, n_negative=found.n_negative, n_nonfinite=found.n_nonfinite,
+            sum=sums[SUM], sum_sq=sums[SQUARE], sum_cube=sums[CUBE], sum_fourth=sums[FOURTH],
+            sum_abs=sums[ABS], max_abs=max(abs(found.low), abs(found.high)), min=found.low,
+            max=found.high, base_sum_sq=base_sum_sq, base_dot=base_dot, base_sum_abs=base_sum_abs,
+            base_max_abs=found.base_max_abs, n_within=found.n_within,
+            histogram=histogram(found.counts, found.moments) if len(full) else EMPTY,
+        )  # fmt: skip
+
+
 def accumulate(base: torch.Tensor, child: torch.Tensor) -> Accumulators:
     """Accumulate the delta of ``child`` against ``base``.
 
-    The work is done in blocks of `BLOCK` elements from the first on, each by single-threaded arithmetic in one
-    fixed order, so that the result does not depend on the number of threads.
+    The work is done in units of `UNIT` elements from the first on, each in one fixed order, so that the result does
+    not depend on the number of threads, nor on whether there are kernels.
 
-    Law: the flat tensors cut at multiples of `BLOCK` and accumulated piece by piece add up to the whole.
+    Law: the flat tensors cut at multiples of `UNIT` and accumulated piece by piece add up to the whole, to the last
+    bit; cut elsewhere, as `Accumulators` say.
 
     Args:
         base: W0, any shape and real dtype. Contiguous tensors are read in place.
@@ -179,13 +214,12 @@ def accumulate(base: torch.Tensor, child: torch.Tensor) -> Accumulators:
     """
     check_pair(base, child)
     old, new = base.detach().reshape(-1), child.detach().reshape(-1)
-    wide = torch.float64 in (base.dtype, child.dtype)
-    buffers = _Buffers(min(BLOCK, len(old)), np.float64 if wide else np.float32)
     total = Accumulators()
-    with np.errstate(all="ignore"):  # NaN and infinity are expected here, and counted
-        for start in range(0, len(old), BLOCK):
-            total += buffers.block(old[start : start + BLOCK], new[start : start + BLOCK])
-    return replace(total, histogram=buffers.counter.histogram(total.n_zero))
+    for start in range(0, len(old), UNIT):
+        unit = Accumulation()
+        unit.add(old[start : start + UNIT], new[start : start + UNIT])
+        total += unit.total()
+    return total
 
 
 def check_pair(base: torch.Tensor, child: torch.Tensor) -> None:
@@ -270,85 +304,6 @@ def _shape(acc: Accumulators) -> dict[str, float | int | None]:
         "cos_base": None if cosine is None else min(1.0, max(-1.0, cosine)),
         "bitdelta_error": None if flatness is None else sqrt(max(0.0, 1 - flatness)),
     }
-
-
-class _Buffers:
-    """Working memory for one block, reused for every block of a tensor, and the magnitudes counted so far."""
-
-    def __init__(self, size: int, dtype: type[np.floating[Any]]) -> None:
-        self.counter = Counter()
-        self._base, self._delta, self._size = (np.empty(size, dtype) for _ in range(3))
-        self._x, self._y = np.empty(size), np.empty(size)
-        self._scratch, self._flag = np.empty(size, np.int32), np.empty(size, np.bool_)
-
-    def block(self, base: torch.Tensor, child: torch.Tensor) -> Accumulators:
-        """Accumulate one block, all but the histogram, whose magnitudes go to ``counter``."""
-        n = len(base)
-        old, delta = self._base[:n], self._delta[:n]
-        torch.from_numpy(old).copy_(base)
-        torch.from_numpy(delta).copy_(child)
-        np.subtract(delta, old, out=delta)
-        return self._finite(old, delta) if n else Accumulators()
-
-    def _finite(self, base: Floats, delta: Floats) -> Accumulators:
-        low, high = float(delta.min()) + 0.0, float(delta.max()) + 0.0  # no negative zero
-        peak = max(abs(low), abs(high))  # NaN if any element is
-        base_peak = max(abs(float(base.min())), abs(float(base.max())))
-        if not (peak <= _LARGEST and base_peak <= _LARGEST):
-            good = (np.abs(delta) <= _LARGEST) & (np.abs(base) <= _LARGEST)
-            n_bad = len(good) - int(np.count_nonzero(good))
-            rest = Accumulators(n_nonfinite=n_bad)
-            return rest + self._finite(base[good], delta[good]) if n_bad < len(good) else rest
-        size = np.abs(delta, out=self._size[: len(delta)])
-        within = tuple(self._within(size, peak, t) for t in THRESHOLDS.values())
-        self.counter.add(size.astype(np.float32, copy=False), self._scratch[: len(size)])
-        return replace(
-            self._sums(base, delta),
-            n=len(delta),
-            **self._signs(delta),
-            max_abs=peak,
-            min=low,
-            max=high,
-            base_max_abs=base_peak,
-            n_within=within,
-        )
-
-    def _within(self, size: Floats, peak: float, threshold: float) -> int:
-        if peak <= threshold:  # spares a pass for most fine-tuned models
-            return len(size)
-        return int(np.count_nonzero(np.less_equal(size, threshold, out=self._flag[: len(size)])))
-
-    def _signs(self, delta: Floats) -> dict[str, Any]:
-        flag = self._flag[: len(delta)]
-        positive = int(np.count_nonzero(np.greater(delta, 0, out=flag)))
-        negative = int(np.count_nonzero(np.less(delta, 0, out=flag)))
-        zero = len(delta) - positive - negative
-        return {"n_zero": zero, "n_positive": positive, "n_negative": negative}
-
-    def _sums(self, base: Floats, delta: Floats) -> Accumulators:
-        x, y = self._x[: len(delta)], self._y[: len(delta)]
-        np.copyto(x, delta)
-        np.copyto(y, base)
-        base_sum_sq, base_dot = _dot(y, y), _dot(y, x)
-        base_sum_abs = float(np.abs(y, out=y).sum())
-        np.multiply(x, x, out=y)
-        return Accumulators(
-            sum=float(x.sum()),
-            sum_sq=_dot(x, x),
-            sum_cube=_dot(y, x),
-            sum_fourth=_dot(y, y),
-            sum_abs=float(np.abs(x, out=x).sum()),
-            base_sum_sq=base_sum_sq,
-            base_dot=base_dot,
-            base_sum_abs=base_sum_abs,
-        )
-
-
-def _dot(x: Sums, y: Sums) -> float:
-    """Σxy, row by row of `_ROW` elements: the same for any number of threads."""
-    whole = len(x) - len(x) % _ROW
-    rows = np.vecdot(x[:whole].reshape(-1, _ROW), y[:whole].reshape(-1, _ROW))
-    return float(rows.sum() + np.dot(x[whole:], y[whole:]))
 
 
 def _ratio(part: float, whole: float) -> float | None:

@@ -4,13 +4,12 @@ Bin b holds the non-zero magnitudes x with floor(16·log2 x) = b, that is 2^(b/1
 is rounded to a multiple of 2⁻¹¹ of its octave, so that an element less than 2⁻¹² (relative) from a border may
 lie in the bin beside it. Bins are found from the float32 bit pattern alone, hence the same on every machine.
 
-Magnitudes are first counted on fine *cells*, the upper 19 bits of a float32 (2048 to an octave), which are pooled
-into bins at the end. The range is that of float32: bins `LOWEST + 1` to `HIGHEST` hold the normal numbers, bin
+Numbers are first counted in fine *cells*, by their sign and the upper 19 bits of a float32 (2048 to an octave), which
+are pooled into bins at the end. The range is that of float32: bins `LOWEST + 1` to `HIGHEST` hold the normal numbers, bin
 `LOWEST` everything between 0 and 2⁻¹²⁶ (subnormals). Zeros are not in the histogram.
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -25,13 +24,21 @@ LOWEST = -126 * PER_OCTAVE - 1
 HIGHEST = 128 * PER_OCTAVE - 1
 """The bin of the largest float32."""
 
-_N_BINS = HIGHEST - LOWEST + 1
+N_BINS = HIGHEST - LOWEST + 1
+"""Bins from `LOWEST` to `HIGHEST`."""
+
+N_MOMENTS = 5
+"""Sums that are kept of every bin: Σx, Σx², Σx³, Σx⁴, Σ|x|."""
+
+SUM, SQUARE, CUBE, FOURTH, ABS = range(N_MOMENTS)
 _MANTISSA_BITS = 11
 _SHIFT = 23 - _MANTISSA_BITS
 _N_CELLS = 1 << (31 - _SHIFT)
 _STEPS = 1 << _MANTISSA_BITS
 _BORDERS = np.rint(_STEPS * (np.exp2(np.arange(PER_OCTAVE) / PER_OCTAVE) - 1)).astype(np.int64)
-_BIN_OF_STEP = np.searchsorted(_BORDERS, np.arange(_STEPS), side="right") - 1
+BIN_OF_STEP = np.searchsorted(_BORDERS, np.arange(_STEPS), side="right") - 1
+"""The bin of each cell within its octave: (2048,)."""
+
 _FOLD = 5
 
 Counts = npt.NDArray[np.int64]
@@ -90,53 +97,70 @@ class Histogram:
 
 
 class Counter:
-    """Counts the cells of magnitudes, block by block; `histogram` pools what was counted so far."""
+    """Counts the cells of numbers, block by block; `pooled` tells what was counted so far."""
 
     def __init__(self) -> None:
-        self._counts = np.zeros(_N_CELLS, np.int64)
-        self._end = 1
+        self._counts = np.zeros(2 * _N_CELLS, np.int64)
 
-    def add(self, magnitudes: npt.NDArray[np.float32], scratch: npt.NDArray[np.int32]) -> None:
-        """Count ``magnitudes``: (n,) contiguous, finite, >= 0; **overwritten**. ``scratch``: (n,)."""
-        bits = magnitudes.view(np.int32)
-        np.right_shift(bits, _SHIFT, out=scratch)
+    def add(self, numbers: npt.NDArray[np.float32], scratch: npt.NDArray[np.int32]) -> None:
+        """Count ``numbers``: (n,) contiguous, finite; **overwritten**. ``scratch``: (n,)."""
+        bits = numbers.view(np.uint32)
+        places = scratch.view(np.uint32)
+        np.right_shift(bits, _SHIFT, out=places)
         # Few-digit numbers, such as deltas of bf16 weights, crowd on addresses a power of two apart, which
         # halves the speed of counting; folding the upper bits into the lower ones spreads them.
-        np.right_shift(scratch, _FOLD, out=bits)
-        np.bitwise_xor(scratch, bits, out=scratch)
+        np.right_shift(places, _FOLD, out=bits)
+        np.bitwise_xor(places, bits, out=places)
         counts = torch.bincount(torch.from_numpy(scratch)).numpy()
         self._counts[: len(counts)] += counts
-        self._end = max(self._end, len(counts))
 
-    def histogram(self, n_zero: int) -> Histogram:
-        """The histogram of all that was added but ``n_zero`` zeros."""
-        full = np.flatnonzero(self._counts[: self._end] != 0)
-        counts = self._counts[full]
-        if n_zero:
-            counts[0] -= n_zero  # they are in the first cell
-        return _pool(_unfold(full), counts)
+    def pooled(self, n_zero: int) -> tuple[Counts, Sums]:
+        """What was added but ``n_zero`` zeros: counts (n_bins,) and moments (5, n_bins), as `pool`."""
+        full = np.flatnonzero(self._counts)
+        counts = np.zeros((2, _N_CELLS), np.int64)  # of positive numbers, of negative ones
+        counts.reshape(-1)[_unfold(full)] = self._counts[full]
+        counts[0, 0] -= n_zero
+        return pool(*counts)
 
 
 def _unfold(folded: Counts) -> Counts:
     """The cells c of the places c ^ (c >> _FOLD)."""
     cells = folded.copy()
-    for shift in range(_FOLD, 31 - _SHIFT, _FOLD):
+    for shift in range(_FOLD, 32 - _SHIFT, _FOLD):
         cells ^= folded >> shift
     return cells
 
 
-def _pool(cells: Counts, counts: Counts) -> Histogram:
-    """Pool counts of cells, in any order, into bins."""
+def pool(positive: Counts, negative: Counts) -> tuple[Counts, Sums]:
+    """Pool counts of cells into bins, cell by cell in ascending order.
+
+    Args:
+        positive: (cells,) int64, how many positive numbers are in each.
+        negative: the same of negative numbers.
+
+    Returns:
+        Counts (n_bins,) int64, and Σx, Σx², Σx³, Σx⁴, Σ|x| as (5, n_bins) float64, where each number is taken as the
+        one in its cell that is nearest to zero.
+    """
+    cells = np.flatnonzero(positive | negative)
     octave, step = cells >> _MANTISSA_BITS, cells & (_STEPS - 1)
-    bins = np.where(octave == 0, 0, PER_OCTAVE * (octave - 1) + _BIN_OF_STEP[step] + 1)
-    middle = (cells << _SHIFT | 1 << (_SHIFT - 1)).astype(np.int32).view(np.float32)
-    values = middle.astype(np.float64)
+    bins = np.where(octave == 0, 0, PER_OCTAVE * (octave - 1) + BIN_OF_STEP[step] + 1)
+    x = (cells << _SHIFT).astype(np.int32).view(np.float32).astype(np.float64)
+    xx = x * x
+    more, both = (positive - negative)[cells], (positive + negative)[cells]
+    weights = (more * x, both * xx, more * (xx * x), both * (xx * xx), both * x)
+    moments = np.array([np.bincount(bins, weight, N_BINS) for weight in weights], np.float64)
+    return np.bincount(bins, both, N_BINS).astype(np.int64), moments
 
-    def pool(weights: npt.NDArray[Any]) -> Sums:
-        return np.bincount(bins, weights, _N_BINS).astype(np.float64)
 
+def histogram(counts: Counts, moments: Sums) -> Histogram:
+    """The histogram of what `pool` found: numbers count as the middle of their cells."""
+    middle = _MIDDLES
+    sum_abs, sum_sq = moments[ABS], moments[SQUARE]
     return Histogram(
-        pool(counts).astype(np.int64), pool(counts * values), pool(counts * values * values)
+        counts,
+        sum_abs + middle * counts,
+        sum_sq + (2 * middle) * sum_abs + (middle * middle) * counts,
     )
 
 
@@ -149,5 +173,10 @@ def _edges() -> Sums:
 
 _EDGES = _edges()
 
-EMPTY = _pool(np.zeros(0, np.int64), np.zeros(0, np.int64))
+_MIDDLES = np.ldexp(
+    1.0, np.maximum(np.arange(N_BINS) - 1, 0) // PER_OCTAVE - (126 + _MANTISSA_BITS + 1)
+)
+"""How far the middle of a cell is from its smallest number, by bin."""
+
+EMPTY = histogram(np.zeros(N_BINS, np.int64), np.zeros((N_MOMENTS, N_BINS)))
 """The histogram of nothing."""

@@ -11,7 +11,8 @@ import numpy as np
 import torch
 
 from engine import kernels
-from engine.kernels import LANES, Floats
+from engine.kernels import Floats
+from engine.lanes import laned, row_by_row
 from engine.method import Tensors
 from engine.slices import Slices, is_done, shape_of, stored_of
 
@@ -85,7 +86,7 @@ def row_dots(matrices: Tensors, pairs: Sequence[tuple[int, int]]) -> list[torch.
 
 
 def block_dots(tensors: Tensors, pairs: Sequence[tuple[int, int]], block: int) -> Floats:
-    """Dot products of each ``block`` entries of flat tensors: (blocks, pairs) float64, over `LANES` partial sums.
+    """Dot products of each ``block`` entries of flat tensors: (blocks, pairs) float64, over `engine.kernels.LANES` partial sums.
 
     Law: those of slices of whole blocks are those of the tensors.
     """
@@ -103,27 +104,10 @@ def block_dots(tensors: Tensors, pairs: Sequence[tuple[int, int]], block: int) -
     return found
 
 
-def laned(values: Floats) -> float:
-    """The sum of numbers: every `LANES`-th to one partial sum, those folded by halves."""
-    whole = np.zeros(-(-len(values) // LANES) * LANES)
-    whole[: len(values)] = values
-    sums = row_by_row(whole.reshape(-1, LANES))
-    while len(sums) > 1:
-        sums = sums[: len(sums) // 2] + sums[len(sums) // 2 :]
-    return float(sums[0])
-
-
 def _height_and_width(matrices: Tensors) -> tuple[int, int]:
     """Rows and columns of tensors whose slices along dim 0 are the rows."""
     rows, *others = shape_of(matrices)
     return rows, math.prod(others)
-
-
-def row_by_row(values: Floats) -> Floats:
-    """The sum of the rows of a matrix, one after the other."""
-    if values.shape[1] == 1:  # numpy takes one column for a row, which it sums in pairs
-        return row_by_row(np.repeat(values, 2, axis=1))[:1]
-    return np.asarray(np.add.reduce(np.ascontiguousarray(values), axis=0))
 
 
 def _is_contiguous(tensors: Tensors) -> bool:

@@ -56,6 +56,11 @@ class Reader:
             RunFailed: the operating system refuses.
         """
         buffer = torch.empty(stop - start, dtype=torch.uint8)
+        self.fill(buffer, ref, start)
+        return buffer
+
+    def fill(self, buffer: torch.Tensor, ref: TensorRef, start: int) -> None:
+        """Read bytes of a tensor from ``start`` on, as many as ``buffer`` has: (n,) uint8; errors as `bytes`."""
         view = buffer.numpy().data
         done = 0
         try:
@@ -71,7 +76,6 @@ class Reader:
         except OSError as error:
             message = f"cannot read tensor {ref.name} of {ref.file}: {error.strerror}"
             raise RunFailed(message) from error
-        return buffer
 
     def flat(self, ref: TensorRef, start: int, stop: int) -> torch.Tensor:
         """Elements [start, stop) of the flat tensor in its stored dtype: (stop - start,).

@@ -12,13 +12,16 @@ import time
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
+from itertools import pairwise
 from threading import Lock
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
-from engine.delta import BLOCK, Accumulators, accumulate, derived
+from engine.delta import UNIT, Accumulation, Accumulators, derived
 from engine.lookup import load_parent
+from engine.moments import BLOCK
 from engine.parent import Parent, family, refuse_change
 from engine.reader import DTYPES, FLOATS, Reader
 from engine.spectral import Spectrum, spectrum
@@ -33,10 +36,11 @@ from registry.records import Delta, Pair
 from registry.records import Spectrum as SpectrumRow
 from registry.tensor_name import has_vocabulary, layer_of, module_of
 
-VERSION = "1"
+VERSION = "2"
 """Version of the arithmetic; a pair measured by another version is measured again."""
 
-_CHUNK = 4 * BLOCK
+_UNIT = UNIT
+_PIECE = BLOCK  # elements of each side that are read at once: they stay in a cache while they are worked on
 _FROM_HISTOGRAM = ("abs_", "top")
 _STATUSES = ("aligned", "cropped", "only_child", "only_base", "mismatched", "uncounted")
 _BATCH = 256
@@ -81,14 +85,58 @@ class _Pairing:
         return sum(self.n * DTYPES[side.dtype].itemsize for side in sides)
 
 
+@dataclass(frozen=True)
+class _Unit:
+    """Elements of a tensor that one thread works on: [start, stop) of ``pairing``."""
+
+    pairing: _Pairing
+    start: int
+    stop: int
+
+    @property
+    def is_last(self) -> bool:
+        """Whether nothing of its tensor comes after it."""
+        return self.stop == self.pairing.n
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes that are read of it."""
+        whole = self.pairing.n_bytes
+        return whole * (self.stop - self.start) // self.pairing.n if self.pairing.n else 0
+
+
 @dataclass
 class _Rows:
     """What was measured of a pair so far, as it is stored: a few hundred bins a tensor, not all of them."""
 
     whole: Accumulators = field(default_factory=Accumulators)
+    tensor: Accumulators = field(default_factory=Accumulators)
     deltas: list[Delta] = field(default_factory=list)
     spectra: list[SpectrumRow] = field(default_factory=list)
     histograms: list[tuple[str, tuple[npt.NDArray[np.generic], ...]]] = field(default_factory=list)
+
+    def add(
+        self,
+        pair: tuple[str, str],
+        unit: _Unit,
+        found: Accumulators | None,
+        matrix: Spectrum | None,
+    ) -> None:
+        """Add what was measured of a unit; units come in the order of their tensors and elements."""
+        child, base = pair
+        name = unit.pairing.name
+        if found is not None:
+            self.tensor += found
+        if unit.is_last:
+            self.deltas.append(
+                _row(child, base, unit.pairing, None if found is None else self.tensor)
+            )
+            if found is not None:
+                self.whole += self.tensor
+                self.histograms.append((name, self.tensor.histogram_rows()))
+            self.tensor = Accumulators()
+        if matrix is not None:
+            self.spectra.append(SpectrumRow(child=child, base=base, tensor=name, **_fields(matrix)))
 
 
 def pairs(catalog: Catalog, children: Sequence[str] | None) -> list[tuple[str, str]]:
@@ -156,19 +204,20 @@ def measure(
     one_at_a_time = Lock()  # a spectrum may need half a gigabyte, and uses all cores
     with Reader() as reader:
 
-        def work(pairing: _Pairing) -> tuple[_Pairing, Accumulators | None, Spectrum | None]:
-            if not pairing.comparable:
-                return pairing, None, None
-            found, matrix = _accumulate(reader, pairing), None
-            if spectral:
+        def work(unit: _Unit) -> tuple[_Unit, Accumulators | None, Spectrum | None]:
+            if not unit.pairing.comparable:
+                return unit, None, None
+            found, matrix = _accumulate(reader, unit), None
+            if spectral and unit.is_last:
                 with one_at_a_time:
-                    matrix = _spectrum(reader, pairing)
-            progress.advance(pairing.n_bytes)
-            return pairing, found, matrix
+                    matrix = _spectrum(reader, unit.pairing)
+            progress.advance(unit.n_bytes)
+            return unit, found, matrix
 
-        with closing(in_order(work, pairings, jobs=jobs or os.cpu_count() or 1)) as results:
-            for pairing, found, matrix in results:
-                _add(rows, (child, base), pairing, found, matrix)
+        units = [unit for pairing in pairings for unit in _units(pairing)]
+        with closing(in_order(work, units, jobs=jobs or os.cpu_count() or 1)) as results:
+            for unit, found, matrix in results:
+                rows.add((child, base), unit, found, matrix)
     refuse_change(sides)
     seconds = time.monotonic() - started
     count = {f"n_{s}": sum(p.status == s for p in pairings) for s in _STATUSES}
@@ -215,15 +264,26 @@ def _pairing(name: str, child: TensorRef | None, base: TensorRef | None) -> _Pai
     return _Pairing(name, "mismatched", child, base, 0)
 
 
-def _accumulate(reader: Reader, pairing: _Pairing) -> Accumulators:
-    """One pass over a pair of tensors."""
-    assert pairing.child and pairing.base  # noqa: S101, PT018 - only comparable ones come here
-    total = Accumulators()
-    for start in range(0, pairing.n, _CHUNK):
-        stop = min(start + _CHUNK, pairing.n)
-        old = reader.flat(pairing.base, start, stop)
-        total += accumulate(old, reader.flat(pairing.child, start, stop))
-    return total
+def _units(pairing: _Pairing) -> list[_Unit]:
+    """The units of a tensor in order, one at least: the same for any number of threads."""
+    cuts = [*range(0, pairing.n, _UNIT), pairing.n] if pairing.n else [0, 0]
+    return [_Unit(pairing, *ends) for ends in pairwise(cuts)]
+
+
+def _accumulate(reader: Reader, unit: _Unit) -> Accumulators:
+    """One pass over a unit of a pair of tensors."""
+    child, base = unit.pairing.child, unit.pairing.base
+    assert child and base  # noqa: S101, PT018 - only comparable ones come here
+    unit_found = Accumulation()
+    size = min(_PIECE, unit.stop - unit.start)
+    buffers = [torch.empty(size, dtype=DTYPES[ref.dtype]) for ref in (base, child)]
+    for start in range(unit.start, unit.stop, _PIECE):
+        n = min(_PIECE, unit.stop - start)
+        old, new = (buffer[:n] for buffer in buffers)
+        for part, ref in ((old, base), (new, child)):
+            reader.fill(part.view(torch.uint8), ref, start * part.itemsize)
+        unit_found.add(old, new)
+    return unit_found.total()
 
 
 def _spectrum(reader: Reader, pairing: _Pairing) -> Spectrum | None:
@@ -232,25 +292,6 @@ def _spectrum(reader: Reader, pairing: _Pairing) -> Spectrum | None:
     if pairing.status != "aligned" or child is None or base is None or len(base.shape) < 2:  # noqa: PLR2004
         return None
     return spectrum(reader.whole(base), reader.whole(child))
-
-
-def _add(
-    rows: _Rows,
-    pair: tuple[str, str],
-    pairing: _Pairing,
-    found: Accumulators | None,
-    matrix: Spectrum | None,
-) -> None:
-    """Add what was measured of one tensor name."""
-    child, base = pair
-    rows.deltas.append(_row(child, base, pairing, found))
-    if found is not None:
-        rows.whole += found
-        rows.histograms.append((pairing.name, found.histogram_rows()))
-    if matrix is not None:
-        rows.spectra.append(
-            SpectrumRow(child=child, base=base, tensor=pairing.name, **_fields(matrix))
-        )
 
 
 def _store(catalog: Catalog, pair: Pair, rows: _Rows) -> None:

@@ -98,9 +98,9 @@ def test_a_second_call_reads_nothing(shelf, tmp_path):
 def test_another_version_of_the_arithmetic_measures_again(shelf, monkeypatch):
     pair = (shelf.find("chat"), shelf.find("base"))
     measure(shelf, *pair)
-    monkeypatch.setattr(stats, "VERSION", "2")
+    monkeypatch.setattr(stats, "VERSION", "another")
     assert not measure(shelf, *pair).reused
-    assert [row["version"] for row in stored(shelf, "pair", pair)] == ["2"]
+    assert [row["version"] for row in stored(shelf, "pair", pair)] == ["another"]
     assert measure(shelf, *pair).reused
 
 
@@ -151,7 +151,7 @@ def test_tensors_longer_than_a_slice_are_measured_whole(catalog, tmp_path, monke
         tmp_path / "child", {"w": base["w"] + 0.001 * torch.randn(5000, 17, generator=generator)}
     )
     pair = (known(catalog, tmp_path / "child"), known(catalog, tmp_path / "base"))
-    monkeypatch.setattr(stats, "_CHUNK", 1000)
+    monkeypatch.setattr(stats, "_UNIT", 1000)
     measure(catalog, *pair)
     sliced = by_tensor(catalog, pair)["w"]
     monkeypatch.undo()
