@@ -30,7 +30,10 @@ def seen(plan: Plan, step: TensorStep, read: Read) -> Seen:
 
 
 def seen_slice(plan: Plan, step: TensorStep, reader: Reader, start: int, stop: int) -> Seen:
-    """Elements [start, stop) of a sliceable step, as a method or a survey gets them."""
+    """Elements [start, stop) of a sliceable step, as a method or a survey gets them.
+
+    Of the base, a method that ends in a sum gets the shape alone: kernels read it themselves.
+    """
     method = plan.recipe.method
     shape = torch.Size((stop - start,))
     if method.rows_with(step.values) and len(step.shape) > 1:
@@ -42,7 +45,8 @@ def seen_slice(plan: Plan, step: TensorStep, reader: Reader, start: int, stop: i
         ref = stored(step.base)
         origin = (ref, reader.region(ref, start, stop))
         if "base" in method.context:
-            base = Slices([ref], [origin[1]], shape)[0]
+            alone = Slices([ref], [origin[1]], shape)
+            base = torch.empty(shape, device="meta") if method.ends_in_sum else alone[0]
     models = Slices(refs, regions, shape, origin, deltas=method.space == "delta")
     return Seen(step.name, models, base, _draws(plan, step, start), None, start, step.shape)
 

@@ -226,7 +226,8 @@ class Method:
         survey_when: those with which there is a survey, which gives an "element" method scope "tensor"; {}: always.
         rows: slices are made of whole rows, the slices of a tensor along dim 0; surveyed ones, of whole slabs.
         rows_when: parameters with which they are, too.
-        ends_in_sum: it returns what `engine.ops` made of its models, as it is; so that is rounded while it is made.
+        ends_in_sum: it returns what `engine.ops` made of its models, as it is, which is rounded while it is made; of
+            slices of the base it gets the shape alone, on the meta device.
         copies: float32 copies of a matrix that are held at most while it is merged: of each model and the base, and
             beside those.
         parameters: the user's, in the order of the signature.

@@ -28,7 +28,7 @@ def sources() -> str:
     digest = hashlib.sha256()
     for room in ("registry", "engine", "cli", "schema"):
         for file in sorted((ROOT / room).rglob("*")):
-            if file.suffix in {".py", ".sql"}:
+            if file.suffix in {".c", ".h", ".py", ".sql"}:
                 digest.update(f"{file.relative_to(ROOT)}\0".encode() + file.read_bytes())
     return digest.hexdigest()[:16]
 
