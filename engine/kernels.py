@@ -1,4 +1,4 @@
-"""The only door to the compiled kernels of `kernels.c` and its like: what they take, and what torch does in their place.
+"""The door to the compiled kernels that merge: what they take, and what torch does in their place.
 
 Every function gives the same bits with and without them. Tensors are flat, contiguous and in bfloat16 or float32.
 """

@@ -21,7 +21,7 @@ from registry.header import TensorRef
 CHUNK = 1 << 19
 """Most elements of one slice of an element-wise step; results do not depend on it."""
 
-UNIT_BYTES = 40 << 20
+UNIT_BYTES = 30 << 20
 """Memory that a slice of an element-wise step may need, bytes: with many parents slices are shorter than `CHUNK`."""
 
 ITEM_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}

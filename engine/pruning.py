@@ -6,14 +6,16 @@ treats equal numbers.
 
 import math
 from collections.abc import Callable, Iterable, Sequence
+from typing import Literal
 
 import numpy as np
 import torch
 
+from engine import rank_kernels
 from engine.draws import Draws
 from engine.kernels import Floats
 from engine.magnitude import as_rows, block_sums, row_sums
-from engine.method import Look, PerModel, Seen, per_model
+from engine.method import Look, PerModel, Seen, Tensors, alone, per_model
 from engine.ops import BLOCK, first
 from engine.pick import Drawn
 
@@ -75,7 +77,7 @@ def chances(delta: torch.Tensor, density: float, epsilon: float) -> torch.Tensor
     entry has the density. ε is made smaller where that would leave [0, 1].
     """
     rows = as_rows(delta, "row")
-    window = min(epsilon, density, 1 - density)
+    least, more = _span(density, epsilon)
     steps = max(1, rows.shape[1] - 1)
     place = torch.full_like(rows, 0.5)
     if rows.shape[1] > 1:
@@ -83,7 +85,13 @@ def chances(delta: torch.Tensor, density: float, epsilon: float) -> torch.Tensor
         for start in range(0, len(rows), n_rows):
             part = slice(start, start + n_rows)
             place[part] = ranks(rows[part]).float().div_(steps)
-    return place.mul_(2 * window).add_(density - window).clamp_(0, 1).reshape(delta.shape)
+    return place.mul_(more).add_(least).clamp_(0, 1).reshape(delta.shape)
+
+
+def _span(density: float, epsilon: float) -> tuple[float, float]:
+    """The chance of the smallest entry of a row, and how much better that of the largest is."""
+    window = min(epsilon, density, 1 - density)
+    return density - window, 2 * window
 
 
 def l1_shares(look: Look, *, density: PerModel = 0.5) -> list[float]:
@@ -119,10 +127,19 @@ def l1_factors(look: Look, *, density: PerModel = 0.7, epsilon: PerModel = 0.07)
         made = []
         for i, each in enumerate(zip(per_model(density, n), per_model(epsilon, n), strict=True)):
             delta = seen.models[i]
-            kept = drop_by_chance(delta, chances(delta, *each), i, _drawn(seen))
-            made.append((row_sums(as_rows(delta, "row")), row_sums(as_rows(kept, "row"))))
+            made.append(_both_sums(delta, drop_by_rank(delta, *each, i, _drawn(seen))))
         return made
 
+    return _factors(look, sums)
+
+
+def _both_sums(delta: torch.Tensor, kept: torch.Tensor) -> tuple[Floats, Floats]:
+    """Σ |x| of each row before and after entries were dropped."""
+    return row_sums(as_rows(delta, "row")), row_sums(as_rows(kept, "row"))
+
+
+def _factors(look: Look, sums: Callable[[Seen], list[tuple[Floats, Floats]]]) -> list[float]:
+    """What brings the L1 norms of what was left back to what they were."""
     return [1.0 if whole is None else whole / left for whole, left in _norms(look, sums)]
 
 
@@ -165,3 +182,68 @@ def drop_by_chance(
     """
     kept = draws.uniform(model, delta.shape).lt(stays).mul(delta)
     return kept.div_(stays.clamp(min=1e-30)) if by_chance else kept
+
+
+def drop_by_rank(
+    delta: torch.Tensor, density: float, epsilon: float, model: int, draws: Draws,
+    *, by_chance: bool = False,
+) -> torch.Tensor:  # fmt: skip
+    """What `drop_by_chance` makes of a task vector with its `chances`, which a kernel never writes down.
+
+    Args:
+        delta: float32 of any shape: whole rows.
+        density: of `chances`.
+        epsilon: of `chances`.
+        model: whose draws to take.
+        draws: random numbers of the tensor, or the slice.
+        by_chance: divide what stays by its chance.
+
+    Returns:
+        A copy, the shape of ``delta``.
+
+    Raises:
+        MemoryError: there is none for the ranks of one row.
+    """
+    rows = as_rows(delta, "row")
+    kept = torch.empty_like(rows)
+    least, more = _span(density, epsilon)
+    if rank_kernels.drop_by_rank(
+        rows, draws.key(model), draws.start, kept, least=least, more=more, by_chance=by_chance
+    ):
+        return kept.reshape(delta.shape)
+    stays = chances(delta, density, epsilon)
+    return drop_by_chance(delta, stays, model, draws, by_chance=by_chance)
+
+
+def magprune(
+    deltas: Tensors,
+    draws: Draws,
+    *,
+    density: PerModel,
+    epsilon: PerModel,
+    rescale_by: Literal["keep", "l1"] | None,
+    factors: Sequence[float] | None,
+) -> list[torch.Tensor]:
+    """Drop entries of each task vector by their ranks, and rescale those that stay: MagPrune, of DELLA-Merging.
+
+    Args:
+        deltas: task vectors, (n, *shape) float32: whole rows.
+        draws: random numbers of this slice.
+        density: of `chances`, for all models or one per model.
+        epsilon: likewise.
+        rescale_by: each by its own chance, or all so that the tensor's L1 norm stays; None: not at all.
+        factors: those that keep the norms, from `l1_factors`; None: the tensors are whole.
+    """
+    n = len(deltas)
+    each = zip(per_model(density, n), per_model(epsilon, n), strict=True)
+    kept = [
+        drop_by_rank(deltas[i], p, e, i, draws, by_chance=rescale_by == "keep")
+        for i, (p, e) in enumerate(each)
+    ]
+    if rescale_by == "l1":
+        if factors is None:
+            pairs = [_both_sums(deltas[i], part) for i, part in enumerate(kept)]
+            factors = _factors(alone(Seen("", deltas)), lambda _: pairs)
+        for part, factor in zip(kept, factors, strict=True):
+            part.mul_(factor)
+    return kept

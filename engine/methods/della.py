@@ -12,16 +12,14 @@ from engine.draws import Draws
 from engine.method import (
     Density,
     Lambda,
-    Seen,
     Share,
     Tensors,
     Weight,
-    alone,
     merge_method,
     per_model,
 )
 from engine.ops import Sign, agreement
-from engine.pruning import chances, drop_by_chance, l1_factors
+from engine.pruning import l1_factors, magprune
 
 
 @merge_method(
@@ -74,24 +72,15 @@ def della(
     Returns:
         The merged task vector, (*shape) float32.
     """
-    n = len(deltas)
-    weights, densities, epsilons = (per_model(x, n) for x in (weight, density, epsilon))
-    kept = [
-        drop_by_chance(
-            deltas[i],
-            chances(deltas[i], p, e),
-            i,
-            draws,
-            by_chance=rescale and rescale_by == "keep",
-        )
-        for i, (p, e) in enumerate(zip(densities, epsilons, strict=True))
-    ]
-    if rescale and rescale_by == "l1":
-        if whole is None:
-            look = alone(Seen("", deltas, draws=draws))
-            whole = l1_factors(look, density=densities, epsilon=epsilons)
-        for part, factor in zip(kept, whole, strict=True):
-            part.mul_(factor)
+    weights = per_model(weight, len(deltas))
+    kept = magprune(
+        deltas,
+        draws,
+        density=density,
+        epsilon=epsilon,
+        rescale_by=rescale_by if rescale else None,
+        factors=whole,
+    )
     return agreement(
         kept, weights, sign=sign, winner=1 if tie == "positive" else 0, normalize=normalize,
         lambda_=lambda_,

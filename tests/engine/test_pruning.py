@@ -8,7 +8,16 @@ from hypothesis import strategies as st
 from engine.draws import Draws
 from engine.magnitude import as_rows
 from engine.method import Seen, alone
-from engine.pruning import chances, drop_by_chance, l1_factors, l1_shares, middles, ranks
+from engine.pruning import (
+    chances,
+    drop_by_chance,
+    drop_by_rank,
+    l1_factors,
+    l1_shares,
+    magprune,
+    middles,
+    ranks,
+)
 
 SHAPES = st.sampled_from([(), (0,), (1,), (7,), (3, 4), (5, 1), (1, 6), (2, 3, 2)])
 
@@ -50,6 +59,32 @@ def test_law_chances_are_probabilities_around_the_density(tensor, density, epsil
 
 
 DRAWS = Draws(0, "w", ("a", "b"))
+
+
+@given(tensors(), st.floats(0.01, 1), st.floats(0, 1), st.booleans())
+def test_law_what_is_dropped_by_rank_is_dropped_by_its_chance(tensor, density, epsilon, by_chance):
+    stays = chances(tensor, density, epsilon)
+    for draws in (DRAWS, DRAWS.at(65_530)):
+        expected = drop_by_chance(tensor, stays, 1, draws, by_chance=by_chance)
+        found = drop_by_rank(tensor, density, epsilon, 1, draws, by_chance=by_chance)
+        assert found.shape == tensor.shape
+        assert torch.equal(found.view(torch.int32), expected.view(torch.int32))
+
+
+@pytest.mark.parametrize("rescale_by", ["keep", "l1", None])
+def test_task_vectors_are_pruned_each_with_its_own_density_and_draws(rescale_by):
+    deltas = [torch.randn(70, 50, generator=torch.Generator().manual_seed(i)) for i in range(2)]
+    asked = {"density": [0.6, 0.3], "epsilon": 0.1}
+    factors = l1_factors(by_rows(deltas, 7), **asked)
+    kept = magprune(deltas, DRAWS, **asked, rescale_by=rescale_by, factors=None)
+    for i, (delta, part) in enumerate(zip(deltas, kept, strict=True)):
+        stays = chances(delta, asked["density"][i], 0.1)
+        expected = drop_by_chance(delta, stays, i, DRAWS, by_chance=rescale_by == "keep")
+        assert torch.equal(part, expected * (factors[i] if rescale_by == "l1" else 1))
+    if rescale_by == "l1":
+        given_factors = magprune(deltas, DRAWS, **asked, rescale_by="l1", factors=[2.0, 0.0])
+        assert torch.allclose(given_factors[0] * factors[0], kept[0] * 2)
+        assert not given_factors[1].any()
 
 
 def by_rows(deltas, height):

@@ -10,19 +10,14 @@ from engine.pruning import chances
 X = torch.tensor([[0.1, -0.2, 0.3, -0.4], [0.5, -0.6, 0.7, -0.8]])
 
 
-class Masks:
-    """Draws whose numbers are given: 0 keeps an entry, 1 drops it."""
-
-    def __init__(self, *masks):
-        self.masks = masks
-
-    def uniform(self, model, shape):
-        return torch.tensor(self.masks[model]).reshape(shape)
+DRAWN = Draws(2, "w", ("a",))
+"""Draws that make the mask of the authors' example."""
 
 
 def test_the_authors_numbers_with_their_mask():
-    mask = Masks([[1.0, 1, 0, 0], [0, 1, 0, 1]])
-    merged = della_linear([X], draws=mask, density=0.5, epsilon=0.15)
+    mask = torch.tensor([[0.0, 0, 1, 1], [1, 0, 1, 0]])
+    assert torch.equal(DRAWN.uniform(0, X.shape).lt(chances(X, 0.5, 0.15)).float(), mask)
+    merged = della_linear([X], draws=DRAWN, density=0.5, epsilon=0.15)
     expected = torch.tensor([[0, 0, 0.545455, -0.615385], [1.428571, 0, 1.272727, 0]])
     torch.testing.assert_close(merged, expected, rtol=1e-5, atol=1e-6)
 
