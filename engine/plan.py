@@ -31,6 +31,10 @@ _PAGE = 1 << 10
 _FLOAT_BYTES = 4
 # Memory of one unit of work, in float32 numbers per element: for each parent, and beside them.
 _SLICED = (2, 12)  # with the method's temporaries; result, cast, comparison, a raw read
+_SUMMED = (
+    1,
+    8,
+)  # of a method that ends in a sum, where there are no kernels; with them, next to nothing
 _VECTOR = (6, 6)  # of a whole vector: methods may compute those in float64
 
 
@@ -142,9 +146,14 @@ class Plan:
     @property
     def chunk(self) -> int:
         """Elements of one slice of an element-wise step: at most `CHUNK`, fewer for many parents."""
-        each, beside = _SLICED
+        each, beside = self._sliced
         fitting = UNIT_BYTES // (_FLOAT_BYTES * (each * len(self.parents) + beside))
         return min(CHUNK, max(1, fitting // _PAGE) * _PAGE)
+
+    @property
+    def _sliced(self) -> tuple[int, int]:
+        """Memory of a slice, in numbers for each parent, and beside them."""
+        return _SUMMED if self.recipe.method.ends_in_sum else _SLICED
 
     def is_whole(self, step: TensorStep) -> bool:
         """Tell whether a step's tensor is worked on as a whole."""
@@ -184,7 +193,7 @@ class Plan:
 
     def unit_bytes(self, step: TensorStep, chunk: int | None = None) -> int:
         """Memory that one unit of work of ``step`` needs at most, bytes: inputs, temporaries and result."""
-        kind = _SLICED
+        kind = self._sliced
         if self.is_whole(step):
             kind = self.recipe.method.copies if len(step.shape) > 1 else _VECTOR
         each, beside = kind
