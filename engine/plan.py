@@ -152,8 +152,9 @@ class Plan:
 
     @property
     def _sliced(self) -> tuple[int, int]:
-        """Memory of a slice, in numbers for each parent, and beside them."""
-        return _SUMMED if self.recipe.method.ends_in_sum else _SLICED
+        """Memory of a slice, in numbers for each parent, and beside them; a survey may ask for all models at once."""
+        method = self.recipe.method
+        return _SUMMED if method.ends_in_sum and method.survey is None else _SLICED
 
     def is_whole(self, step: TensorStep) -> bool:
         """Tell whether a step's tensor is worked on as a whole."""

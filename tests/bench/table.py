@@ -26,7 +26,9 @@ anonymous memory seen in samples every 10 ms, most of the rounds; read and writt
 kernel for. mergekit runs the same recipe file with its own defaults for what the recipe leaves open, and does not wait
 until its output is on the disk. Its TIES trims each tensor by itself; ours the whole model, as the paper does, and reads
 the inputs more than once for it. Start-up is measured at the beginning: on a machine that others use at the same time,
-small differences to it mean little.
+small differences to it mean little. A virtual machine that hands freed memory back to its host makes the first touch of
+every new page slow, for plain copies and merges alike: where a plain second is worth less than some 2 GB, that was so,
+and the ratios to it flatter the merge.
 """
 MANY_PARENTS = """\
 Eight children of one base, or as many models as the method takes; defaults of each method, one round. Methods that
