@@ -33,7 +33,7 @@ static int count_some(const question *q, const void *data, int n, const float *b
     float x[SUB];
     i8 below = {0}, same = {0};
     int bad = load(data, q->from.dtype, n, x);
-    for (int i = n; i % 8; i++) x[i] = INFINITY; /* a key above all that are counted */
+    for (int i = n; i % 8; i++) x[i] = NAN; /* a key above all that are counted, infinity's too */
     for (int i = 0; i < n; i += 8) {
         f8 change = eight(x + i) - eight(base + i);
         i8 key = (i8)change & 0x7fffffff, near = (key >= q->low) & (key < q->low + q->width);

@@ -153,8 +153,10 @@ static void close_some(const closing *c, int64_t at, int n, int64_t end, float *
     filled(before, n);
     if (c->out_dtype == BF16) {
         uint16_t *to = (uint16_t *)c->out + at;
-        if (round_some(1, whole, x, before, halves, f))
+        if (round_some(1, whole, x, before, halves, f)) {
             for (int i = 0; i < n; i++) halves[i] = x[i] != x[i] ? 0x7fc0u : halves[i];
+            f->squares.part[0] += (double)NAN; /* the bits of some NaN are rounded to those of a number */
+        }
         memcpy(to, halves, sizeof(uint16_t) * (size_t)n);
     } else {
         round_some(0, whole, x, before, NULL, f);
@@ -167,7 +169,7 @@ static void close_some(const closing *c, int64_t at, int n, int64_t end, float *
     }
 }
 
-/* Add the reference, round, and sum up what that changed. -3: the reference cannot be read. */
+/* Add the reference, round, and sum up what that changed; UNREADABLE where the reference cannot be read, else -1. */
 int32_t finish(const float *result, const closing *c, int64_t n)
 {
     float x[SUB], before[SUB];
@@ -256,11 +258,12 @@ static void add_drawn(const term *t, const void *data, stream *s, int n, const f
         x[i] += (widened(y[i]) - base[i]) * ((int32_t)(words[i] >> 8) < below ? scale : none);
 }
 
-/* Add up the terms; 1 when the sum is not finite, which it is not when any entry read is not. */
+/* Add up the terms; 1 when an entry that was read may not be finite: one that is added makes the sum not finite. */
 static int add_up(const merge *m, const term *terms, const tiles *read, stream *streams, int64_t at, int n,
                   const float *base, float *x)
 {
     float next[SUB];
+    uint32_t bad = 0;
     for (int t = 0; t < m->n_terms; t++) {
         const term *one = &terms[t];
         const void *data = entries(read, t, at);
@@ -272,10 +275,9 @@ static int add_up(const merge *m, const term *terms, const tiles *read, stream *
             add_drawn(one, data, &streams[t], n, base, x);
             continue;
         }
-        part(m, one, data, &streams[t], at, n, base, t ? next : x);
+        bad |= (uint32_t)part(m, one, data, &streams[t], at, n, base, t ? next : x);
         for (int i = 0; i < n && t; i++) x[i] += next[i];
     }
-    uint32_t bad = 0;
     for (int i = 0; i < n; i++) bad |= (bits_of(x[i]) & 0x7f800000u) == 0x7f800000u;
     return bad != 0;
 }
@@ -346,8 +348,8 @@ static int32_t combine_some(merge *m, const term *terms, const tiles *read, stre
     return -1;
 }
 
-/* Combine the terms to `out` (but for VOTE, or if it is NULL), and close the result where there is a `c`. What is not finite is told by
-   the term's number (the base is k), else -1; TOO_MANY or UNREADABLE. */
+/* Combine the terms to `out` (but for VOTE, or if it is NULL), and close the result where there is a `c`. What is not
+   finite is told by the term's number (the base is k), else -1; TOO_MANY or UNREADABLE. */
 int32_t combine(merge *m, const term *terms, float *out, const closing *c)
 {
     static __thread stream streams[MANY];

@@ -14,6 +14,7 @@ from engine.pick import Drawn, Largest, Middle
 from engine.products import SUMMED
 from engine.run import run_plan
 from engine.slices import Slices
+from registry.errors import NonFinite
 from registry.header import TensorRef
 
 HAS_COMPILER = bool(shutil.which("cc") or shutil.which("gcc"))
@@ -231,6 +232,39 @@ def test_numbers_that_no_dtype_holds_are_told():
     made = made or (rounded, compared(torch.ones(4), result, rounded))
     assert same(made[0], result.bfloat16())
     assert not np.isfinite(made[1].sum_sq)
+
+
+def test_nan_of_any_bits_is_no_number_and_is_told():
+    result = torch.tensor([0x7FFFFFFF, -1, 0x7FFF8001], dtype=torch.int32).view(torch.float32)
+    made = finish(result, torch.ones(3), torch.bfloat16, add=False)
+    made = made or (result.bfloat16(), compared(torch.ones(3), result, result.bfloat16()))
+    assert made[0].isnan().all()
+    assert not np.isfinite(made[1].sum_sq)
+
+
+@pytest.mark.parametrize("value", [np.inf, np.nan])
+def test_what_is_not_finite_is_told_also_where_it_is_not_picked(value, with_and_without):
+    parts = [torch.ones(5), torch.tensor([1.0, value, 1, 1, 1])]
+    refs = [TensorRef("w", "F32", (5,), name, 0, 20) for name in ("a", "b")]
+
+    def refused() -> str:
+        models = Slices(refs, parts, torch.Size((5,)), (refs[0], torch.ones(5)))
+        with pytest.raises(NonFinite) as error:
+            ops.weighted_sum(models, [1.0, 1.0], [None, Largest(np.inf, 0)])
+        return error.value.message
+
+    one, other = with_and_without(refused)
+    assert one == other
+    assert "b" in one
+
+
+def test_keys_up_to_infinity_are_counted_and_nothing_else():
+    counts = np.zeros(101, np.int64)
+    stored = torch.tensor([1.0, torch.finfo(torch.float32).max, 2.0])
+    if kernels.ready([stored]):
+        low = 0x7F800000 - 50
+        assert kernels.count_near([(stored, low, low, counts)], None) == -1
+        assert (counts[0], counts[1:].sum()) == (2, 1)
 
 
 @pytest.mark.parametrize("method", [m for m in METHODS if m not in HAS_STATISTICS])
