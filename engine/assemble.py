@@ -47,6 +47,14 @@ def pin_down(
         NotHomologous: no common base is known and ``allow_unrelated`` is not set.
         RegError: as `engine.pin.pin`.
     """
+    with catalog.database.kept_open():  # opening once for all questions is what takes the time
+        return _pinned_down(catalog, recipe, allow_unrelated=allow_unrelated, progress=progress)
+
+
+def _pinned_down(
+    catalog: Catalog, recipe: Recipe, *, allow_unrelated: bool, progress: Progress
+) -> PinnedRecipe:
+    """As `pin_down`."""
     method = pin.check(recipe)
     made = {
         name: pin_down(catalog, stage, allow_unrelated=allow_unrelated, progress=progress)
@@ -74,16 +82,15 @@ def pin_down(
             "the recipe limits the adapter that it makes, but not all of its models are adapters"
         )
         raise BadRecipe(message, hint="leave out adapter:, --rank and --energy")
-    with catalog.read():  # opening once for all questions is what takes the time
-        if base is None and method.base == "needed":
-            base = _common_base(catalog, recipe, list(dict.fromkeys(_bodies(ids, stages))))
-        if base is not None:
-            ids = [_dressed(catalog, id_, base) for id_ in ids]
-        recipe = _continued(catalog, recipe, ids, base)
-        recipe = _by_id(recipe, ids, base)
-        asked = pin.pin(recipe, base, ids, statistics=given if any(given) else (), stages=stages)
-        if not allow_unrelated:
-            _refuse_strangers(catalog, asked, base)
+    if base is None and method.base == "needed":
+        base = _common_base(catalog, recipe, list(dict.fromkeys(_bodies(ids, stages))))
+    if base is not None:
+        ids = [_dressed(catalog, id_, base) for id_ in ids]
+    recipe = _continued(catalog, recipe, ids, base)
+    recipe = _by_id(recipe, ids, base)
+    asked = pin.pin(recipe, base, ids, statistics=given if any(given) else (), stages=stages)
+    if not allow_unrelated:
+        _refuse_strangers(catalog, asked, base)
     return asked
 
 
@@ -104,9 +111,11 @@ def decide(catalog: Catalog, asked: PinnedRecipe, *, memory_bytes: int = MEMORY_
                 loaded[id_] = wear(load(body), load(adapter)) if plus else load_parent(catalog, id_)
         return loaded[id_]
 
-    base = load(asked.base) if asked.base else None
-    models = [load(id_) for id_ in asked.models]
-    statistics = [load(id_) for id_ in asked.statistics if id_]
+    with catalog.database.kept_open():
+        base = load(asked.base) if asked.base else None
+        models = [load(id_) for id_ in asked.models]
+        statistics = [load(id_) for id_ in asked.statistics if id_]
+    catalog.database.let_go()
     notes: list[str] = []
     if asked.align:
         models = _aligned(asked.align, base, models, notes)

@@ -125,8 +125,7 @@ def merge(
     """
     options = options or Options()
     place(output)
-    with catalog.database.kept_open():
-        decided = plan(catalog, recipe, allow_unrelated=options.allow_unrelated, progress=progress)
+    decided = plan(catalog, recipe, allow_unrelated=options.allow_unrelated, progress=progress)
     if decided.recipe.adapter is None:
         refuse_too_large(decided, options.memory_bytes)
         if told and (note := decided.beyond(options.memory_bytes)):

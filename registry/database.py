@@ -142,9 +142,9 @@ class Database:
             yield
         finally:
             self._kept.wanted = False
-            self._let_go()
+            self.let_go()
 
-    def _let_go(self) -> None:
+    def let_go(self) -> None:
         """Close what `kept_open` keeps for this thread."""
         if self._kept.connection is not None:
             self._kept.connection.close()
@@ -181,7 +181,7 @@ class Database:
             yield Reader(connection)
         except _OF_THE_FILE as error:
             keeps = False
-            self._let_go()
+            self.let_go()
             raise _translated(error, self.path) from error
         finally:
             if keeps:
@@ -216,7 +216,7 @@ class Database:
             message = f"catalog {self.path} cannot be made: {error.strerror}"
             raise CatalogDamaged(message, hint="name another place in REG_CATALOG") from error
         _make(self.path)
-        self._let_go()
+        self.let_go()
         connection = self._connect(read_only=False, config={})
         try:
             migrate(connection, self.path)

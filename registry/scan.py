@@ -102,6 +102,8 @@ def scan(
     found = {f.uri: f for address in parsed for f in find(address)}
     known, gone, unresolved = _remembered(catalog, found, parsed)
     todo = [f for f in found.values() if not _unchanged(f, known.get(f.uri), headers_only)]
+    if todo:
+        catalog.database.let_go()  # reading weights takes long, and others may want to write
     if not headers_only:
         n_bytes = sum(f.size_bytes for t in todo for f in t.files if f.format == "safetensors")
         progress.start("scan", n_bytes)

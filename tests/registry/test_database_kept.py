@@ -1,8 +1,15 @@
 """A connection that several reads share."""
 
-import pytest
+import subprocess
+import sys
 
+import pytest
+from scanned import tiny
+
+from registry.catalog import Catalog
 from registry.database import Database
+from registry.entry import read_entry
+from registry.scan import scan
 
 
 @pytest.fixture
@@ -31,3 +38,20 @@ def test_reads_in_a_block_share_one_connection_until_somebody_writes(database, m
         assert opened == [True, False, True]
     with database.write() as transaction:  # nothing is open any more
         transaction.execute("insert into store.setting values ('c', '3')")
+
+
+def test_a_scan_that_reads_weights_lets_others_write_meanwhile(tmp_path, monkeypatch):
+    catalog, others = Catalog(tmp_path / "catalog.duckdb"), []
+    first, second = tiny(tmp_path / "first", 1), tiny(tmp_path / "second", 2)
+    scan(catalog, [str(first)])
+
+    def read(*args, **options):
+        program = "import duckdb, sys; duckdb.connect(sys.argv[1]).close()"
+        others.append(subprocess.run([sys.executable, "-c", program, catalog.path]).returncode)  # noqa: PLW1510
+        return read_entry(*args, **options)
+
+    monkeypatch.setattr("registry.scan.read_entry", read)
+    with catalog.database.kept_open():
+        catalog.rows("select 1")
+        scan(catalog, [str(second)])
+    assert others == [0]
