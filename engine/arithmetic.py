@@ -44,9 +44,10 @@ def seen_slice(plan: Plan, step: TensorStep, reader: Reader, start: int, stop: i
     if step.base is not None:
         ref = stored(step.base)
         origin = (ref, reader.region(ref, start, stop))
-        if "base" in method.context:
-            alone = Slices([ref], [origin[1]], shape)
-            base = torch.empty(shape, device="meta") if method.ends_in_sum else alone[0]
+        if "base" in method.context and method.ends_in_sum:
+            base = torch.empty(shape, device="meta")
+        elif "base" in method.context:
+            base = Slices([ref], [origin[1]], shape)[0]
     models = Slices(refs, regions, shape, origin, deltas=method.space == "delta")
     return Seen(step.name, models, base, _draws(plan, step, start), None, start, step.shape)
 

@@ -31,10 +31,7 @@ _PAGE = 1 << 10
 _FLOAT_BYTES = 4
 # Memory of one unit of work, in float32 numbers per element: for each parent, and beside them.
 _SLICED = (2, 12)  # with the method's temporaries; result, cast, comparison, a raw read
-_SUMMED = (
-    1,
-    8,
-)  # of a method that ends in a sum, where there are no kernels; with them, next to nothing
+_SUMMED = (1, 8)  # of a sum that nobody surveys, without kernels; with them, next to nothing
 _VECTOR = (6, 6)  # of a whole vector: methods may compute those in float64
 
 

@@ -1,12 +1,9 @@
 /* What a child has more than a base, in counts and sums, in one pass over both.
 
-   Does what its twin in engine/delta.py does, to the last bit. A delta is counted in its cell, that of its sign and its
+   Does what its twin in engine/moments.py does, to the last bit. A delta is counted in its cell, that of its sign and its
    upper 19 bits, and added up as the smallest number of that cell when all is read; what it has beyond that number is
    added up apart. Deltas of bfloat16 numbers seldom have anything. */
 #include "kernels.h"
-#ifdef __AVX2__
-#include <immintrin.h>
-#endif
 
 #define BLOCK (1 << 18) /* entries over which sums are taken */
 #define THRESHOLDS 7
@@ -88,17 +85,6 @@ static inline __attribute__((always_inline)) d4 magnitude(d4 x)
     return (d4)((i4)x & INT64_MAX);
 }
 
-/* a b + c, where the product is exact. */
-static inline __attribute__((always_inline)) d4 plus_product(d4 a, d4 b, d4 c)
-{
-#ifdef __FMA__
-    for (int i = 0; i < 4; i++) c[i] = __builtin_fma(a[i], b[i], c[i]);
-    return c;
-#else
-    return c + a * b;
-#endif
-}
-
 /* Sums of n entries, a multiple of LANES; two chains of additions at a time, for one would wait for itself. */
 static void add_base(const entries *e, int n, lanes sums[N_BASE])
 {
@@ -107,10 +93,10 @@ static void add_base(const entries *e, int n, lanes sums[N_BASE])
         d4 square2 = sums[BASE_SQUARE].part[j + 1], dot2 = sums[BASE_DOT].part[j + 1], size2 = sums[BASE_ABS].part[j + 1];
         for (int i = 4 * j; i < n; i += LANES) {
             d4 w = wide(e->base + i), w2 = wide(e->base + i + 4);
-            square = plus_product(w, w, square);
-            square2 = plus_product(w2, w2, square2);
-            dot = plus_product(w, wide(e->delta + i), dot);
-            dot2 = plus_product(w2, wide(e->delta + i + 4), dot2);
+            square = added(w, w, square);
+            square2 = added(w2, w2, square2);
+            dot = added(w, wide(e->delta + i), dot);
+            dot2 = added(w2, wide(e->delta + i + 4), dot2);
             size += magnitude(w);
             size2 += magnitude(w2);
         }
