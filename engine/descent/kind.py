@@ -1,0 +1,232 @@
+"""Kinds: by what sort of change a child came from its one parent, read from the difference.
+
+Tests go from the narrowest to the widest, the first that holds decides, and what it measured is kept as evidence.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from engine.descent.bucket import Bucket, Floats, Span, rounding_energy
+
+VERSION = "1"
+
+_ZEROS = 0.05  # share of new zeros from which on a model is pruned
+_SUPPORT = 0.98  # of what is left, that is as it was
+_GRID = 32  # entries of one group of a quantised row
+_LEVELS = 16  # of 4 bits
+_GROUPED = 0.9  # share of the groups with no more levels
+_NORMAL = (2.6, 3.5)
+_FLAT_ROWS = 8
+_FLAT = 1.06  # largest singular value over that of white noise (Marchenko and Pastur)
+_EVEN = 0.2  # spread of relative changes among tensors, of noise
+_LOW_RANK = 0.7  # of the rows, that a difference of low rank has at most
+_SAME_VECTOR = 0.9
+_CONTINUED = 0.35  # |D| / |W_parent| of whole matrices, of continued pre-training in place of fine-tuning
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A word for a change, and why.
+
+    Attributes:
+        name: copy, finetune, continued_pretrain, adapter_merged, quantized, pruned, edited, noise.
+        statistic: what decided.
+        value: of it.
+        detail: in words.
+        certain: nothing else looks like that.
+    """
+
+    name: str
+    statistic: str
+    value: float
+    detail: str
+    certain: bool
+
+
+@dataclass(frozen=True)
+class Change:
+    """The difference of a child and a parent, patch by patch.
+
+    Attributes:
+        spans: patches of matrices.
+        parent, child, difference: of each patch, (rows, columns) float64.
+        noise: what rounding may have added, root mean square, of each patch.
+        vectors_changed: share of the entries of vectors that changed.
+    """
+
+    spans: tuple[Span, ...]
+    parent: tuple[Floats, ...]
+    child: tuple[Floats, ...]
+    difference: tuple[Floats, ...]
+    noise: tuple[float, ...]
+    vectors_changed: float
+
+    @property
+    def touched(self) -> list[int]:
+        """Places of the patches that changed at all."""
+        return [i for i, d in enumerate(self.difference) if d.any()]
+
+    def relative(self) -> float:
+        """|D| over |W| of the parent, of whole matrices."""
+        above = sum(s.patch.share * float((d * d).sum()) for s, d in zip(self.spans, self.difference, strict=True))
+        below = sum(s.patch.share * float((w * w).sum()) for s, w in zip(self.spans, self.parent, strict=True))
+        return float(np.sqrt(above / below)) if below else 0.0
+
+
+def change(bucket: Bucket, parent: int, child: int) -> Change:
+    """The difference of two models of a bucket."""
+    spans, parts = [], []
+    n_vector = n_changed = 0
+    for span in bucket.spans:
+        both = bucket.values[[parent, child], span.slice]
+        if span.patch.is_vector:
+            n_vector += both.shape[1]
+            n_changed += int((both[0] != both[1]).sum())
+            continue
+        spans.append(span)
+        old, new = both.astype(np.float64).reshape(2, span.patch.n_rows, span.patch.n_columns)
+        energy = rounding_energy(both[1], bucket.dtypes[child]).mean()
+        energy += rounding_energy(both[0], bucket.dtypes[parent]).mean()
+        parts.append((old, new, new - old, float(np.sqrt(energy))))
+    columns = list(zip(*parts, strict=True)) or [(), (), (), ()]
+    changed = n_changed / n_vector if n_vector else 0.0
+    return Change(tuple(spans), columns[0], columns[1], columns[2], columns[3], changed)
+
+
+def kind_of(found: Change) -> Kind:
+    """Name a change."""
+    if not found.touched and not found.vectors_changed:
+        return Kind("copy", "changed_share", 0.0, "every sampled entry is equal", certain=True)
+    for test in (_pruned, _quantized, _low_rank, _noise):
+        kind = test(found)
+        if kind is not None:
+            return kind
+    size = found.relative()
+    name = "continued_pretrain" if size > _CONTINUED else "finetune"
+    detail = f"the difference is {size:.1%} of the parent's weights"
+    return Kind(name, "relative_l2", size, detail, certain=False)
+
+
+def _pruned(found: Change) -> Kind | None:
+    """Zeros that the parent has not, and little else."""
+    new = sum(int(((c == 0) & (p != 0)).sum()) for c, p in zip(found.child, found.parent, strict=True))
+    kept = [(c != 0, d) for c, d in zip(found.child, found.difference, strict=True)]
+    total = sum(c.size for c in found.child)
+    share = new / max(1, total)
+    if share < _ZEROS:
+        return None
+    same = sum(int((d[k] == 0).sum()) for k, d in kept) / max(1, sum(int(k.sum()) for k, _ in kept))
+    if same < _SUPPORT:
+        return None
+    return Kind("pruned", "new_zero_share", share, f"{share:.0%} of the entries became 0, the others stayed", certain=True)
+
+
+def _quantized(found: Change) -> Kind | None:
+    """A child on a grid that its parent is not on: groups with few levels, or rows that are whole multiples."""
+    levels = n_groups = 0
+    for i in found.touched:
+        width = found.child[i].shape[1] // _GRID * _GRID
+        groups = found.child[i][:, :width].reshape(-1, _GRID)
+        before = found.parent[i][:, :width].reshape(-1, _GRID)
+        for group, old in zip(groups, before, strict=True):
+            if len(np.unique(old)) > _LEVELS:
+                n_groups += 1
+                levels += len(np.unique(group)) <= _LEVELS
+    if n_groups and levels / n_groups > _GROUPED:
+        share = levels / n_groups
+        detail = f"{share:.0%} of the groups of {_GRID} have at most {_LEVELS} levels"
+        return Kind("quantized", "grouped_levels_share", share, detail, certain=True)
+    new, old = (_regularity(parts, found.touched) for parts in (found.child, found.parent))
+    if new - old > _REGULAR:
+        detail = f"rows are multiples of one step: regularity {new:.2f}, the parent's {old:.2f}"
+        return Kind("quantized", "row_regularity", new, detail, certain=True)
+    return None
+
+
+def _regularity(parts: Sequence[Floats], places: Sequence[int]) -> float:
+    """How near the entries of rows are to multiples of the row's best step: the mean over rows of its largest mean cosine.
+
+    Steps from an eighth to a sixtieth of a row's spread are tried, as grids of 255 values have them; 0 for no row.
+    """
+    found: list[float] = []
+    for i in places:
+        for row in parts[i][:_ROWS]:
+            spread = float(row.std())
+            if spread == 0 or len(row) < _GRID:
+                continue
+            waves = np.cos(2 * np.pi * np.outer(_STEPS / spread, row[:_ENTRIES])).mean(1)
+            found.append(float(waves.max()))
+        if len(found) >= _ENOUGH:
+            break
+    return float(np.mean(found)) if found else 0.0
+
+
+_REGULAR = 0.12
+_STEPS = np.linspace(8.0, 60.0, 1200)
+_ROWS, _ENTRIES, _ENOUGH = 8, 128, 60
+
+
+def _low_rank(found: Change) -> Kind | None:
+    """Matrices whose differences have few directions, in all the same number; the rest untouched."""
+    ranks, vectors = [], {}
+    for i in found.touched:
+        difference = found.difference[i]
+        least = min(difference.shape)
+        if least < 3:  # noqa: PLR2004 - no rank to speak of
+            continue
+        left, sizes, _ = np.linalg.svd(difference, full_matrices=False)
+        edge = 1.6 * found.noise[i] * (np.sqrt(difference.shape[0]) + np.sqrt(difference.shape[1]))
+        rank = int((sizes > edge).sum())
+        ranks.append((rank, least))
+        patch = found.spans[i].patch
+        vectors.setdefault((patch.row, patch.n_rows, patch.shape[0]), []).append(left[:, 0])
+    ranks = [r for r in ranks if r[0]]
+    if len(ranks) < 2 or found.vectors_changed > 0.02:  # noqa: PLR2004
+        return None
+    high = sum(rank > _LOW_RANK * least for rank, least in ranks)
+    if high > 0.1 * len(ranks):
+        return None
+    rank = max(r for r, _ in ranks)
+    common = _common(vectors) if rank == 1 else 0.0
+    if common > _SAME_VECTOR:
+        detail = "every difference has rank 1, and all the same left vector: one direction was taken out"
+        return Kind("edited", "shared_left_vector", common, detail, certain=True)
+    return Kind("adapter_merged", "rank", float(rank), f"every difference has rank {rank} at most", certain=True)
+
+
+def _common(vectors: dict[tuple[int, int, int], list[Floats]]) -> float:
+    """Mean |cosine| of the first left vectors of patches on the same rows; 0 where no two are."""
+    found = []
+    for group in vectors.values():
+        if len(group) > 1 and len(group[0]) > 2:  # noqa: PLR2004
+            stack = np.array(group)
+            cosine = np.abs(stack @ stack.T)
+            found.append(float(cosine[np.triu_indices(len(group), 1)].mean()))
+    return float(np.median(found)) if found else 0.0
+
+
+def _noise(found: Change) -> Kind | None:
+    """A difference that is white, normal, and in every tensor the same share of the weights."""
+    shares, tops, fourth, n = [], [], 0.0, 0
+    for i in found.touched:
+        difference, parent = found.difference[i], found.parent[i]
+        size, scale = float(np.sqrt((difference**2).mean())), float(parent.std())
+        if not scale or difference.size < _GRID:
+            continue
+        shares.append(size / scale)
+        fourth += float(((difference / size) ** 4).sum())
+        n += difference.size
+        if min(difference.shape) >= _FLAT_ROWS:
+            edge = size * (np.sqrt(difference.shape[0]) + np.sqrt(difference.shape[1]))
+            tops.append(float(np.linalg.norm(difference, 2)) / edge)
+    if tops and np.median(tops) > _FLAT:
+        return None
+    if len(shares) < max(3, 0.9 * len(found.spans)) or not n:
+        return None
+    spread, kurtosis = float(np.std(shares) / np.mean(shares)), fourth / n
+    if spread > _EVEN or not _NORMAL[0] < kurtosis < _NORMAL[1]:
+        return None
+    detail = f"white noise of {np.mean(shares):.1%} of every tensor's spread"
+    return Kind("noise", "relative_noise", float(np.mean(shares)), detail, certain=False)
