@@ -183,7 +183,9 @@ def read_floats(stored: torch.Tensor, base: torch.Tensor | None, out: torch.Tens
     """
     flat = out.view(-1)
     if ready([stored] if base is None else [stored, base]):
-        found = call("read_floats", *tensor_of(stored), *tensor_of(base), len(stored), _address(flat))
+        found = call(
+            "read_floats", *tensor_of(stored), *tensor_of(base), len(stored), _address(flat)
+        )
         return None if found < 0 else bool(found)
     if base is not None and not is_finite(base):
         return True
@@ -268,7 +270,12 @@ def count_magnitudes(
     """Add to ``counts`` (65,536) how often each upper half of the magnitudes' bits occurs, or each lower half of one."""
     which = -1 if upper is None else upper
     return call(
-        "count_magnitudes", *tensor_of(stored), *tensor_of(base), len(stored), which, counts.ctypes.data
+        "count_magnitudes",
+        *tensor_of(stored),
+        *tensor_of(base),
+        len(stored),
+        which,
+        counts.ctypes.data,
     )
 
 

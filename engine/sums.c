@@ -22,8 +22,13 @@ int32_t products(const term *terms, int32_t k, const source *base, const varied 
             int m = end - at < SUB ? (int)(end - at) : SUB, whole = (m + LANES - 1) / LANES * LANES;
             whose = reach(&read, at, m, n) ? load_parts(&read, k, at, m, parts) : UNREADABLE;
             if (among && whose == -1) keep_varied(among, k, at, m, parts);
-            for (int p = 0; p < n_pairs && whose == -1; p++)
-                add_products(parts[pairs[2 * p]], parts[pairs[2 * p + 1]], whole, &sums[p]);
+            for (int p = 0; p < n_pairs && whose == -1; p++) {
+                int one = pairs[2 * p], other = pairs[2 * p + 1];
+                if (one == other)
+                    add_squares(parts[one], whole, &sums[p]);
+                else
+                    add_products(parts[one], parts[other], whole, &sums[p]);
+            }
         }
         for (int p = 0; p < n_pairs; p++) *out++ = folded(&sums[p]);
     }

@@ -137,9 +137,7 @@ def variance(deltas: Tensors) -> torch.Tensor:
     return made
 
 
-def _pick(
-    deltas: Tensors, selected: Selected | None, tensor: str, start: int
-) -> Largest | None:
+def _pick(deltas: Tensors, selected: Selected | None, tensor: str, start: int) -> Largest | None:
     """Which entries of a slice are selected, by their variance; None: all."""
     return None if selected is None else selected.of(tensor, lambda: variance(deltas), start)
 
