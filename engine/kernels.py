@@ -43,7 +43,7 @@ _ALL, _LARGEST, _DRAWN, _MIDDLE = range(4)
 _SUM, _AGREE, _VOTE = range(3)
 
 
-class _Source(ctypes.Structure):
+class Source(ctypes.Structure):
     """`source` of kernels.h."""
 
     _fields_ = (
@@ -56,7 +56,7 @@ class _Term(ctypes.Structure):
     """`term` of kernels.h."""
 
     _fields_ = (
-        ("from_", _Source), ("pick", ctypes.c_int32),
+        ("from_", Source), ("pick", ctypes.c_int32),
         ("threshold", ctypes.c_float), ("scale", ctypes.c_float), ("ties_end", ctypes.c_int64),
         ("key", ctypes.c_uint64 * 2), ("start", ctypes.c_int64), ("stays_below", ctypes.c_int32),
         ("beyond", ctypes.c_float), ("beyond_ties_end", ctypes.c_int64), ("scales", ctypes.c_void_p),
@@ -67,7 +67,7 @@ class _Merge(ctypes.Structure):
     """`merge` of kernels.c."""
 
     _fields_ = (
-        ("base", _Source), ("has_base", ctypes.c_int32), ("how", ctypes.c_int32),
+        ("base", Source), ("has_base", ctypes.c_int32), ("how", ctypes.c_int32),
         ("by_count", ctypes.c_int32), ("normalize", ctypes.c_int32), ("by_row", ctypes.c_int32),
         ("n_terms", ctypes.c_int32), ("of_values", ctypes.c_int32), ("winner", ctypes.c_float),
         ("lambda_", ctypes.c_float), ("n", ctypes.c_int64), ("columns", ctypes.c_int64),
@@ -79,7 +79,7 @@ class _Question(ctypes.Structure):
     """`question` of counts.c."""
 
     _fields_ = (
-        ("from_", _Source), ("low", ctypes.c_int32), ("width", ctypes.c_int32),
+        ("from_", Source), ("low", ctypes.c_int32), ("width", ctypes.c_int32),
         ("likely", ctypes.c_int32), ("counts", ctypes.c_void_p),
     )  # fmt: skip
 
@@ -123,7 +123,7 @@ class _Closing(ctypes.Structure):
     """`closing` of kernels.c."""
 
     _fields_ = (
-        ("reference", _Source), ("out", ctypes.c_void_p), ("stats", ctypes.c_void_p),
+        ("reference", Source), ("out", ctypes.c_void_p), ("stats", ctypes.c_void_p),
         ("block", ctypes.c_int64), ("out_dtype", ctypes.c_int32), ("add", ctypes.c_int32),
     )  # fmt: skip
 
@@ -149,7 +149,7 @@ class Closing:
         self._stats = (_Change * max(1, -(-len(out) // block)))()
         to, dtype = _tensor(out)
         stats = ctypes.addressof(self._stats)
-        self.asked = _Closing(_source(reference), to, stats, block, dtype, add)
+        self.asked = _Closing(source_of(reference), to, stats, block, dtype, add)
 
     @property
     def found(self) -> list[tuple[float, float, float, int, int]]:
@@ -305,10 +305,10 @@ def count_near(
         As `weighted_sum`.
     """
     questions = (_Question * len(asked))(*(
-        _Question(_source(stored), low, len(counts) - 1, likely, counts.ctypes.data)
+        _Question(source_of(stored), low, len(counts) - 1, likely, counts.ctypes.data)
         for stored, low, likely, counts in asked
     ))  # fmt: skip
-    origin = None if base is None else ctypes.byref(_source(base))
+    origin = None if base is None else ctypes.byref(source_of(base))
     return _call("count_near", questions, len(asked), origin, len(asked[0][0]))
 
 
@@ -347,7 +347,7 @@ def _merge(
         columns=max(1, columns), lambda_=1.0,
     )  # fmt: skip
     if base is not None:
-        asked.base = _source(base)
+        asked.base = source_of(base)
     return asked
 
 
@@ -364,7 +364,7 @@ def _terms(parts: Sequence[Part]) -> ctypes.Array[_Term]:
     """Parts as kernels take them; they must outlive the call."""
     terms = (_Term * len(parts))()
     for term, part in zip(terms, parts, strict=True):
-        term.from_ = _source(part.stored)
+        term.from_ = source_of(part.stored)
         term.scale = part.scale
         if part.scales is not None:
             term.scales = part.scales.data_ptr()
@@ -383,11 +383,11 @@ def _address(tensor: torch.Tensor) -> int:
     return tensor.data_ptr()
 
 
-def _source(stored: Stored) -> _Source:
+def source_of(stored: Stored) -> Source:
     """Where entries are."""
     if isinstance(stored, Region):
-        return _Source(None, stored.offset, stored.handle, CODES[stored.dtype])
-    return _Source(stored.data_ptr(), 0, -1, CODES[stored.dtype])
+        return Source(None, stored.offset, stored.handle, CODES[stored.dtype])
+    return Source(stored.data_ptr(), 0, -1, CODES[stored.dtype])
 
 
 def _tensor(tensor: torch.Tensor | None) -> tuple[int | None, int]:

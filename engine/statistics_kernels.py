@@ -10,11 +10,10 @@ from functools import cache
 from math import inf
 
 import numpy as np
-import torch
 
 from engine.compiler import library
 from engine.histogram import BIN_OF_STEP, N_BINS, N_MOMENTS, Counts, Sums
-from engine.kernels import CODES
+from engine.kernels import UNREADABLE, Stored, source_of
 
 N_THRESHOLDS = 7
 """How many thresholds the kernel counts by."""
@@ -90,13 +89,18 @@ class CompiledMoments:
         )
         self._n = 0
 
-    def add(self, base: torch.Tensor, child: torch.Tensor) -> None:
-        """Add elements: both (n,) and contiguous, n a multiple of `engine.moments.BLOCK` but for the last."""
+    def add(self, base: Stored, child: Stored) -> bool:
+        """Add elements: both (n,) and contiguous, n a multiple of `engine.moments.BLOCK` but for the last.
+
+        Returns:
+            Whether they could be read; if not, nothing that was added counts.
+        """
         self._n += len(child)
-        _kernel("summarise")(
-            child.data_ptr(), CODES[child.dtype], base.data_ptr(), CODES[base.dtype], len(child),
+        done = _kernel("summarise")(
+            ctypes.byref(source_of(child)), ctypes.byref(source_of(base)), len(child),
             ctypes.byref(self._summary), self._counters.ctypes.data,
         )  # fmt: skip
+        return done != UNREADABLE
 
     def found(self) -> Found:
         """All that was added."""
@@ -133,16 +137,14 @@ def _number(key: int) -> float:
 
 _POINTER = ctypes.c_void_p
 _TAKES = {
-    "summarise": (
-        _POINTER, ctypes.c_int32, _POINTER, ctypes.c_int32, ctypes.c_int64, _POINTER, _POINTER,
-    ),
+    "summarise": (_POINTER, _POINTER, ctypes.c_int64, _POINTER, _POINTER),
     "pool_cells": (_POINTER, _POINTER, _POINTER),
-}  # fmt: skip
+}
 
 
 @cache
-def _kernel(name: str) -> Callable[..., None]:
+def _kernel(name: str) -> Callable[..., int]:
     """A compiled function; asked for only where there are kernels."""
-    function: Callable[..., None] = getattr(library(), name)
-    function.argtypes, function.restype = _TAKES[name], None  # type: ignore[attr-defined] # ctypes
+    function: Callable[..., int] = getattr(library(), name)
+    function.argtypes, function.restype = _TAKES[name], ctypes.c_int32  # type: ignore[attr-defined] # ctypes
     return function

@@ -17,11 +17,9 @@ from threading import Lock
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from engine.delta import UNIT, Accumulation, Accumulators, derived
 from engine.lookup import load_parent
-from engine.moments import BLOCK
 from engine.parent import Parent, family, refuse_change
 from engine.reader import DTYPES, FLOATS, Reader
 from engine.spectral import Spectrum, spectrum
@@ -40,7 +38,6 @@ VERSION = "2"
 """Version of the arithmetic; a pair measured by another version is measured again."""
 
 _UNIT = UNIT
-_PIECE = BLOCK  # elements of each side that are read at once: they stay in a cache while they are worked on
 _FROM_HISTOGRAM = ("abs_", "top")
 _STATUSES = ("aligned", "cropped", "only_child", "only_base", "mismatched", "uncounted")
 _BATCH = 256
@@ -274,16 +271,9 @@ def _accumulate(reader: Reader, unit: _Unit) -> Accumulators:
     """One pass over a unit of a pair of tensors."""
     child, base = unit.pairing.child, unit.pairing.base
     assert child and base  # noqa: S101, PT018 - only comparable ones come here
-    unit_found = Accumulation()
-    size = min(_PIECE, unit.stop - unit.start)
-    buffers = [torch.empty(size, dtype=DTYPES[ref.dtype]) for ref in (base, child)]
-    for start in range(unit.start, unit.stop, _PIECE):
-        n = min(_PIECE, unit.stop - start)
-        old, new = (buffer[:n] for buffer in buffers)
-        for part, ref in ((old, base), (new, child)):
-            reader.fill(part.view(torch.uint8), ref, start * part.itemsize)
-        unit_found.add(old, new)
-    return unit_found.total()
+    found = Accumulation()
+    found.add(*(reader.region(ref, unit.start, unit.stop) for ref in (base, child)))
+    return found.total()
 
 
 def _spectrum(reader: Reader, pairing: _Pairing) -> Spectrum | None:
