@@ -15,9 +15,6 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from threading import Lock
 
-import numpy as np
-import numpy.typing as npt
-
 from engine.delta import UNIT, Accumulation, Accumulators, derived
 from engine.lookup import load_parent
 from engine.parent import Parent, family, refuse_change
@@ -25,13 +22,12 @@ from engine.reader import DTYPES, FLOATS, Reader
 from engine.spectral import Spectrum, spectrum
 from engine.threads import in_order
 from registry.catalog import Catalog, Columns, now
-from registry.database import Row, Transaction
+from registry.database import Row
 from registry.errors import NotMergeable
 from registry.header import TensorRef
 from registry.lineage import Lineage
 from registry.progress import SILENT, Progress
-from registry.records import Delta, Pair
-from registry.records import Spectrum as SpectrumRow
+from registry.records import Pair
 from registry.tensor_name import has_vocabulary, layer_of, module_of
 
 VERSION = "2"
@@ -40,7 +36,6 @@ VERSION = "2"
 _UNIT = UNIT
 _FROM_HISTOGRAM = ("abs_", "top")
 _STATUSES = ("aligned", "cropped", "only_child", "only_base", "mismatched", "uncounted")
-_BATCH = 256
 
 
 @dataclass(frozen=True)
@@ -106,34 +101,30 @@ class _Unit:
 class _Rows:
     """What was measured of a pair so far, as it is stored: a few hundred bins a tensor, not all of them."""
 
+    child: str
+    base: str
     whole: Accumulators = field(default_factory=Accumulators)
     tensor: Accumulators = field(default_factory=Accumulators)
-    deltas: list[Delta] = field(default_factory=list)
-    spectra: list[SpectrumRow] = field(default_factory=list)
-    histograms: list[tuple[str, tuple[npt.NDArray[np.generic], ...]]] = field(default_factory=list)
+    columns: Columns = field(default_factory=Columns)
 
-    def add(
-        self,
-        pair: tuple[str, str],
-        unit: _Unit,
-        found: Accumulators | None,
-        matrix: Spectrum | None,
-    ) -> None:
+    def add(self, unit: _Unit, found: Accumulators | None, matrix: Spectrum | None) -> None:
         """Add what was measured of a unit; units come in the order of their tensors and elements."""
-        child, base = pair
-        name = unit.pairing.name
         if found is not None:
             self.tensor += found
         if unit.is_last:
-            self.deltas.append(
-                _row(child, base, unit.pairing, None if found is None else self.tensor)
-            )
+            whole = None if found is None else self.tensor
+            self._add_rows("delta", unit.pairing, _numbers(unit.pairing, whole))
             if found is not None:
                 self.whole += self.tensor
-                self.histograms.append((name, self.tensor.histogram_rows()))
+                if bins := _bins(self.tensor):
+                    self._add_rows("histogram", unit.pairing, bins)
             self.tensor = Accumulators()
         if matrix is not None:
-            self.spectra.append(SpectrumRow(child=child, base=base, tensor=name, **_fields(matrix)))
+            self._add_rows("spectrum", unit.pairing, _fields(matrix))
+
+    def _add_rows(self, table: str, pairing: _Pairing, values: Row) -> None:
+        key = {"child": self.child, "base": self.base, "tensor": pairing.name}
+        self.columns.add_rows(table, [key | values])
 
 
 def pairs(catalog: Catalog, children: Sequence[str] | None) -> list[tuple[str, str]]:
@@ -197,7 +188,7 @@ def measure(
         raise NotMergeable(message, hint="reg show MODEL lists the tensors of each")
     n_bytes = sum(p.n_bytes for p in pairings)
     progress.start("stats", n_bytes)
-    rows = _Rows()
+    rows = _Rows(child, base)
     one_at_a_time = Lock()  # a spectrum may need half a gigabyte, and uses all cores
     with Reader() as reader:
 
@@ -214,7 +205,7 @@ def measure(
         units = [unit for pairing in pairings for unit in _units(pairing)]
         with closing(in_order(work, units, jobs=jobs or os.cpu_count() or 1)) as results:
             for unit, found, matrix in results:
-                rows.add((child, base), unit, found, matrix)
+                rows.add(unit, found, matrix)
     refuse_change(sides)
     seconds = time.monotonic() - started
     count = {f"n_{s}": sum(p.status == s for p in pairings) for s in _STATUSES}
@@ -286,33 +277,35 @@ def _spectrum(reader: Reader, pairing: _Pairing) -> Spectrum | None:
 
 def _store(catalog: Catalog, pair: Pair, rows: _Rows) -> None:
     """Write all rows of a pair in one transaction, in place of older ones."""
-    columns = Columns()
-    columns.add([pair])
-    columns.add(rows.deltas)
-    columns.add(rows.spectra)
+    rows.columns.add([pair])
     with catalog.write() as transaction:
         for table in ("pair", "delta", "histogram", "spectrum"):
             transaction.execute(
                 f"delete from store.{table} where child = ? and base = ?", [pair.child, pair.base]
             )
-        columns.insert(transaction, "replace")
-        for start in range(0, len(rows.histograms), _BATCH):
-            _store_histograms(transaction, pair, rows.histograms[start : start + _BATCH])
+        rows.columns.insert(transaction, "replace")
 
 
-def _row(child: str, base: str, pairing: _Pairing, found: Accumulators | None) -> Delta:
-    """The row of one tensor name; its numbers are null where nothing was compared."""
+def _numbers(pairing: _Pairing, found: Accumulators | None) -> Row:
+    """The row of one tensor name, but for its key; its numbers are null where nothing was compared."""
     new, old = pairing.child, pairing.base
     numbers = _renamed(found or Accumulators()) | _by_rank(found or Accumulators())
     if found is None:
         numbers = dict.fromkeys(numbers)
-    return Delta(
-        child=child, base=base, tensor=pairing.name, status=pairing.status,
-        layer=layer_of(pairing.name), module=module_of(pairing.name),
-        child_dtype=new.dtype if new else None, base_dtype=old.dtype if old else None,
-        child_shape=json.dumps(new.shape) if new else None,
-        base_shape=json.dumps(old.shape) if old else None, **numbers,
-    )  # fmt: skip
+    return {
+        "status": pairing.status,
+        "layer": layer_of(pairing.name), "module": module_of(pairing.name),
+        "child_dtype": new.dtype if new else None, "base_dtype": old.dtype if old else None,
+        "child_shape": json.dumps(new.shape) if new else None,
+        "base_shape": json.dumps(old.shape) if old else None, **numbers,
+    }  # fmt: skip
+
+
+def _bins(found: Accumulators) -> Row:
+    """The histogram of one tensor, its lists as JSON; nothing where nothing changed."""
+    lists = [column.tolist() for column in found.histogram_rows()]
+    names = ("bins", "counts", "sums_abs", "sums_sq")
+    return dict(zip(names, map(json.dumps, lists), strict=True)) if lists[0] else {}
 
 
 def _renamed(found: Accumulators) -> Row:
@@ -329,30 +322,3 @@ def _by_rank(found: Accumulators) -> Row:
 def _fields(found: Spectrum) -> Row:
     """A spectrum by column."""
     return {name: getattr(found, name) for name in found.__dataclass_fields__}
-
-
-def _store_histograms(
-    transaction: Transaction,
-    pair: Pair,
-    parts: Sequence[tuple[str, tuple[npt.NDArray[np.generic], ...]]],
-) -> None:
-    """Write the non-empty bins of some tensors as columns."""
-
-    def joined(i: int) -> list[float]:
-        values: list[float] = np.concatenate([bins[i] for _, bins in parts]).tolist()
-        return values
-
-    names = [name for name, bins in parts for _ in range(len(bins[0]))]
-    transaction.insert(
-        "histogram",
-        {
-            "child": [pair.child] * len(names),
-            "base": [pair.base] * len(names),
-            "tensor": names,
-            "bin": joined(0),
-            "n": joined(1),
-            "sum_abs": joined(2),
-            "sum_sq": joined(3),
-        },
-        "replace",
-    )
