@@ -302,14 +302,16 @@ static uint32_t lowest(const summary *s, const uint32_t *counts)
     return octave;
 }
 
-void pool_cells(const summary *s, const uint32_t *counts, pool *p)
+/* Pool the counts of cells, and leave zeros in their place. */
+void pool_cells(const summary *s, uint32_t *counts, pool *p)
 {
     uint32_t end = ((s->bits & MAGNITUDE) >> 15) + 1;
     for (uint32_t upper = lowest(s, counts) << 8; upper < end; upper++)
         for (uint32_t step = 0; step < FINEST; step++) {
-            const uint32_t *here = counts + upper + step * NEXT;
+            uint32_t *here = counts + upper + step * NEXT;
             int64_t positive = here[0], negative = here[HALF], both = positive + negative;
             if (!both) continue;
+            here[0] = here[HALF] = 0;
             uint32_t octave = upper >> 8, bits = upper << 15 | step << 12;
             uint32_t bin = octave ? OCTAVE_BINS * (octave - 1) + p->bin_of_step[bits >> 12 & 2047] + 1u : 0;
             double x = float_of(bits), xx = x * x, more = (double)(positive - negative);

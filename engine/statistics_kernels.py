@@ -4,12 +4,14 @@
 """
 
 import ctypes
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from math import inf
 
 import numpy as np
+import numpy.typing as npt
 
 from engine.compiler import library
 from engine.histogram import BIN_OF_STEP, N_BINS, N_MOMENTS, Counts, Sums
@@ -23,6 +25,7 @@ N_BASE = 3
 
 _COUNTERS = 1 << 20
 _STEPS = BIN_OF_STEP.astype(np.uint8)
+_spare = threading.local()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -83,7 +86,7 @@ class CompiledMoments:
 
     def __init__(self, thresholds: Sequence[float]) -> None:
         bits = np.array(thresholds, np.float32).view(np.uint32).tolist()
-        self._counters = np.zeros(_COUNTERS, np.uint32)
+        self._counters = _zeros()
         self._summary = _Summary(
             low=_NONE_LOW, high=_NONE_HIGH, thresholds=(ctypes.c_uint32 * N_THRESHOLDS)(*bits)
         )
@@ -103,12 +106,14 @@ class CompiledMoments:
         return done != UNREADABLE
 
     def found(self) -> Found:
-        """All that was added."""
+        """All that was added; may be asked once."""
         counts, moments = np.zeros(N_BINS, np.int64), np.zeros((N_MOMENTS, N_BINS))
         rows = (ctypes.c_void_p * N_MOMENTS)(*(row.ctypes.data for row in moments))
         pool = _Pool(counts=counts.ctypes.data, moments=rows, bin_of_step=_STEPS.ctypes.data)
         s = self._summary
         _kernel("pool_cells")(ctypes.byref(s), self._counters.ctypes.data, ctypes.byref(pool))
+        _spare.counters = self._counters
+        del self._counters
         n = self._n - s.n_nonfinite
         n_zero = n - s.n_changed
         within = zip(pool.n_within, s.n_over, strict=True)
@@ -124,6 +129,16 @@ class CompiledMoments:
             base_max_abs=float(np.uint32(s.base_most).view(np.float32)), base=tuple(s.base),
             beyond=tuple(s.beyond), counts=counts, moments=moments,
         )  # fmt: skip
+
+
+def _zeros() -> npt.NDArray[np.uint32]:
+    """Counters of all cells, each zero: those this thread used before, where it has some.
+
+    New memory is cleared by the system first, which takes as long as counting in it.
+    """
+    spare: npt.NDArray[np.uint32] | None = getattr(_spare, "counters", None)
+    _spare.counters = None
+    return np.zeros(_COUNTERS, np.uint32) if spare is None else spare
 
 
 _NONE_LOW, _NONE_HIGH = 2**31 - 1, -(2**31)

@@ -178,10 +178,12 @@ def measure(
         NotMergeable: no tensor name is in both.
         FileChanged, BadAddress: the files are not there, or not as scanned.
     """
-    if _is_known(catalog, child, base, spectral=spectral):
-        return Measured(child, base, reused=True, seconds=0.0)
     started = time.monotonic()
-    sides = (load_parent(catalog, child), load_parent(catalog, base))
+    with catalog.database.kept_open():  # opening once for all questions is what takes the time
+        if _is_known(catalog, child, base, spectral=spectral):
+            return Measured(child, base, reused=True, seconds=0.0)
+        sides = (load_parent(catalog, child), load_parent(catalog, base))
+    catalog.database.let_go()
     pairings = _pair(*sides)
     if not any(p.comparable for p in pairings):
         message = f"{sides[0].name} and {sides[1].name} have no weights of one name and shape"
