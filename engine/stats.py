@@ -16,13 +16,14 @@ from itertools import pairwise
 from threading import Lock
 
 from engine.delta import UNIT, Accumulation, Accumulators, derived
+from engine.histogram import Counts, Sums
 from engine.lookup import load_parent
 from engine.parent import Parent, family, refuse_change
 from engine.reader import DTYPES, FLOATS, Reader
 from engine.spectral import Spectrum, spectrum
 from engine.threads import in_order
 from registry.catalog import Catalog, Columns, now
-from registry.database import Row
+from registry.database import Row, Transaction
 from registry.errors import NotMergeable
 from registry.header import TensorRef
 from registry.lineage import Lineage
@@ -106,6 +107,7 @@ class _Rows:
     whole: Accumulators = field(default_factory=Accumulators)
     tensor: Accumulators = field(default_factory=Accumulators)
     columns: Columns = field(default_factory=Columns)
+    histograms: list[tuple[str, tuple[Counts, Counts, Sums, Sums]]] = field(default_factory=list)
 
     def add(self, unit: _Unit, found: Accumulators | None, matrix: Spectrum | None) -> None:
         """Add what was measured of a unit; units come in the order of their tensors and elements."""
@@ -116,8 +118,9 @@ class _Rows:
             self._add_rows("delta", unit.pairing, _numbers(unit.pairing, whole))
             if found is not None:
                 self.whole += self.tensor
-                if bins := _bins(self.tensor):
-                    self._add_rows("histogram", unit.pairing, bins)
+                bins = self.tensor.histogram_rows()
+                if len(bins[0]):
+                    self.histograms.append((unit.pairing.name, bins))
             self.tensor = Accumulators()
         if matrix is not None:
             self._add_rows("spectrum", unit.pairing, _fields(matrix))
@@ -286,6 +289,22 @@ def _store(catalog: Catalog, pair: Pair, rows: _Rows) -> None:
                 f"delete from store.{table} where child = ? and base = ?", [pair.child, pair.base]
             )
         rows.columns.insert(transaction, "replace")
+        _store_histograms(transaction, rows)
+
+
+def _store_histograms(transaction: Transaction, rows: _Rows) -> None:
+    """Write the non-empty bins of all tensors that changed."""
+    n = len(rows.histograms)
+    lists = ("bins", "counts", "sums_abs", "sums_sq")
+    transaction.insert_lists(
+        "histogram",
+        {
+            "child": [rows.child] * n,
+            "base": [rows.base] * n,
+            "tensor": [name for name, _ in rows.histograms],
+        },
+        {name: [bins[i] for _, bins in rows.histograms] for i, name in enumerate(lists)},
+    )
 
 
 def _numbers(pairing: _Pairing, found: Accumulators | None) -> Row:
@@ -301,13 +320,6 @@ def _numbers(pairing: _Pairing, found: Accumulators | None) -> Row:
         "child_shape": json.dumps(new.shape) if new else None,
         "base_shape": json.dumps(old.shape) if old else None, **numbers,
     }  # fmt: skip
-
-
-def _bins(found: Accumulators) -> Row:
-    """The histogram of one tensor, its lists as JSON; nothing where nothing changed."""
-    lists = [column.tolist() for column in found.histogram_rows()]
-    names = ("bins", "counts", "sums_abs", "sums_sq")
-    return dict(zip(names, map(json.dumps, lists), strict=True)) if lists[0] else {}
 
 
 def _renamed(found: Accumulators) -> Row:

@@ -291,10 +291,10 @@ class Histogram(SQLModel, table=True):
     child: str = Field(primary_key=True, foreign_key=_MODEL)
     base: str = Field(primary_key=True, foreign_key=_MODEL)
     tensor: str = Field(primary_key=True)
-    bins: list[int] = Field(sa_type=ARRAY(Integer))  # type: ignore[call-overload] # of a type of lists
-    counts: list[int] = Field(sa_type=ARRAY(BigInteger))  # type: ignore[call-overload]
-    sums_abs: list[float] = Field(sa_type=ARRAY(Float))  # type: ignore[call-overload]
-    sums_sq: list[float] = Field(sa_type=ARRAY(Float))  # type: ignore[call-overload]
+    bins: list[int] = Field(sa_type=ARRAY(Integer))
+    counts: list[int] = Field(sa_type=ARRAY(BigInteger))
+    sums_abs: list[float] = Field(sa_type=ARRAY(Float))
+    sums_sq: list[float] = Field(sa_type=ARRAY(Float))
 
 
 class Spectrum(SQLModel, table=True):
