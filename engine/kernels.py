@@ -43,7 +43,7 @@ _ALL, _LARGEST, _DRAWN, _MIDDLE = range(4)
 _SUM, _AGREE, _VOTE = range(3)
 
 
-class _Source(ctypes.Structure):
+class Source(ctypes.Structure):
     """`source` of kernels.h."""
 
     _fields_ = (
@@ -56,7 +56,7 @@ class _Term(ctypes.Structure):
     """`term` of kernels.h."""
 
     _fields_ = (
-        ("from_", _Source), ("pick", ctypes.c_int32),
+        ("from_", Source), ("pick", ctypes.c_int32),
         ("threshold", ctypes.c_float), ("scale", ctypes.c_float), ("ties_end", ctypes.c_int64),
         ("key", ctypes.c_uint64 * 2), ("start", ctypes.c_int64), ("stays_below", ctypes.c_int32),
         ("beyond", ctypes.c_float), ("beyond_ties_end", ctypes.c_int64), ("scales", ctypes.c_void_p),
@@ -67,7 +67,7 @@ class _Merge(ctypes.Structure):
     """`merge` of kernels.c."""
 
     _fields_ = (
-        ("base", _Source), ("has_base", ctypes.c_int32), ("how", ctypes.c_int32),
+        ("base", Source), ("has_base", ctypes.c_int32), ("how", ctypes.c_int32),
         ("by_count", ctypes.c_int32), ("normalize", ctypes.c_int32), ("by_row", ctypes.c_int32),
         ("n_terms", ctypes.c_int32), ("of_values", ctypes.c_int32), ("winner", ctypes.c_float),
         ("lambda_", ctypes.c_float), ("n", ctypes.c_int64), ("columns", ctypes.c_int64),
@@ -85,7 +85,7 @@ class _Question(ctypes.Structure):
     """`question` of counts.c."""
 
     _fields_ = (
-        ("from_", _Source), ("low", ctypes.c_int32), ("width", ctypes.c_int32),
+        ("from_", Source), ("low", ctypes.c_int32), ("width", ctypes.c_int32),
         ("likely", ctypes.c_int32), ("counts", ctypes.c_void_p),
     )  # fmt: skip
 
@@ -129,7 +129,7 @@ class _Closing(ctypes.Structure):
     """`closing` of kernels.c."""
 
     _fields_ = (
-        ("reference", _Source), ("out", ctypes.c_void_p), ("stats", ctypes.c_void_p),
+        ("reference", Source), ("out", ctypes.c_void_p), ("stats", ctypes.c_void_p),
         ("block", ctypes.c_int64), ("out_dtype", ctypes.c_int32), ("add", ctypes.c_int32),
     )  # fmt: skip
 
@@ -371,11 +371,11 @@ def _address(tensor: torch.Tensor) -> int:
     return tensor.data_ptr()
 
 
-def source_of(stored: Stored) -> _Source:
+def source_of(stored: Stored) -> Source:
     """Where entries are."""
     if isinstance(stored, Region):
-        return _Source(None, stored.offset, stored.handle, CODES[stored.dtype])
-    return _Source(stored.data_ptr(), 0, -1, CODES[stored.dtype])
+        return Source(None, stored.offset, stored.handle, CODES[stored.dtype])
+    return Source(stored.data_ptr(), 0, -1, CODES[stored.dtype])
 
 
 def tensor_of(tensor: torch.Tensor | None) -> tuple[int | None, int]:

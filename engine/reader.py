@@ -133,7 +133,11 @@ class Region:
 
     def read(self) -> torch.Tensor:
         """The elements: (stop - start,); errors as `Reader.flat`."""
-        return self.reader.flat(self.ref, self.start, self.stop)
+        return self.part(0, len(self))
+
+    def part(self, start: int, stop: int) -> torch.Tensor:
+        """Those from the ``start``-th to before the ``stop``-th: (stop - start,); errors as `Reader.flat`."""
+        return self.reader.flat(self.ref, self.start + start, self.start + stop)
 
 
 def _dtype(ref: TensorRef) -> torch.dtype:

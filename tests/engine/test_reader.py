@@ -48,6 +48,15 @@ def test_a_slice_is_that_slice_of_the_tensor(data, stored):
     assert torch.equal(found.view(torch.uint8), expected.contiguous().view(torch.uint8))
 
 
+def test_parts_of_a_region_are_counted_from_its_start(stored):
+    refs, tensors = stored
+    name = "BF16[5, 7]"
+    with Reader() as reader:
+        region = reader.region(refs[name], 3, 30)
+        assert torch.equal(region.part(2, 9), tensors[name].reshape(-1)[5:12])
+        assert torch.equal(region.read(), tensors[name].reshape(-1)[3:30])
+
+
 def test_a_whole_tensor_has_its_shape(stored):
     refs, tensors = stored
     with Reader() as reader:
