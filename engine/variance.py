@@ -4,7 +4,7 @@ Wan et al., "FuseChat: Knowledge Fusion of Chat Models", 2024. arXiv:2408.07990
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -74,9 +74,17 @@ def masked(deltas: Tensors, selected: Selected | None, tensor: str, start: int) 
 def _variance(deltas: Tensors) -> torch.Tensor:
     """The variance of each entry over the models, (d,) float32."""
     flat = [delta.reshape(-1) for delta in deltas]
-    variance = torch.empty_like(flat[0])
-    for block in blocks(len(variance)):
-        entries = torch.stack([values[block].double() for values in flat])
-        entries -= entries.sum(0) / len(flat)
-        variance[block] = entries.square_().sum(0) / len(flat)
+    variance, n = torch.empty_like(flat[0]), flat[0].new_full((1,), len(flat), dtype=torch.float64)
+    for block in blocks(variance):
+        entries = [values[block].double() for values in flat]
+        mean = _sum(entries).div_(n)
+        variance[block] = _sum([(each - mean).square_() for each in entries]).div_(n)
     return variance
+
+
+def _sum(entries: Sequence[torch.Tensor]) -> torch.Tensor:
+    """The sum over the models, in their order."""
+    total = torch.zeros_like(entries[0])
+    for each in entries:
+        total += each
+    return total
