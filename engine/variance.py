@@ -78,7 +78,10 @@ def _variance(deltas: Tensors) -> torch.Tensor:
     for block in blocks(variance):
         entries = [values[block].double() for values in flat]
         mean = _sum(entries).div_(n)
-        variance[block] = _sum([(each - mean).square_() for each in entries]).div_(n)
+        for each in entries:
+            each.sub_(mean)
+            each.mul_(each)
+        variance[block] = _sum(entries).div_(n)
     return variance
 
 

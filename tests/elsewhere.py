@@ -16,14 +16,18 @@ from torch.utils._pytree import tree_leaves, tree_map
 THERE = torch.device("meta")
 """A name that torch knows everywhere, and takes for a place whose numbers nobody can look at."""
 
-_ROUNDED_ALIKE = frozenset("""
-    abs add div double eq ge gt hardshrink le lt mul ne neg reciprocal relu sign sub where
-""".split())  # fmt: skip
-_EXACT = frozenset("""
-    _local_scalar_dense _reshape_alias _to_copy _unsafe_view alias all arange as_strided bitwise_and clamp clamp_min clone
-    copy detach empty empty_like expand fill full full_like index lift_fresh logical_and masked_fill new_empty new_full
-    new_zeros nonzero ones_like scalar_tensor select slice stack t unsqueeze view zero zeros zeros_like
-""".split())  # fmt: skip
+_ALIKE = {
+    "abs", "add", "all", "clamp", "div", "eq", "ge", "gt", "hardshrink", "lt", "mul", "ne", "neg", "nonzero",
+    "reciprocal", "relu", "sign", "sub", "where",
+}  # fmt: skip
+"""Steps that all devices do alike: rounded once, to the nearest, or exact."""
+
+_MOVES = {
+    "_local_scalar_dense", "_to_copy", "_unsafe_view", "alias", "clone", "copy", "detach", "empty", "empty_like",
+    "expand", "fill", "full_like", "new_empty", "new_full", "scalar_tensor", "select", "slice", "stack", "unbind",
+    "unsqueeze", "view", "zeros", "zeros_like",
+}  # fmt: skip
+"""Steps that change no number."""
 
 
 class Place(torch.Tensor):
@@ -32,9 +36,9 @@ class Place(torch.Tensor):
     held: torch.Tensor
 
     @staticmethod
-    def __new__(cls, held: torch.Tensor) -> "Place":
+    def __new__(cls, held: torch.Tensor) -> Self:
         """Put a tensor of the processor's there."""
-        made: Place = torch.Tensor._make_wrapper_subclass(  # type: ignore[attr-defined]
+        made: Self = torch.Tensor._make_wrapper_subclass(  # type: ignore[attr-defined]
             cls, held.shape, strides=held.stride(), storage_offset=held.storage_offset(),
             dtype=held.dtype, device=THERE,
         )  # fmt: skip
@@ -107,7 +111,7 @@ def _done(func: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any])
 
 def _refuse(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
     """Raise where devices differ."""
-    if name not in _ROUNDED_ALIKE | _EXACT:
+    if name not in _ALIKE | _MOVES:
         message = f"{name} is no step that all devices do alike"
         raise AssertionError(message)
     if name == "div" and not (isinstance(args[1], Place) and args[1].is_floating_point()):

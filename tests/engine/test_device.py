@@ -10,13 +10,14 @@ from engine import kernels
 from engine.arithmetic import applied, seen_slice
 from engine.device import applied_on, device_of
 from engine.draws import Draws
+from engine.journal import begun
 from engine.methods import all_methods
 from engine.reader import Reader
 from engine.run import run_plan
 from engine.slices import Slices
 from engine.survey import survey, survey_tensor
-from registry.errors import NonFinite, NotEnoughMemory, UnknownDevice
-from registry.header import TensorRef
+from registry.errors import Interrupted, NonFinite, NotEnoughMemory, UnknownDevice
+from registry.progress import SILENT, Silent
 
 METHODS = all_methods()
 DEVICES = [
@@ -71,7 +72,7 @@ def states():
             for n, v in base.items()
         }
         for name, values in near.items():
-            values.view(-1)[::10] = base[name].view(-1)[::10]
+            values.view(-1)[1::10] = base[name].view(-1)[1::10]
         made.append(near)
     return made
 
@@ -79,10 +80,10 @@ def states():
 @pytest.fixture
 def plan_of(states, make_parent, planned):
     """The plan of a merge of the three models, by a method and its parameters."""
+    base, *others = (make_parent(str(i), state) for i, state in enumerate(states))
 
     def plan(name, parameters=None, **options):
-        base, *models = (make_parent(str(i), state) for i, state in enumerate(states))
-        models = models[: METHODS[name].n_models[1]]
+        models = others[: METHODS[name].n_models[1]]
         return planned(name, models, base=base, seed=5, **options, **(parameters or {}))
 
     return plan
@@ -102,18 +103,29 @@ def made(tmp_path):
     return make
 
 
+@pytest.fixture
+def on(monkeypatch):
+    """The options of a run on a device, whose tensors no kernel takes; for the processor as a device there are none."""
+
+    def options(device):
+        if device.type == "cpu":
+            monkeypatch.setattr(kernels, "library", lambda: None)
+        return {"device": device}
+
+    return options
+
+
 @pytest.mark.parametrize("device", DEVICES, ids=str)
 @pytest.mark.parametrize(("name", "parameters"), list(choices()))
 def test_every_device_makes_the_same_bytes_and_statistics(
-    *, name, parameters, device, plan_of, made, monkeypatch
+    *, name, parameters, device, plan_of, made, on
 ):
     plan = plan_of(name, parameters)
     assert any(map(plan.is_portable, plan.steps))
     expected = made(plan)
-    assert made(plan, device=device) == expected
-    assert made(plan, device=device, chunk=2048) == expected
-    monkeypatch.setattr(kernels, "library", lambda: None)
-    assert made(plan, device=device) == expected
+    assert made(plan, **on(device)) == expected
+    if not parameters:
+        assert made(plan, **on(device), chunk=70_000)[0] == expected[0]
 
 
 @pytest.mark.parametrize(("name", "parameters"), list(choices()))
@@ -142,7 +154,7 @@ def test_the_device_that_is_none_refuses_what_devices_differ_in():
     with Elsewhere():
         there = torch.ones(3).to(THERE)
         for step in (
-            lambda: there / 3, lambda: there + torch.ones(3), lambda: there.exp(), lambda: there.sum(),
+            lambda: there / 3, lambda: there + torch.ones(3), there.exp, there.sum,
             lambda: there.add_(there, alpha=2), lambda: torch.addcmul(there, there, there),
             lambda: torch.maximum(there, there),
         ):  # fmt: skip
@@ -180,19 +192,18 @@ def test_parameters_that_need_rows_keep_a_method_on_the_processor(parameters, pl
 
 
 @pytest.mark.parametrize("device", DEVICES, ids=str)
-def test_stochastic_rounding_and_other_dtypes_are_the_same(device, plan_of, made):
+def test_stochastic_rounding_and_other_dtypes_are_the_same(device, plan_of, made, on):
     plan = plan_of("dare_ties", dtype="BF16")
     stochastic = replace(plan, recipe=replace(plan.recipe, rounding="stochastic"))
-    for each in (plan, stochastic, plan_of("dare_ties", dtype="F32")):
-        assert made(each, device=device) == made(each)
-    assert made(plan, device=device) != made(stochastic, device=device)
+    plans = [plan, stochastic, plan_of("dare_ties", dtype="F32")]
+    expected = [made(each) for each in plans]
+    assert [made(each, **on(device)) for each in plans] == expected
+    assert expected[0] != expected[1]
 
 
 @pytest.mark.parametrize("device", DEVICES, ids=str)
 @pytest.mark.parametrize("bad", range(4))
-def test_what_is_not_finite_is_named_alike(
-    *, bad, device, states, make_parent, planned, made, monkeypatch
-):
+def test_what_is_not_finite_is_named_alike(*, bad, device, states, make_parent, planned, made, on):
     parents = []
     for i, state in enumerate(states):
         here = {name: values.clone() for name, values in state.items()}
@@ -200,16 +211,52 @@ def test_what_is_not_finite_is_named_alike(
             here["model.norm.weight"][139_000] = float("nan")
         parents.append(make_parent(str(i), here))
     plan = planned("task_arithmetic", parents[1:], base=parents[0])
-    said = set()
-    for options in ({}, {"device": device}):
-        with pytest.raises(NonFinite) as error:
-            made(plan, **options)
-        said.add(error.value.message)
-    monkeypatch.setattr(kernels, "library", lambda: None)
-    with pytest.raises(NonFinite) as error:
-        made(plan, device=device)
-    (message,) = {*said, error.value.message}
-    assert f"{bad}/model" in message
+    with pytest.raises(NonFinite) as plain:
+        made(plan)
+    with pytest.raises(NonFinite) as there:
+        made(plan, **on(device))
+    assert plain.value.message == there.value.message
+    assert f"{bad}/model" in plain.value.message
+
+
+class Stops(Silent):
+    """Progress that is interrupted after some units of the merge."""
+
+    def __init__(self, after):
+        self.left = after
+
+    def advance(self, n_bytes):
+        self.left -= 1
+        if self.left < 0:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("device", DEVICES, ids=str)
+@pytest.mark.parametrize("begins", ["there", "here"])
+def test_a_run_that_was_stopped_goes_on_elsewhere(begins, device, plan_of, made, tmp_path):
+    plan, settings = plan_of("dare_ties"), {"metadata": {}, "shard_bytes": 1 << 30}
+    order = [device, None] if begins == "there" else [None, device]
+
+    def carry_out(where, progress):
+        with begun(tmp_path / "merged", plan, run="r", **settings) as journal:
+            outcome = run_plan(
+                plan,
+                journal.folder,
+                jobs=1,
+                device=where,
+                progress=progress,
+                journal=journal,
+                **settings,
+            )
+            journal.take_name(tmp_path / "merged")
+        return outcome
+
+    with pytest.raises(Interrupted):
+        carry_out(order[0], Stops(4))
+    outcome = carry_out(order[1], SILENT)
+    assert outcome.n_resumed > 0
+    merged = (tmp_path / "merged" / "model.safetensors").read_bytes()
+    assert (merged, outcome.change, outcome.state) == made(plan)
 
 
 @pytest.mark.parametrize("device", DEVICES, ids=str)
@@ -231,7 +278,6 @@ def test_nothing_that_was_read_is_changed(device, plan_of):
         result = applied_on(device, plan, step, inputs, None)
         result.zero_()
         assert all(map(torch.equal, before, inputs.models.stored))
-    assert torch.equal(inputs.models.origin, inputs.models.origin)
 
 
 def test_a_device_that_is_full_is_an_error_with_a_name(plan_of, made):
@@ -276,9 +322,3 @@ def test_a_cuda_device_is_found_if_it_is_there(index):
     else:
         with pytest.raises(UnknownDevice, match=f"device {name} is not there: torch .* finds"):
             device_of(name)
-
-
-def test_a_reference_is_at_hand():
-    ref = TensorRef("w", "F32", (2,), "model.safetensors", 0, 8)
-    models = Slices([ref], [torch.ones(2)], torch.Size((2,)))
-    assert models.base is None
