@@ -20,7 +20,7 @@ _ALIKE = {
     "abs", "add", "all", "clamp", "div", "eq", "ge", "gt", "hardshrink", "lt", "mul", "ne", "neg", "nonzero",
     "reciprocal", "relu", "sign", "sub", "where",
 }  # fmt: skip
-"""Steps that all devices do alike: rounded once, to the nearest, or exact."""
+"""Steps that all devices do alike: rounded once, to the nearest, or exact; but for the sign of a zero that relu leaves."""
 
 _MOVES = {
     "_local_scalar_dense", "_to_copy", "_unsafe_view", "alias", "clone", "copy", "detach", "empty", "empty_like",

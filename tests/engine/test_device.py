@@ -1,6 +1,8 @@
 """Accelerators: the same bytes on every one there is, and by rules on those that are not here."""
 
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,6 +15,7 @@ from engine.draws import Draws
 from engine.journal import begun
 from engine.methods import all_methods
 from engine.reader import Reader
+from engine.recipe import AdapterSize
 from engine.run import run_plan
 from engine.slices import Slices
 from engine.survey import survey, survey_tensor
@@ -175,9 +178,28 @@ def test_methods_that_are_portable_are_those_that_the_documents_name():
     assert found == PORTABLE
 
 
+def test_the_readme_names_the_portable_methods():
+    text = (Path(__file__).parent.parent.parent / "README.md").read_text(encoding="utf-8")
+    (named,) = re.findall(r"steps that all devices round alike: ([^.]*)\.", text)
+    assert set(re.findall(r"`(\w+)`", named)) == PORTABLE
+
+
 def test_what_stays_on_the_processor_is_said(plan_of):
-    assert plan_of("ties").stays("cpu") is None
-    assert plan_of("fisher").stays("cpu") is None
+    plan, fisher = plan_of("ties"), plan_of("fisher")
+    assert (plan.stays("cpu"), fisher.stays("cpu"), plan.stays("cuda")) == (None, None, None)
+    said = "6 of 6 tensors are merged on the processor, not on cuda: fisher with these parameters cannot do otherwise"
+    assert fisher.stays("cuda") == said
+    assert fisher.remarks(1 << 40, "cuda") == [said]
+    first, *others = plan.steps
+    made = replace(plan, steps=(replace(first, statistics=()), *others))
+    said = made.stays("cuda:0")
+    assert said is not None
+    assert said.startswith(
+        "1 of 6 tensors are merged on the processor, not on cuda:0: they are computed"
+    )
+    adapters = replace(plan, recipe=replace(plan.recipe, adapter=AdapterSize(8)))
+    assert adapters.stays("cuda") == "adapters are merged on the processor, not on cuda"
+    assert adapters.remarks(0, "cpu") == []
 
 
 @pytest.mark.parametrize("parameters", [{"per": "row"}, {"per": "tensor"}])
