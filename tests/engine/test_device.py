@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from elsewhere import THERE, Elsewhere
+from safetensors.torch import save_file
 
 from engine import kernels
 from engine.arithmetic import applied, seen_slice
@@ -80,10 +81,20 @@ def states():
     return made
 
 
+@pytest.fixture(scope="module")
+def parents(states, parent_at, tmp_path_factory):
+    """The base and the models, on disk."""
+    folders = [tmp_path_factory.mktemp(f"parent-{i}") for i in range(len(states))]
+    for folder, state in zip(folders, states, strict=True):
+        save_file(state, folder / "model.safetensors")
+        (folder / "config.json").write_text("{}", encoding="utf-8")
+    return [parent_at(folder) for folder in folders]
+
+
 @pytest.fixture
-def plan_of(states, make_parent, planned):
+def plan_of(parents, planned):
     """The plan of a merge of the three models, by a method and its parameters."""
-    base, *others = (make_parent(str(i), state) for i, state in enumerate(states))
+    base, *others = parents
 
     def plan(name, parameters=None, **options):
         models = others[: METHODS[name].n_models[1]]
