@@ -121,13 +121,14 @@ def agreed(
 
 def variance(deltas: Tensors) -> torch.Tensor:
     """The variance of each entry over the n models, Σ (n δ - Σ δ)² / n³, in the models' order: (d,) float32."""
-    made = torch.empty(shape_of(deltas).numel())
     stored, base = parts_of(deltas)
+    made = torch.empty(shape_of(deltas).numel())
     if kernels.ready(stored) and is_done(deltas, variance_kernels.variance(stored, base, made)):
         return made
     n, flat = float(len(deltas)), [delta.reshape(-1) for delta in deltas]
-    for block in blocks(len(made)):
-        total = squares = torch.zeros((), dtype=torch.float64)
+    made = torch.empty_like(flat[0])
+    for block in blocks(made):
+        total = squares = torch.zeros_like(flat[0][block], dtype=torch.float64)
         for values in flat:
             total = total + values[block].double()
         for values in flat:

@@ -114,3 +114,16 @@ def test_all_files_are_closed(stored):
         reader.whole(next(iter(stored[0].values())))
         assert open_files() == before + 1
     assert open_files() == before
+
+
+@pytest.mark.parametrize("pinned", [False, *[True] * torch.cuda.is_available()])
+def test_regions_are_read_into_memory_that_stays_in_its_place_where_that_is_asked_for(
+    pinned, stored
+):
+    refs, tensors = stored
+    ref = next(t for t in refs.values() if t.dtype == "BF16" and t.shape == (5, 7))
+    with Reader(pinned=pinned) as reader:
+        read = reader.region(ref, 3, 30).read()
+        assert read.is_pinned() == pinned
+        assert torch.equal(read, tensors[ref.name].reshape(-1)[3:30])
+        assert not reader.flat(ref, 3, 30).is_pinned()
