@@ -191,8 +191,7 @@ def kinds(found: Matching) -> Facts:
     """Macro F1 of kinds on the edges found, whatever their direction; and end to end, where missing and extra edges count."""
     pairs = [(v.truth["kind"] if v.truth else NONE, v.edge.get("kind", "unknown")) for v in found.verdicts]  # fmt: skip
     hits = [pair for pair in pairs if pair[0] != NONE]
-    taken = {id(v.truth) for v in found.verdicts}
-    missed = [(e["kind"], NONE) for e in found.edges.values() if id(e) not in taken]
+    missed = [(e["kind"], NONE) for e in found.missed]
     confusion: dict[str, Counter[str]] = {}
     for true, said in sorted([*pairs, *missed]):
         confusion.setdefault(true, Counter())[said] += 1
@@ -277,13 +276,11 @@ def _failures(found: Matching) -> dict[str, list[str]]:
     def arrow(child: str, parent: str) -> str:
         return f"{found.label(child)} <- {found.label(parent)}"
 
-    taken = {id(v.truth) for v in found.verdicts}
     hits = [v for v in found.verdicts if v.truth is not None]
     failures = {
         "missed": [
-            f"{arrow(*pair)} ({e['kind']} {e['method']})".replace(" )", ")")
-            for pair, e in found.edges.items()
-            if id(e) not in taken
+            f"{arrow(e['child'], e['parent'])} ({e['kind']} {e['method']})".replace(" )", ")")
+            for e in found.missed
         ],
         "spurious": [
             arrow(v.edge["child"], v.edge["parent"]) for v in found.verdicts if v.truth is None

@@ -48,7 +48,7 @@ def make(
             parts = list(pool.map(_one, *zip(*tasks, strict=True)))
     truth: Facts = {"format": 1, "split": split}
     for part in ("nodes", "edges"):
-        truth[part] = sorted((f for p in parts for f in p[part]), key=lambda f: json.dumps(f))
+        truth[part] = sorted((f for p in parts for f in p[part]), key=json.dumps)
     truth["claims"] = claims(truth, split) if cards else []
     for claim in truth["claims"]:
         write_card(root / "models" / claim["child"], claim["base_model"])

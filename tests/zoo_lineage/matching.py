@@ -52,7 +52,6 @@ class Verdict:
         parent: its class, or a latent node.
         truth: the true edge between the two, if there is one and no earlier prediction took it.
         forward: the direction is right, or cannot be told.
-        family: an edge within a class, that is a copy; right if ``truth`` is there.
     """
 
     edge: Facts
@@ -78,6 +77,7 @@ class Matching:
         edges: true edges between classes.
         n_copies: how many edges connect the members of all classes.
         verdicts: of the predicted edges, the neutral left out.
+        missed: true edges that no prediction took, those of copies among them.
     """
 
     nodes: Mapping[str, Facts]
@@ -86,6 +86,7 @@ class Matching:
     edges: Mapping[Pair, Facts]
     n_copies: int
     verdicts: tuple[Verdict, ...]
+    missed: tuple[Facts, ...]
 
     def label(self, name: str) -> str:
         """What a person calls a node."""
@@ -114,8 +115,26 @@ def match(truth: Facts, predictions: Facts) -> Matching:
         for name, node in nodes.items()
         for other in node["neutral"]
     } - {frozenset(pair) for pair in edges}
-    verdicts = _verdicts(predictions, nodes, named, edges, neutral)
-    return Matching(nodes, classes, latent, edges, n_present - len(there), tuple(verdicts))
+    verdicts = tuple(_verdicts(predictions, nodes, named, edges, neutral))
+    taken = {id(v.truth) for v in verdicts}
+    missed = [edge for edge in edges.values() if id(edge) not in taken]
+    missed += _missed_copies(truth["edges"], classes, verdicts)
+    n_copies = n_present - len(there)
+    return Matching(nodes, classes, latent, edges, n_copies, verdicts, tuple(missed))
+
+
+def _missed_copies(
+    edges: Iterable[Facts], classes: Mapping[str, str], verdicts: Iterable[Verdict]
+) -> Iterable[Facts]:
+    """The copies that connect what the predictions left apart."""
+    union = Union()
+    for verdict in verdicts:
+        if verdict.child == verdict.parent:
+            union.join(verdict.edge["child"], verdict.edge["parent"])
+    for edge in edges:
+        same = classes[edge["child"]] == classes[edge["parent"]]
+        if same and union.join(edge["child"], edge["parent"]):
+            yield edge
 
 
 def _classes(nodes: Mapping[str, Facts], edges: Iterable[Facts]) -> dict[str, str]:

@@ -6,6 +6,7 @@ Everywhere else in the zoo a model is its `State`: the tensors by the names they
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -58,7 +59,7 @@ class Perceptron(nn.Module):
     def __init__(self, width: int, depth: int) -> None:
         super().__init__()
         sizes = [64, *[width] * (depth + 1), 10]
-        pairs = zip(sizes, sizes[1:], strict=False)
+        pairs = pairwise(sizes)
         self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairs)
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:

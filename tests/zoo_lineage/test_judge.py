@@ -127,6 +127,8 @@ def test_a_copy_that_is_missed_is_missed():
     report = scores(copied(), said(("a", "base"), ("b", "a"), ("copy", "a")))
     assert report["n_true_edges"] == 4
     assert report["undirected"]["recall"] == 0.75
+    assert report["failures"]["missed"] == ["f/wide <- f/a (cast)"]
+    assert report["kind_confusion"]["cast"] == {"(none)": 1}
 
 
 def test_a_cast_that_lost_something_is_an_edge_of_its_own():
