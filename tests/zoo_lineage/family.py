@@ -31,18 +31,19 @@ Result = tuple[Shape, State]
 
 @dataclass(frozen=True)
 class Pace:
-    """How many steps each training takes."""
+    """How many steps each training takes, and how its learning rate compares with the family's."""
 
     base: int = 240
     tune: int = 36
     continued: int = 120
     adapter: int = 36
+    rate: float = 1.0
 
 
 PACES = {
-    "llama": Pace(),
-    "vit": Pace(160, 30, 100, 30),
-    "mlp": Pace(400, 60, 250, 60),
+    "llama": Pace(base=360),
+    "vit": Pace(300, 30, 100, 30),
+    "mlp": Pace(500, 40, 250, 40, 0.5),
 }
 
 
@@ -95,7 +96,14 @@ class Craft:
         tasks = TEXT_TASKS[:-1] if self.family.shape.architecture == "llama" else DIGIT_TASKS
         name = tasks[(task + self.family.order) % len(tasks)]
         size = 16 if self.family.shape.architecture == "llama" else 32
-        return Course(name, steps, lr * self.family.lr, self.family.optimiser, size, self.seed)
+        return Course(
+            name,
+            steps,
+            self.pace.rate * lr * self.family.lr,
+            self.family.optimiser,
+            size,
+            self.seed,
+        )
 
 
 def number(text: str) -> int:

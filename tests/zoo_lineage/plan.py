@@ -100,18 +100,20 @@ def adapter(name: str, parent: str, task: int, rank: int) -> Node:
 
 def tree(levels: int = 4) -> tuple[Node, ...]:
     """Fine-tunes down to ``levels`` below the base, continued pre-training, a frozen part, adapters."""
-    chain = [tune(f"a{n * 'a'}", f"a{(n - 1) * 'a'}" if n else "base", 2 * n) for n in range(levels)]  # fmt: skip
+    chain = [
+        tune("a" * n, "a" * (n - 1) or "base", 0 if n == 1 else 2 + n) for n in range(1, levels + 1)
+    ]
     return (
         *chain,
         tune("b", "base", 1),
         tune("c", "base", 2),
         tune("ab", "a", 3),
         Node("cpt", "continued_pretrain", ("base",), "continue"),
-        tune("cpt_a", "cpt", 4),
-        tune("frozen", "base", 5, frozen=True),
-        adapter("lora1", "base", 0, 1),
+        tune("cpt_a", "cpt", 5),
+        tune("frozen", "base", 6, frozen=True),
+        adapter("lora1", "base", 4, 1),
         adapter("lora4", "base", 3, 4),
-        adapter("lora16", "b", 4, 16),
+        adapter("lora16", "b", 5, 16),
     )
 
 

@@ -27,7 +27,7 @@ def _dev() -> tuple[Family, ...]:
     mlp = Shape("mlp", width=128, depth=3)
     merged = (BASE, *parents(), *linear_merges(taste), *masked_merges(taste))
     flat = (BASE, *parents(), *linear_merges(taste), *masked_merges(taste)[:-1])
-    few = linear_merges(taste)[:2]
+    few = linear_merges(taste)[:4]
     return (
         Family("llama-tree", llama, (BASE, *tree(), *strangers()), 11),
         Family("llama-merges", llama, merged, 12, "adamw-0.1"),
