@@ -4,7 +4,7 @@
    last bit: float32 arithmetic, products and sums rounded apart (compile with -ffp-contract=off), sums over elements in
    float64 over 16 lanes. Blocks of SUB elements stay in the first-level cache. */
 #include "draws.h"
-#include "tiles.h"
+#include "varied.h"
 
 #define TINY 1e-8f
 
@@ -36,16 +36,6 @@ static void add_scaled(const void *data, int dtype, float scale, int n, const fl
         else
             for (int i = 0; i < n; i++) x[i] += y[i] * scale;
     }
-}
-
-/* Entries whose magnitude is above a threshold, or equal to it before `ties_end`; 0 for the others. */
-static void largest(float threshold, int64_t ties_end, int64_t at, int n, const float *x, float *out)
-{
-    int64_t left = ties_end - at;
-    int split = left <= 0 ? 0 : left >= n ? n : (int)left;
-    float low = threshold > 0 ? nextafterf(threshold, 0.0f) : 0.0f;
-    for (int i = 0; i < split; i++) out[i] = fabsf(x[i]) <= low ? 0.0f : x[i];
-    for (int i = split; i < n; i++) out[i] = fabsf(x[i]) <= threshold ? 0.0f : x[i];
 }
 
 /* Zero what is not picked, and scale what is. */
@@ -201,6 +191,7 @@ typedef struct {
     float winner, lambda;
     int64_t n, columns;
     const float *weights; /* of AGREE, one for each term */
+    const varied *among;  /* with of_values: which entries count, or NULL: all */
     double votes;         /* of VOTE: sum of elected signs */
 } merge;
 
@@ -340,6 +331,7 @@ static int32_t combine_some(merge *m, const term *terms, const tiles *read, stre
             bad |= part(m, &terms[t], entries(read, t, at), &streams[t], at, n, from, parts[t]);
             filled(parts[t], n);
         }
+        if (m->among) keep_varied(m->among, k, at, n, parts);
     }
     int32_t whose = bad ? who(m, read, at, n) : -1;
     if (whose >= 0) return whose;
