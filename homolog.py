@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from engine.casts import record_casts
     from engine.collect import collect
+    from engine.descent.infer import Inferred, infer
     from engine.extract import Extracted, extract
     from engine.merge import Merged, merge, plan, reproduce
     from engine.method import Method
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "engine.casts": ("record_casts",),
     "engine.collect": ("collect",),
+    "engine.descent.infer": ("Inferred", "infer"),
     "engine.extract": ("Extracted", "extract"),
     "engine.merge": ("Merged", "merge", "plan", "reproduce"),
     "engine.method": ("Method",),
@@ -74,6 +76,7 @@ __all__ = [
     "Catalog",
     "Columns",
     "Extracted",
+    "Inferred",
     "Lineage",
     "Measured",
     "Merged",
@@ -91,6 +94,7 @@ __all__ = [
     "collect",
     "ensure",
     "extract",
+    "infer",
     "merge",
     "mergeable",
     "method",

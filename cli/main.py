@@ -26,6 +26,7 @@ SUMMARIES = {
     "show": "Show everything that is known of one model.",
     "sql": "Ask the catalog anything, in SQL.",
     "stats": "Measure what training changed, tensor by tensor.",
+    "infer": "Recover who descends from whom from the weights alone.",
     "lineage": "Draw who descends from whom, and how we know.",
     "mergeable": "Judge whether models can be merged, with reasons.",
     "methods": "List the merge methods and their parameters.",

@@ -5,14 +5,14 @@ have. Squared lengths are estimates of those of whole matrices: a scalar counts 
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.descent.patch import Layout, Patch
+from engine.descent.patch import Layout, Patch, inside, overlap
 from engine.descent.sketch import Sketch
 
 Floats = NDArray[np.float64]
@@ -45,12 +45,14 @@ class Bucket:
         dtypes: what they are stored in.
         values: (n, s) float32, as stored.
         spans: where each patch is, in order of names.
+        rows: of each model, the rows of its tensors altogether: more tokens, more rows.
     """
 
     models: tuple[str, ...]
     dtypes: tuple[str, ...]
     values: Singles
     spans: tuple[Span, ...]
+    rows: tuple[int, ...]
 
     def __len__(self) -> int:
         return len(self.models)
@@ -107,7 +109,9 @@ class Bucket:
             total += 0.5 * n_entries * np.log1p(scale)
             n_all += n_entries
         np.fill_diagonal(total, 0.0)
-        return total / max(1.0, n_all)
+        rows = np.array(self.rows)
+        other: Floats = _OTHER_ROWS * (rows[:, None] != rows[None, :])
+        return np.asarray(total / max(1.0, n_all) + other)
 
     @cached_property
     def floors(self) -> Floats:
@@ -126,6 +130,7 @@ class Bucket:
         return Bucket(
             tuple(self.models[i] for i in places), tuple(self.dtypes[i] for i in places),
             self.values[list(places)], self.spans,
+            tuple(self.rows[i] for i in places),
         )  # fmt: skip
 
     def energy(self, differences: Singles | Floats) -> float:
@@ -134,6 +139,7 @@ class Bucket:
 
 
 _BLOCK = 1 << 14
+_OTHER_ROWS = 0.01  # nats an entry, of another vocabulary
 
 
 def rounding_energy(values: Singles, dtype: str) -> Floats:
@@ -158,7 +164,8 @@ def gather(sketches: Sequence[Sketch]) -> Bucket:
     for row, sketch in zip(values, sketches, strict=True):
         row[:] = sketch.values[places[sketch.layout.digest]]
     models, dtypes = tuple(s.model for s in sketches), tuple(s.dtype for s in sketches)
-    return Bucket(models, dtypes, values, spans)
+    rows = tuple(sum(p.shape[0] for p in s.layout.patches) for s in sketches)
+    return Bucket(models, dtypes, values, spans, rows)
 
 
 def _in_order(layouts: Sequence[Layout]) -> list[list[Patch]]:
@@ -170,23 +177,20 @@ def _in_order(layouts: Sequence[Layout]) -> list[list[Patch]]:
 
 def _shared(*patches: Patch) -> Patch | None:
     """What patches of one tensor have in common, as a part of the first; None for nothing."""
-    first = patches[0]
-    kinds = {(p.shape[1], p.column, p.n_columns, p.is_vector) for p in patches}
-    top, end = max(p.row for p in patches), min(p.row + p.n_rows for p in patches)
-    if len(kinds) > 1 or end <= top:
-        return None
-    return replace(first, row=top, n_rows=end - top)
+    common: Patch | None = patches[0]
+    for patch in patches[1:]:
+        common = None if common is None else overlap(common, patch)
+    return common
 
 
 def _places(layout: Layout, shared: Sequence[Patch]) -> NDArray[np.int64]:
     """Where the scalars of some patches are among those of a layout."""
     starts, at = {}, 0
     for patch in layout.patches:
-        starts[patch.tensor] = (at, patch.row)
+        starts[patch.tensor] = (at, patch)
         at += patch.size
     found = [np.zeros(0, np.int64)]
-    for patch in shared:
-        start, row = starts[patch.tensor]
-        start += (patch.row - row) * patch.n_columns
-        found.append(np.arange(start, start + patch.size))
+    for part in shared:
+        start, of = starts[part.tensor]
+        found.append(start + inside(part, of))
     return np.concatenate(found)

@@ -77,7 +77,9 @@ def combinations_of(bucket: Bucket, child: int, among: Sequence[int]) -> list[Co
     found: list[Combination] = []
     for size in range(2, _LARGEST + 1):
         most = {2: _PAIRS_OF, 3: _TRIPLES_OF}.get(size, _LARGER_OF)
-        found += _of_size(bucket, child, near[:most], products[:most, :most], size, limit)
+        found += _of_size(
+            bucket, child, near[:most], products[:most, :most], size=size, limit=limit
+        )
         found.sort(key=lambda c: (-c.match, len(c.parents), c.floor_ratio))
         if found and found[0].match >= SURE_MATCH:
             break
@@ -95,7 +97,7 @@ def _solve(products: Floats) -> Floats:
     trace = np.trace(products, axis1=-2, axis2=-1)[..., None, None] / k
     loaded = products + 1e-12 * trace * np.eye(k)
     raw = np.linalg.solve(loaded, np.ones((*products.shape[:-2], k, 1)))[..., 0]
-    return raw / raw.sum(-1, keepdims=True)
+    return np.asarray(raw / raw.sum(-1, keepdims=True))
 
 
 def _residual(products: Floats) -> float:
@@ -108,7 +110,7 @@ def _residual(products: Floats) -> float:
 
 
 def _of_size(
-    bucket: Bucket, child: int, near: Sequence[int], products: Floats, size: int, limit: float
+    bucket: Bucket, child: int, near: Sequence[int], products: Floats, *, size: int, limit: float
 ) -> list[Combination]:
     """Exact combinations of so many terms."""
     picks = np.array(list(combinations(range(len(near)), size)), dtype=np.int64)
@@ -135,8 +137,8 @@ def _combination(
 ) -> Combination | None:
     """A combination whose residual, taken exactly, is that of rounding; None where it is not."""
     step = max(1, bucket.values.shape[1] // _GLANCE)
-    best = max(_snapped(weights), key=lambda w: _match(bucket, child, parents, w, step))
-    if _match(bucket, child, parents, best, step) < LEAST_MATCH - _GLANCE_LOSS:
+    best = max(_snapped(weights), key=lambda w: _match(bucket, child, parents, w, step=step))
+    if _match(bucket, child, parents, best, step=step) < LEAST_MATCH - _GLANCE_LOSS:
         return None
     match = _match(bucket, child, parents, best)
     difference = bucket.values[child] - _sum(bucket, parents, best)
@@ -172,7 +174,7 @@ def _sum(bucket: Bucket, parents: Sequence[int], weights: Floats) -> Floats:
 
 
 def _match(
-    bucket: Bucket, child: int, parents: Sequence[int], weights: Floats, step: int = 1
+    bucket: Bucket, child: int, parents: Sequence[int], weights: Floats, *, step: int = 1
 ) -> float:
     """Share of the entries of matrices that differ from the sum by half an ulp at most, of those that are not 0."""
     own = bucket.values[child, ::step]

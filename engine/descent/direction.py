@@ -25,7 +25,9 @@ def direction(bucket: Bucket, a: int, b: int) -> float:
             continue
         both = bucket.values[[a, b], span.slice].astype(np.float64)
         shape = (patch.n_rows, patch.n_columns)
-        parts.append(((both[1] - both[0]).reshape(shape), (both[0] + both[1]).reshape(shape), patch.share))
+        parts.append(
+            ((both[1] - both[0]).reshape(shape), (both[0] + both[1]).reshape(shape), patch.share)
+        )
     size = sum(w * float((s * s).sum()) for _, s, w in parts)
     if not parts or size == 0:
         return 0.0

@@ -35,10 +35,33 @@ def cosines(bucket: Bucket) -> tuple[Floats, Floats]:
     return np.nan_to_num(found), np.nan_to_num(spread, nan=1.0)
 
 
+def aligned(bucket: Bucket) -> Floats:
+    """Share of the entries that are in matrices which agree more than chance, of each pair: (n, n).
+
+    A network some of whose units changed places agrees with itself in some matrices and not at all in others.
+    """
+    n = len(bucket)
+    agree, total = np.zeros((n, n)), 0.0
+    for span in bucket.matrices():
+        part = bucket.values[:, span.slice].astype(np.float64)
+        part -= part.mean(1, keepdims=True)
+        norms = np.maximum(np.linalg.norm(part, axis=1), 1e-300)
+        cosine = (part @ part.T) / np.outer(norms, norms)
+        size = span.patch.share * part.shape[1]
+        agree += size * (cosine > LEAST + _LIKELY / np.sqrt(part.shape[1]))
+        total += size
+    return agree / max(1.0, total)
+
+
+_LIKELY = 3.0
+_MOSTLY = 0.7
+
+
 def components(bucket: Bucket) -> list[list[int]]:
-    """Groups of models that hang together by kinship, each in order, the group of the first model first."""
+    """Groups of models that hang together by kinship in one basis, each in order, the group of the first model first."""
     found, spread = cosines(bucket)
     related: NDArray[np.bool_] = found > np.maximum(LEAST, Z * spread)
+    related &= aligned(bucket) > _MOSTLY
     left, groups = set(range(len(bucket))), []
     while left:
         group, edge = set(), {min(left)}

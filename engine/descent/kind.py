@@ -21,9 +21,15 @@ _NORMAL = (2.6, 3.5)
 _FLAT_ROWS = 8
 _FLAT = 1.06  # largest singular value over that of white noise (Marchenko and Pastur)
 _EVEN = 0.2  # spread of relative changes among tensors, of noise
+_WIDE = 6  # rows and columns of a patch that a rank is read from
+_EDGE = 1.6  # times the largest singular value of rounding
+_BEYOND = 2.0  # energy of what is left, over that of rounding
+_TOUCHED = 0.02  # share of the entries of vectors, of an adapter that was merged
 _LOW_RANK = 0.7  # of the rows, that a difference of low rank has at most
 _SAME_VECTOR = 0.9
-_CONTINUED = 0.35  # |D| / |W_parent| of whole matrices, of continued pre-training in place of fine-tuning
+_CONTINUED = (
+    0.35  # |D| / |W_parent| of whole matrices, of continued pre-training in place of fine-tuning
+)
 
 
 @dataclass(frozen=True)
@@ -70,8 +76,14 @@ class Change:
 
     def relative(self) -> float:
         """|D| over |W| of the parent, of whole matrices."""
-        above = sum(s.patch.share * float((d * d).sum()) for s, d in zip(self.spans, self.difference, strict=True))
-        below = sum(s.patch.share * float((w * w).sum()) for s, w in zip(self.spans, self.parent, strict=True))
+        above = sum(
+            s.patch.share * float((d * d).sum())
+            for s, d in zip(self.spans, self.difference, strict=True)
+        )
+        below = sum(
+            s.patch.share * float((w * w).sum())
+            for s, w in zip(self.spans, self.parent, strict=True)
+        )
         return float(np.sqrt(above / below)) if below else 0.0
 
 
@@ -99,7 +111,7 @@ def kind_of(found: Change) -> Kind:
     """Name a change."""
     if not found.touched and not found.vectors_changed:
         return Kind("copy", "changed_share", 0.0, "every sampled entry is equal", certain=True)
-    for test in (_pruned, _quantized, _low_rank, _noise):
+    for test in (_pruned, _quantized, _noise, _low_rank):
         kind = test(found)
         if kind is not None:
             return kind
@@ -111,7 +123,9 @@ def kind_of(found: Change) -> Kind:
 
 def _pruned(found: Change) -> Kind | None:
     """Zeros that the parent has not, and little else."""
-    new = sum(int(((c == 0) & (p != 0)).sum()) for c, p in zip(found.child, found.parent, strict=True))
+    new = sum(
+        int(((c == 0) & (p != 0)).sum()) for c, p in zip(found.child, found.parent, strict=True)
+    )
     kept = [(c != 0, d) for c, d in zip(found.child, found.difference, strict=True)]
     total = sum(c.size for c in found.child)
     share = new / max(1, total)
@@ -120,7 +134,13 @@ def _pruned(found: Change) -> Kind | None:
     same = sum(int((d[k] == 0).sum()) for k, d in kept) / max(1, sum(int(k.sum()) for k, _ in kept))
     if same < _SUPPORT:
         return None
-    return Kind("pruned", "new_zero_share", share, f"{share:.0%} of the entries became 0, the others stayed", certain=True)
+    return Kind(
+        "pruned",
+        "new_zero_share",
+        share,
+        f"{share:.0%} of the entries became 0, the others stayed",
+        certain=True,
+    )
 
 
 def _quantized(found: Change) -> Kind | None:
@@ -138,10 +158,10 @@ def _quantized(found: Change) -> Kind | None:
         share = levels / n_groups
         detail = f"{share:.0%} of the groups of {_GRID} have at most {_LEVELS} levels"
         return Kind("quantized", "grouped_levels_share", share, detail, certain=True)
-    new, old = (_regularity(parts, found.touched) for parts in (found.child, found.parent))
-    if new - old > _REGULAR:
-        detail = f"rows are multiples of one step: regularity {new:.2f}, the parent's {old:.2f}"
-        return Kind("quantized", "row_regularity", new, detail, certain=True)
+    own, others = (_regularity(parts, found.touched) for parts in (found.child, found.parent))
+    if own - others > _REGULAR:
+        detail = f"rows are multiples of one step: regularity {own:.2f}, the parent's {others:.2f}"
+        return Kind("quantized", "row_regularity", own, detail, certain=True)
     return None
 
 
@@ -168,39 +188,69 @@ _STEPS = np.linspace(8.0, 60.0, 1200)
 _ROWS, _ENTRIES, _ENOUGH = 8, 128, 60
 
 
-def _low_rank(found: Change) -> Kind | None:
-    """Matrices whose differences have few directions, in all the same number; the rest untouched."""
-    ranks, vectors = [], {}
+@dataclass(frozen=True)
+class _Rank:
+    """The directions of one patch's difference.
+
+    Attributes:
+        rank: singular values above what rounding makes.
+        most: the smaller of its rows and columns.
+        beyond: energy of the others, over that of rounding.
+        rows: where the patch lies.
+        left: the first left singular vector.
+    """
+
+    rank: int
+    most: int
+    beyond: float
+    rows: tuple[int, int, int]
+    left: Floats
+
+
+def _ranks(found: Change) -> list[_Rank]:
+    """The directions of all patches that changed and have some."""
+    ranks = []
     for i in found.touched:
-        difference = found.difference[i]
-        least = min(difference.shape)
-        if least < 3:  # noqa: PLR2004 - no rank to speak of
+        difference, patch = found.difference[i], found.spans[i].patch
+        if min(difference.shape) < _WIDE:
             continue
         left, sizes, _ = np.linalg.svd(difference, full_matrices=False)
-        edge = 1.6 * found.noise[i] * (np.sqrt(difference.shape[0]) + np.sqrt(difference.shape[1]))
+        edge = (
+            _EDGE * found.noise[i] * (np.sqrt(difference.shape[0]) + np.sqrt(difference.shape[1]))
+        )
         rank = int((sizes > edge).sum())
-        ranks.append((rank, least))
-        patch = found.spans[i].patch
-        vectors.setdefault((patch.row, patch.n_rows, patch.shape[0]), []).append(left[:, 0])
-    ranks = [r for r in ranks if r[0]]
-    if len(ranks) < 2 or found.vectors_changed > 0.02:  # noqa: PLR2004
+        rest = float(np.square(sizes[rank:]).sum()) / difference.size
+        beyond = rest / max(found.noise[i] ** 2, 1e-300)
+        rows = (patch.row, patch.n_rows, patch.shape[0])
+        ranks.append(_Rank(rank, min(difference.shape), beyond, rows, left[:, 0]))
+    return ranks
+
+
+def _low_rank(found: Change) -> Kind | None:
+    """Matrices whose differences have few directions, and nothing else but rounding."""
+    ranks = _ranks(found)
+    rank = max((r.rank for r in ranks), default=0)
+    if not rank or np.median([r.beyond for r in ranks]) > _BEYOND:
         return None
-    high = sum(rank > _LOW_RANK * least for rank, least in ranks)
-    if high > 0.1 * len(ranks):
-        return None
-    rank = max(r for r, _ in ranks)
-    common = _common(vectors) if rank == 1 else 0.0
+    common = _common(ranks) if rank == 1 else 0.0
     if common > _SAME_VECTOR:
-        detail = "every difference has rank 1, and all the same left vector: one direction was taken out"
+        detail = "every difference has rank 1 and the same left vector: one direction was taken out"
         return Kind("edited", "shared_left_vector", common, detail, certain=True)
-    return Kind("adapter_merged", "rank", float(rank), f"every difference has rank {rank} at most", certain=True)
+    full = any(r.rank > max(1.0, _LOW_RANK * r.most) for r in ranks)
+    if full or found.vectors_changed > _TOUCHED:
+        return None
+    detail = f"every difference has rank {rank} at most"
+    return Kind("adapter_merged", "rank", float(rank), detail, certain=True)
 
 
-def _common(vectors: dict[tuple[int, int, int], list[Floats]]) -> float:
+def _common(ranks: Sequence[_Rank]) -> float:
     """Mean |cosine| of the first left vectors of patches on the same rows; 0 where no two are."""
+    groups: dict[tuple[int, int, int], list[Floats]] = {}
+    for r in ranks:
+        groups.setdefault(r.rows, []).append(r.left)
     found = []
-    for group in vectors.values():
-        if len(group) > 1 and len(group[0]) > 2:  # noqa: PLR2004
+    for group in groups.values():
+        if len(group) > 1:
             stack = np.array(group)
             cosine = np.abs(stack @ stack.T)
             found.append(float(cosine[np.triu_indices(len(group), 1)].mean()))

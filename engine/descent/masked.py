@@ -19,9 +19,10 @@ from engine.descent.combination import is_base
 LEAST_EXPLAINED = 0.7
 """Share of the entries that are one of the sums, at least."""
 
-_ENTRIES = 1 << 15  # looked at, at most
-_BASES = 4  # tried
-_NEAREST = 24
+_ENTRIES = 12_288  # looked at, at most
+_BASES = 3  # tried
+_EQUAL = 0.04  # share of the entries that a child has of its base, at least
+_NEAREST = 16
 _MOST_PARENTS = 4
 _CLEAR = 6.0  # a change counts when it is so many times what rounding may have added
 _RANKS = 20  # classes of magnitude
@@ -88,6 +89,8 @@ def masked(bucket: Bucket, child: int, among: Sequence[int]) -> Masked | None:
     equal = {i: float((bucket.values[i, places] == own).mean()) for i in near}
     best: Masked | None = None
     for base in sorted(near, key=lambda i: (-equal[i], i))[:_BASES]:
+        if equal[base] < _EQUAL:
+            break
         others = {i: bucket.values[i, places].astype(np.float64) for i in near if i != base}
         made = _on(bucket, child, base, places, others)
         if made is not None and (best is None or _quality(made) > _quality(best)):
@@ -136,9 +139,7 @@ def _on(
     )  # fmt: skip
 
 
-def _peak(
-    parent: int, moved: Floats, change: Floats, noise: Floats, ranks: Floats
-) -> _Peak | None:
+def _peak(parent: int, moved: Floats, change: Floats, noise: Floats, ranks: Floats) -> _Peak | None:
     """The ratios that stand out, one for each class of magnitude that has one; None where there are too few."""
     clear = np.abs(change) > _CLEAR * noise
     both = clear & (np.abs(moved) > _CLEAR * noise)

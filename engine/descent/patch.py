@@ -8,8 +8,11 @@ range of bytes holds them, and columns next to each other, so that grids of quan
 import math
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
 
 from registry.fingerprint import digest_text
 from registry.tensor_name import has_vocabulary, layer_of
@@ -64,6 +67,26 @@ class Patch:
         return self.shape[0] * self.shape[1] / max(1, self.size)
 
 
+def overlap(a: Patch, b: Patch) -> Patch | None:
+    """The rectangle that two patches of tensors with equal rows share, with the first's name; None for none."""
+    if a.shape[1] != b.shape[1] or a.is_vector != b.is_vector:
+        return None
+    row, column = max(a.row, b.row), max(a.column, b.column)
+    n_rows = min(a.row + a.n_rows, b.row + b.n_rows) - row
+    n_columns = min(a.column + a.n_columns, b.column + b.n_columns) - column
+    if n_rows <= 0 or n_columns <= 0:
+        return None
+    return replace(a, row=row, n_rows=n_rows, column=column, n_columns=n_columns)
+
+
+def inside(part: Patch, of: Patch) -> NDArray[np.int64]:
+    """Where the scalars of a part of a patch are among the patch's."""
+    rows = np.arange(part.n_rows) + part.row - of.row
+    columns = np.arange(part.n_columns) + part.column - of.column
+    found: NDArray[np.int64] = (rows[:, None] * of.n_columns + columns[None]).reshape(-1)
+    return found
+
+
 @dataclass(frozen=True)
 class Layout:
     """The patches of a model, in order of names."""
@@ -93,9 +116,7 @@ def whole(tensors: Iterable[tuple[str, tuple[int, ...]]]) -> Layout:
     ))  # fmt: skip
 
 
-def layout_of(
-    tensors: Iterable[tuple[str, tuple[int, ...]]], n_scalars: int = N_SCALARS
-) -> Layout:
+def layout_of(tensors: Iterable[tuple[str, tuple[int, ...]]], n_scalars: int = N_SCALARS) -> Layout:
     """Choose about ``n_scalars`` scalars, spread evenly over matrices and layers.
 
     Args:
@@ -135,7 +156,9 @@ def _patch(name: str, shape: tuple[int, ...], quota: int, *, is_deep: bool) -> P
     # tokens are counted from the front, so that a vocabulary that grew has the same rows
     span = min(rows, 64 if rows >= 256 else 8) if has_vocabulary(name) else rows  # noqa: PLR2004
     row = min(_place(f"{columns} rows", span), rows - n_rows)
-    column = min(_place(f"{rows if not has_vocabulary(name) else 0}x{columns}", columns), columns - n_columns)
+    column = min(
+        _place(f"{rows if not has_vocabulary(name) else 0}x{columns}", columns), columns - n_columns
+    )
     column = column // _NARROW * _NARROW
     return Patch(name, (rows, columns), row, n_rows, column, n_columns, is_vector=False)
 

@@ -123,7 +123,7 @@ def _fitted(bucket: Bucket, child: int, parents: tuple[int, ...]) -> Piecewise |
         terms = bucket.values[list(parents), span.slice].astype(np.float64)
         if (own == terms).all(1).any() and (terms == terms[0]).all():
             continue  # all are alike there: nothing is told
-        weights = np.linalg.lstsq(terms.T, own, rcond=None)[0]
+        weights = np.asarray(np.linalg.lstsq(terms.T, own, rcond=None)[0], np.float64)
         half = np.sqrt(3 * rounding_energy(bucket.values[child, span.slice], bucket.dtypes[child]))
         fit = np.abs(own - weights @ terms) <= 1.05 * half
         size = span.patch.shape[0] * span.patch.shape[1]

@@ -5,13 +5,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from engine.descent.invariant import Values, invariants
 from engine.descent.patch import Layout, Patch
 from engine.reader import FLOATS, Reader
 from registry.header import TensorRef
-
-Values = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -23,6 +21,7 @@ class Sketch:
         dtype: that most of its bytes are stored in, as safetensors spells it.
         layout: which scalars.
         values: (layout.size,) float32, patch by patch, row by row.
+        invariants: of the matrices at its edges, see `engine.descent.invariant`.
         read_bytes: what was read for it.
     """
 
@@ -30,6 +29,7 @@ class Sketch:
     dtype: str
     layout: Layout
     values: Values
+    invariants: dict[str, Values]
     read_bytes: int
 
 
@@ -59,7 +59,8 @@ def take(model: str, dtype: str, tensors: Sequence[TensorRef], layout: Layout) -
             values[at : at + patch.size] = found
             at += patch.size
             n_bytes += n_read
-    return Sketch(model, dtype, layout, values, n_bytes)
+        turned, n_read = invariants(reader, tensors)
+    return Sketch(model, dtype, layout, values, turned, n_bytes + n_read)
 
 
 def _read(reader: Reader, ref: TensorRef, patch: Patch) -> tuple[Values, int]:

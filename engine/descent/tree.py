@@ -6,7 +6,8 @@ each other: seen from one of them the others lie about 60 degrees apart instead 
 middle.
 """
 
-from collections.abc import Collection, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,7 +16,10 @@ from numpy.typing import NDArray
 from engine.descent.bucket import Floats
 
 SIBLING = 0.3
-"""Cosine between two differences from one model, from which on the three are siblings."""
+"""Cosine between differences from one model, from which on it and three or more others are siblings."""
+
+TWO_SIBLINGS = 0.42
+"""The same of it and two others only; of three that changed alike it is 0.5."""
 
 
 @dataclass
@@ -72,18 +76,86 @@ def spanning(
     return edges
 
 
-def with_latent(edges: Sequence[tuple[int, int]], gram: Floats) -> Tree:
+def slid(
+    edges: Sequence[tuple[int, int]],
+    gram: Floats,
+    costs: Floats,
+    is_parent: Callable[[int, int], bool],
+) -> list[tuple[int, int]]:
+    """Move ends of edges that are far longer than the next one to where they belong.
+
+    What comes after v has all of v's own change: seen from v's neighbour h, the coefficient of v's change in it is 1, and
+    0 in what comes after h. Where it is far away, even a little likeness makes that number anything; then the end moves
+    to the one of the two that more models are joined to.
+
+    Args:
+        edges: of a spanning tree.
+        gram: inner products of all models, (n, n).
+        costs: what the tree was spanned on, (n, n): where they tell the two apart, nothing moves.
+        is_parent: tells whether a model is clearly another's parent.
+    """
+    found = list(edges)
+    for _ in range(_ROUNDS):
+        moved = False
+        for i, (a, b) in enumerate(found):
+            for far, near in ((a, b), (b, a)):
+                to = _slide(found, gram, costs, is_parent, far=far, near=near)
+                if to is not None:
+                    found[i] = (min(far, to), max(far, to))
+                    moved = True
+                    break
+        if not moved:
+            break
+    return found
+
+
+def _slide(
+    edges: Sequence[tuple[int, int]], gram: Floats, costs: Floats,
+    is_parent: Callable[[int, int], bool], *, far: int, near: int,
+) -> int | None:  # fmt: skip
+    """The neighbour of ``near`` that an edge's end should move to; None where it should stay."""
+    degree = Counter(v for edge in edges for v in edge)
+    best: tuple[float, int] | None = None
+    for a, b in edges:
+        if near not in (a, b) or far in (a, b):
+            continue
+        hub = b if a == near else a
+        products = relative(gram, hub, [far, near])
+        if products[1, 1] <= 0 or products[0, 0] < _FAR * products[1, 1]:
+            continue
+        if costs[far, hub] - costs[far, near] > _TOLD:
+            continue
+        more = degree[hub] + 1 - degree[near]
+        if more > 0 or (more == 0 and is_parent(hub, near)):
+            length = float(products[1, 1])
+            best = max(best or (0.0, hub), (degree[hub] + 1 / (1 + length), hub))
+    return None if best is None else best[1]
+
+
+_ROUNDS = 8
+_TOLD = 0.05  # nats an entry
+_FAR = 10.0  # times the square of the next edge's length
+
+
+def with_latent(
+    edges: Sequence[tuple[int, int]], gram: Floats, is_parent: Callable[[int, int], bool]
+) -> Tree:
     """Put a latent parent among siblings that a spanning tree has joined to each other.
 
     Args:
         edges: of a spanning tree.
         gram: inner products of all models, (n, n).
+        is_parent: tells whether a model is clearly another's parent.
     """
     tree = Tree(len(gram), list(edges))
-    order = sorted({node for edge in edges for node in edge}, key=lambda v: (-len(tree.neighbours(v)), v))
+    order = sorted(
+        {node for edge in edges for node in edge}, key=lambda v: (-len(tree.neighbours(v)), v)
+    )
     for middle in order:
         near = [v for v in tree.neighbours(middle) if v < tree.n]
         siblings = _siblings(gram, middle, near)
+        if sum(is_parent(middle, v) for v in siblings) > len(siblings) / 2:
+            continue
         if len(siblings) < 2:  # noqa: PLR2004 - two siblings and the middle show a parent
             continue
         products = relative(gram, middle, siblings)
@@ -129,6 +201,10 @@ def _siblings(gram: Floats, middle: int, near: Sequence[int]) -> list[int]:
     np.fill_diagonal(cosine, -1.0)
     a, b = np.unravel_index(int(np.argmax(cosine)), cosine.shape)
     if cosine[a, b] < SIBLING:
+        return []
+    others = [i for i in range(len(near)) if i not in (a, b)]
+    third = max((min(cosine[a, i], cosine[b, i]) for i in others), default=-1.0)
+    if third < SIBLING and cosine[a, b] < TWO_SIBLINGS:
         return []
     chosen = [int(a), int(b)]
     for i in np.argsort(-cosine[chosen].min(0), kind="stable").tolist():

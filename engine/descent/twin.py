@@ -29,9 +29,9 @@ class Twin:
 def twins(bucket: Bucket) -> list[Twin]:
     """Models that equal an earlier one, in order; then those that are a remaining one in a coarser dtype."""
     found: list[Twin] = []
-    firsts: dict[bytes, int] = {}
+    firsts: dict[tuple[bytes, int], int] = {}
     for i, values in enumerate(bucket.values):
-        first = firsts.setdefault((values + 0.0).tobytes(), i)  # -0 is 0
+        first = firsts.setdefault(((values + 0.0).tobytes(), bucket.rows[i]), i)  # -0 is 0
         if first != i:
             kind = "copy" if bucket.dtypes[first] == bucket.dtypes[i] else "cast"
             found.append(Twin(i, first, kind, lossy=False))
@@ -46,7 +46,12 @@ def twins(bucket: Bucket) -> list[Twin]:
 def _is_cast(bucket: Bucket, fine: int, coarse: int) -> bool:
     """Tell whether one model, rounded to the other's dtype, is the other."""
     to = bucket.dtypes[coarse]
-    if fine == coarse or to == bucket.dtypes[fine] or MANTISSA.get(to, 99) >= _FINEST:
+    if (
+        fine == coarse
+        or bucket.rows[fine] != bucket.rows[coarse]
+        or to == bucket.dtypes[fine]
+        or MANTISSA.get(to, 99) >= _FINEST
+    ):
         return False
     glance = slice(None, None, max(1, bucket.values.shape[1] // _GLANCE))
     for part in (glance, slice(None)):
