@@ -76,10 +76,18 @@ def _directed(bucket: Bucket, a: int, b: int) -> float:
             else -_CERTAIN
         )
     if kind.name == "noise":
-        return 0.0
+        return _noisier(bucket, a, b)
     return direction(bucket, a, b)
 
 
+def _noisier(bucket: Bucket, a: int, b: int) -> float:
+    """The direction of white noise, which adds its own energy to the weights it falls on."""
+    grown = bucket.energy(bucket.values[b]) - bucket.energy(bucket.values[a])
+    share = grown / max(float(bucket.distances[a, b]), 1e-300)
+    return math.copysign(_CERTAIN, share) if abs(share) > _ENOUGH else 0.0
+
+
+_ENOUGH = 0.4
 _CERTAIN = 10.0
 _SURELY = 8.0
 
@@ -142,5 +150,5 @@ def _likelihood(t: float) -> float:
     return math.log(density(t) / density(-t))
 
 
-_LATENT, _MERGE, _DEGREE = 1.0, 6.0, 4.0
-_USUAL, _SPREAD, _WILD, _WILDLY = 0.5, 0.45, 8.0, 0.3
+_LATENT, _MERGE, _DEGREE = 1.0, 6.0, 6.0
+_USUAL, _SPREAD, _WILD, _WILDLY = 0.5, 0.6, 8.0, 0.5
