@@ -101,8 +101,7 @@ class Bucket:
                 for row, dtype in zip(self.values[:, span.slice], self.dtypes, strict=True)
             ])  # fmt: skip
             part -= part.mean(0)
-            sizes = np.square(part).sum(1)
-            apart = np.maximum(sizes[:, None] + sizes[None, :] - 2 * (part @ part.T), 0.0)
+            apart = _apart(part)
             floor = np.maximum(ulp[:, None], ulp[None, :]) * part.shape[1]
             scale = np.divide(apart, floor, out=np.zeros_like(apart), where=floor > 0)
             n_entries = span.patch.share * part.shape[1]
@@ -139,7 +138,18 @@ class Bucket:
 
 
 _BLOCK = 1 << 14
+_NEAR = 1e-9  # of the squared lengths; below it a difference of products has lost its digits
 _OTHER_ROWS = 0.01  # nats an entry, of another vocabulary
+
+
+def _apart(part: Floats) -> Floats:
+    """Squared distances of rows, (n, s) → (n, n): exactly 0 for equal ones."""
+    sizes = np.square(part).sum(1)
+    both = sizes[:, None] + sizes[None, :]
+    apart: Floats = np.maximum(both - 2 * (part @ part.T), 0.0)
+    for i, near in enumerate(apart <= _NEAR * both):
+        apart[i, near] = np.square(part[near] - part[i]).sum(1)
+    return apart
 
 
 def rounding_energy(values: Singles, dtype: str) -> Floats:

@@ -45,7 +45,7 @@ def aligned(bucket: Bucket) -> Floats:
     for span in bucket.matrices():
         part = bucket.values[:, span.slice].astype(np.float64)
         part -= part.mean(1, keepdims=True)
-        norms = np.maximum(np.linalg.norm(part, axis=1), 1e-300)
+        norms = np.maximum(np.linalg.norm(part, axis=1), _TINY)
         cosine = (part @ part.T) / np.outer(norms, norms)
         size = span.patch.share * part.shape[1]
         agree += size * (cosine > LEAST + _LIKELY / np.sqrt(part.shape[1]))
@@ -53,6 +53,7 @@ def aligned(bucket: Bucket) -> Floats:
     return agree / max(1.0, total)
 
 
+_TINY = 1e-150  # below any length of float32 numbers; its square is not 0
 _LIKELY = 3.0
 _MOSTLY = 0.7
 

@@ -15,7 +15,8 @@ _LEAST_COSINE = 0.3  # of matrices that are the same tensor, in the mean; of oth
 def called_as(sketch: Sketch, other: Sketch) -> Sketch | None:
     """A sketch under another's tensor names; None where their tensors are not each other's.
 
-    Every tensor takes the name of the nearest of its shape that is still free, matrices and vectors alike.
+    Every tensor takes the name of the nearest of its shape that is still free, matrices and vectors alike;
+    those whose patches lie elsewhere, as of a vocabulary that only one of the names tells, are left out.
     """
     ours, theirs = _by_shape(sketch), _by_shape(other)
     if {k: len(v) for k, v in ours.items()} != {k: len(v) for k, v in theirs.items()}:
@@ -27,9 +28,8 @@ def called_as(sketch: Sketch, other: Sketch) -> Sketch | None:
         for (patch, _), j in zip(parts, found, strict=True):
             of = theirs[shape][j][0]
             common = overlap(replace(patch, tensor=of.tensor), of)
-            if common is None:
-                return None
-            names[patch.tensor] = (common, patch, of)
+            if common is not None:
+                names[patch.tensor] = (common, patch, of)
         if not parts[0][0].is_vector:
             cosines += near
     if not cosines or float(np.mean(cosines)) < _LEAST_COSINE:

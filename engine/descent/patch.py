@@ -102,7 +102,7 @@ class Layout:
     def digest(self) -> str:
         """Hex digest of the patches; models that share it share their coordinates."""
         lines = (
-            f"{p.tensor}\0{p.shape}\0{p.row},{p.n_rows},{p.column},{p.n_columns}"
+            f"{p.tensor}\0{p.shape}\0{p.row},{p.n_rows},{p.column},{p.n_columns},{p.is_vector}"
             for p in self.patches
         )
         return digest_text("\n".join((SPEC, *lines)))

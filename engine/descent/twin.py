@@ -28,6 +28,8 @@ class Twin:
 
 def twins(bucket: Bucket) -> list[Twin]:
     """Models that equal an earlier one, in order; then those that are a remaining one in a coarser dtype."""
+    if not bucket.values.shape[1]:
+        return []  # nothing was compared
     found: list[Twin] = []
     firsts: dict[tuple[bytes, int], int] = {}
     for i, values in enumerate(bucket.values):
