@@ -92,6 +92,14 @@ class Effective:
         return tuple(f for f in self.findings if f.kind == "license_conflict")
 
     @property
+    def summary(self) -> str:
+        """The licence and what is asked, in one line."""
+        asked = [o.atom if o.value is None else f"{o.atom} {o.value}" for o in self.obligations]
+        conflicts = [f.detail for f in self.conflicts]
+        said = f"licence: {self.suggested or 'no single one'} ({self.why})"
+        return "; ".join([said, *conflicts, *([f"asked: {', '.join(asked)}"] if asked else [])])
+
+    @property
     def atoms(self) -> tuple[tuple[str, Value], ...]:
         """(atom, value) of all that binds it, each once, in order."""
         found = {(h.rule.atom, h.rule.value) for h in self.held}

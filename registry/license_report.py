@@ -16,6 +16,9 @@ from registry.lineage import Lineage
 LEAST_CONFIDENCE = 0.5
 """An edge that is less likely right than wrong carries no licence."""
 
+ALLOWED = "license"
+"""Method of the evidence that a licence conflict was known and allowed."""
+
 _RESULT = "result"
 
 
@@ -50,6 +53,18 @@ def license_of_merge(
     licensed.append(Licensed(_RESULT, "the result", ours=True))
     descents += [Descent(_RESULT, parent, "merge") for parent in wanted]
     return effective(licensed, descents, license_table(), only=[_RESULT])[_RESULT]
+
+
+def card_license(license_: Effective) -> tuple[str | None, str | None]:
+    """What a card states: (`license`, `license_name`), as the Hub wants them.
+
+    Both are None where nobody knows; `other` without a name stands for more than one licence.
+    """
+    if license_.suggested is not None:
+        known = license_table().licenses[license_.suggested].hub
+        return (license_.suggested, None) if known else ("other", license_.suggested)
+    unknown = any(finding.kind == "license_unknown" for finding in license_.findings)
+    return (None, None) if unknown else ("other", None)
 
 
 def _facts(catalog: Catalog, lineage: Lineage) -> tuple[list[Licensed], list[Descent]]:

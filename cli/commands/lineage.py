@@ -1,12 +1,18 @@
 """`reg lineage`: the graph."""
 
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
 import click
 
 import homolog
-from cli.block import Block, Text, Tree
+from cli.block import Block, Line, Row, Text, Tree
 from cli.command import Command
 from cli.family_tree import tree_lines
 from cli.session import Session
+
+if TYPE_CHECKING:
+    from registry.license_findings import Effective
 
 _FORMATS = ("tree", "json", "dot", "mermaid", "graphml")
 
@@ -49,14 +55,40 @@ def command(session: Session, model: str | None, direction: str | None, form: st
         session.voice = "json"
     id_ = session.model(model) if model else None
     graph = homolog.Lineage.load(session.catalog)
+    licenses = homolog.licenses(session.catalog, lineage=graph)
     if id_:
         up = graph.ancestors(id_) if direction != "descendants" else []
         down = graph.descendants(id_) if direction != "ancestors" else []
         graph = graph.around([*up, id_, *down])
     conflicts = session.catalog.rows("select * from conflicts order by child, kind, parent, detail")
     conflicts = [row for row in conflicts if row["child_id"] in graph.nodes]
+    findings = _findings(licenses, graph)
+    licence = licenses[id_].summary if id_ else None
+    allowed = session.catalog.rows(
+        "select distinct child, child_name, detail from evidence where method = 'license' order by all"
+    )
     writers = {"dot": graph.as_dot, "mermaid": graph.as_mermaid, "graphml": graph.as_graphml}
     block: Block = Text(writers[form]()) if form in writers else Tree(tuple(tree_lines(graph)))
-    session.out.answer(graph.as_json() | {"conflicts": conflicts}, block, ids=graph.nodes)
+    document = graph.as_json() | {"conflicts": conflicts, "licenses": findings, "license": licence}
+    lines = [Line(licence)] if licence and form == "tree" else []
+    session.out.answer(document, block, *lines, ids=graph.nodes)
     for row in conflicts:
         session.out.note(f"{row['child']}: {row['detail']} ({row['kind']})")
+    unknown = [row["model"] for row in findings if row["kind"] == "license_unknown"]
+    for found in (row for row in findings if row["kind"] != "license_unknown"):
+        session.out.note(f"{found['model']}: {found['detail']} ({found['kind']})")
+    if unknown:
+        session.out.note(f"licence unknown for {', '.join(unknown)} (license_unknown)")
+    for row in allowed:
+        if row["child"] in graph.nodes:
+            session.out.note(f"{row['child_name']}: {row['detail']}")
+
+
+def _findings(licenses: Mapping[str, "Effective"], graph: "homolog.Lineage") -> list[Row]:
+    """What is wrong with licences and is not inherited, of the models of a graph."""
+    return [
+        {"model": node.name, "model_id": node.id, "kind": f.kind, "detail": f.detail}
+        for node in graph.nodes.values()
+        for f in licenses[node.id].findings
+        if not f.inherited
+    ]

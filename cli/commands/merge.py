@@ -46,6 +46,9 @@ def command(
     With --device cuda a GPU does the arithmetic of methods that work entry by entry (reg methods NAME names a method's
     devices); the bytes are the same, and what stays on the processor is said.
 
+    The licence of the result is worked out from all it is made of and stated in its card; models whose licences cannot
+    all be obeyed are refused, unless --allow-license-conflict says why (reg licenses tells what is asked; no legal advice).
+
     Adapters alone become one adapter of their base; write MODEL+ADAPTER for a whole model that wears one.
 
     Examples:

@@ -59,6 +59,7 @@ comment on column claims.resolved is 'Name of that model';
 comment on column claims.uri is 'Address where it is said';
 comment on column claims.raw is 'The snippet it was read from, cut to 2,000 characters';
 
+-- (What licences contradict follows from whole ancestries and from the table of licences: `reg licenses` tells.)
 create or replace view conflicts as
 with said as (
     select model_id, resolved_id, source, uri from store.claim
@@ -91,20 +92,13 @@ with said as (
     from store.edge e
     join store.edge f on f.child = e.parent and f.parent = e.child
     where e.child < e.parent and e.status = 'declared' and f.status = 'declared'
-    union
-    select 'license_dropped', e.child, e.parent,
-           'the parent is under ' || q.license || ', the child says ' || coalesce(m.license, 'nothing')
-    from store.edge e
-    join models m on m.id = e.child and m.status <> 'latent'
-    join models q on q.id = e.parent
-    where m.license is distinct from q.license and q.license is not null
 )
 select f.kind, f.child as child_id, c.name as child, f.parent as parent_id, p.name as parent, f.detail
 from found f
 join store.named c on c.id = f.child
 join store.named p on p.id = f.parent;
 comment on view conflicts is 'One row per contradiction: between claims, or between a claim and the bytes';
-comment on column conflicts.kind is 'claims_disagree, claim_refuted, shapes_differ, parents_of_each_other or license_dropped';
+comment on column conflicts.kind is 'claims_disagree, claim_refuted, shapes_differ or parents_of_each_other';
 comment on column conflicts.child_id is 'Model the claim is about';
 comment on column conflicts.child is 'Name of that model';
 comment on column conflicts.parent_id is 'Parent it names';
