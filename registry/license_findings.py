@@ -94,8 +94,8 @@ class Effective:
     @property
     def summary(self) -> str:
         """The licence and what is asked, in one line."""
-        asked = [o.atom if o.value is None else f"{o.atom} {o.value}" for o in self.obligations]
-        conflicts = [f.detail for f in self.conflicts]
+        asked = [f"{o.atom}{_shown(o.value)}" for o in self.obligations]
+        conflicts = [f"{f.about}: {', '.join(f.rules)}" for f in self.conflicts]
         said = f"licence: {self.suggested or 'no single one'} ({self.why})"
         return "; ".join([said, *conflicts, *([f"asked: {', '.join(asked)}"] if asked else [])])
 
@@ -263,6 +263,13 @@ def _conflicts(case: _Case, held: Sequence[Held]) -> Iterator[Finding]:
                 yield case.conflict("other-family", [each, others[0]])
 
 
+def _shown(value: Value) -> str:
+    """A value after the word it belongs to."""
+    if value is None:
+        return ""
+    return f" {value:,}" if isinstance(value, int) else f' "{value}"'
+
+
 def _common_targets(copyleft: Iterable[Held], table: Table) -> frozenset[str]:
     """The licences under which works of all these copyleft licences may be shared together."""
     each = [joinable(str(h.rule.value), table) for h in copyleft]
@@ -350,8 +357,7 @@ def _obligations(case: _Case, held: Iterable[Held]) -> Iterator[Obligation]:
         if atom.join == "min":
             asked = min(int(h.rule.value or 0) for h in group)
             rules = [h for h in group if h.rule.value == asked]
-        shown = "" if asked is None else f" {asked:,}" if isinstance(asked, int) else f" {asked}"
         yield Obligation(
-            name, asked, f"{atom.says}{shown} ({case.cite(rules)})",
+            name, asked, f"{atom.says}{_shown(asked)} ({case.cite(rules)})",
             tuple(dict.fromkeys(h.rule.id for h in rules)), tuple(dict.fromkeys(h.origin for h in rules)),
         )  # fmt: skip

@@ -11,7 +11,6 @@ from registry.catalog import Catalog
 from registry.license_findings import Effective, effective
 from registry.license_table import license_table
 from registry.licensing import Descent, Licensed
-from registry.lineage import Lineage
 
 LEAST_CONFIDENCE = 0.5
 """An edge that is less likely right than wrong carries no licence."""
@@ -21,35 +20,32 @@ ALLOWED = "license"
 
 _RESULT = "result"
 
+_ANCESTRY = """
+with recursive above(id) as (
+    select store.each(?) union select e.parent from store.edge e join above a on e.child = a.id
+) select id from above"""
 
-def licenses(
-    catalog: Catalog, models: Sequence[str] | None = None, *, lineage: Lineage | None = None
-) -> dict[str, Effective]:
-    """The effective licence of models.
+
+def licenses(catalog: Catalog, models: Sequence[str] | None = None) -> dict[str, Effective]:
+    """The effective licence of models: id → licence, in order of names.
 
     Args:
         catalog: what is known.
-        models: ids; None: all.
-        lineage: of the models and all their ancestors, where it was read before.
+        models: ids; only they and their ancestors are read. None: all.
     """
-    graph = lineage or Lineage.load(catalog, models)
-    licensed, descents = _facts(catalog, graph)
+    licensed, descents = _facts(catalog, models)
     return effective(licensed, descents, license_table(), only=models)
 
 
-def license_of_merge(
-    catalog: Catalog, parents: Iterable[str], *, lineage: Lineage | None = None
-) -> Effective:
+def license_of_merge(catalog: Catalog, parents: Iterable[str]) -> Effective:
     """The licence that a model made of these would have, and what it must obey.
 
     Args:
         catalog: what is known.
         parents: ids; every one counts, whatever its coefficient.
-        lineage: of the parents and all their ancestors, where it was read before.
     """
     wanted = sorted(set(parents))
-    graph = lineage or Lineage.load(catalog, wanted)
-    licensed, descents = _facts(catalog, graph)
+    licensed, descents = _facts(catalog, wanted)
     licensed.append(Licensed(_RESULT, "the result", ours=True))
     descents += [Descent(_RESULT, parent, "merge") for parent in wanted]
     return effective(licensed, descents, license_table(), only=[_RESULT])[_RESULT]
@@ -67,19 +63,31 @@ def card_license(license_: Effective) -> tuple[str | None, str | None]:
     return (None, None) if unknown else ("other", None)
 
 
-def _facts(catalog: Catalog, lineage: Lineage) -> tuple[list[Licensed], list[Descent]]:
-    """What cards say of the models of a graph, and its edges as far as they are believed."""
+def _facts(catalog: Catalog, models: Sequence[str] | None) -> tuple[list[Licensed], list[Descent]]:
+    """What cards say of models and their ancestors, and the edges among them as far as they are believed."""
+    with catalog.read() as reader:
+        if models is None:
+            nodes = reader.rows("select id, name from store.named")
+        else:
+            near = reader.rows(_ANCESTRY, [list(models)])
+            nodes = reader.rows("select id, name from store.nodes(?)", [[r["id"] for r in near]])
+        ids = [row["id"] for row in nodes]
+        said = reader.rows(
+            "select distinct model_id, object from store.claim where predicate = 'license' "
+            "and model_id in (select store.each(?)) order by model_id, object",
+            [ids],
+        )
+        edges = reader.rows(
+            "select child, parent, relation, status from store.edge "
+            "where child in (select store.each(?)) and confidence >= ?",
+            [ids, LEAST_CONFIDENCE],
+        )
     declared: dict[str, list[str]] = defaultdict(list)
-    for row in catalog.rows(
-        "select distinct model_id, object from store.claim where predicate = 'license' "
-        "and model_id in (select store.each(?)) order by model_id, object",
-        [list(lineage.nodes)],
-    ):
+    for row in said:
         declared[row["model_id"]].append(row["object"])
-    made = {edge.child for edge in lineage.edges if edge.status == "recorded"}
-    models = [
-        Licensed(id_, node.name, tuple(declared[id_]), ours=id_ in made)
-        for id_, node in lineage.nodes.items()
+    made = {edge["child"] for edge in edges if edge["status"] == "recorded"}
+    licensed = [
+        Licensed(row["id"], row["name"], tuple(declared[row["id"]]), ours=row["id"] in made)
+        for row in nodes
     ]
-    believed = (e for e in lineage.edges if e.confidence >= LEAST_CONFIDENCE)
-    return models, [Descent(e.child, e.parent, e.relation) for e in believed]
+    return licensed, [Descent(e["child"], e["parent"], e["relation"]) for e in edges]

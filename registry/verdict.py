@@ -161,7 +161,7 @@ def _case(catalog: Catalog, models: tuple[str, ...], base: str | None) -> _Case:
         rows={model: found[model] for model in asked},
         deltas={row["child_id"]: row for row in deltas if row["base_id"] == base},
         near=[row for row in deltas if row["base_id"] in models],
-        license=license_of_merge(catalog, asked, lineage=lineage),
+        license=license_of_merge(catalog, asked),
     )
 
 

@@ -1,6 +1,6 @@
 """`reg lineage`: the graph."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 import click
@@ -13,6 +13,8 @@ from cli.session import Session
 
 if TYPE_CHECKING:
     from registry.license_findings import Effective
+
+_SAID = {"license_drift": "its licence drops", "license_conflict": "no licence satisfies"}
 
 _FORMATS = ("tree", "json", "dot", "mermaid", "graphml")
 
@@ -55,14 +57,15 @@ def command(session: Session, model: str | None, direction: str | None, form: st
         session.voice = "json"
     id_ = session.model(model) if model else None
     graph = homolog.Lineage.load(session.catalog)
-    licenses = homolog.licenses(session.catalog, lineage=graph)
+    licenses = homolog.licenses(session.catalog)
+    names = {node.id: node.name for node in graph.nodes.values()}
     if id_:
         up = graph.ancestors(id_) if direction != "descendants" else []
         down = graph.descendants(id_) if direction != "ancestors" else []
         graph = graph.around([*up, id_, *down])
     conflicts = session.catalog.rows("select * from conflicts order by child, kind, parent, detail")
     conflicts = [row for row in conflicts if row["child_id"] in graph.nodes]
-    findings = _findings(licenses, graph)
+    findings = _findings([licenses[node] for node in graph.nodes], names)
     licence = licenses[id_].summary if id_ else None
     allowed = session.catalog.rows(
         "select distinct child, child_name, detail from evidence where method = 'license' order by all"
@@ -76,19 +79,27 @@ def command(session: Session, model: str | None, direction: str | None, form: st
         session.out.note(f"{row['child']}: {row['detail']} ({row['kind']})")
     unknown = [row["model"] for row in findings if row["kind"] == "license_unknown"]
     for found in (row for row in findings if row["kind"] != "license_unknown"):
-        session.out.note(f"{found['model']}: {found['detail']} ({found['kind']})")
+        asked, of = ", ".join(found["rules"]), ", ".join(found["from"])
+        session.out.note(
+            f"{found['model']}: {_SAID[found['kind']]} {asked} of {of} ({found['kind']})"
+        )
     if unknown:
         session.out.note(f"licence unknown for {', '.join(unknown)} (license_unknown)")
+    if findings:
+        session.out.hint("reg licenses MODEL tells more")
     for row in allowed:
         if row["child"] in graph.nodes:
             session.out.note(f"{row['child_name']}: {row['detail']}")
 
 
-def _findings(licenses: Mapping[str, "Effective"], graph: "homolog.Lineage") -> list[Row]:
-    """What is wrong with licences and is not inherited, of the models of a graph."""
+def _findings(licenses: Iterable["Effective"], names: Mapping[str, str]) -> list[Row]:
+    """What is wrong with licences and is not inherited."""
     return [
-        {"model": node.name, "model_id": node.id, "kind": f.kind, "detail": f.detail}
-        for node in graph.nodes.values()
-        for f in licenses[node.id].findings
+        {
+            "model": names[f.model], "model_id": f.model, "kind": f.kind, "about": f.about, "rules": f.rules,
+            "from": [names[ancestor] for ancestor in f.ancestors], "detail": f.detail,
+        }
+        for license_ in licenses
+        for f in license_.findings
         if not f.inherited
-    ]
+    ]  # fmt: skip

@@ -301,27 +301,13 @@ def test_models_that_claim_each_other_are_a_conflict(tmp_path, catalog):
     assert {child, parent} == {"a", "b"}
 
 
-@pytest.mark.parametrize("says", ["", "license: mit\n"])
-def test_a_child_that_drops_the_licence_is_a_conflict_once(tmp_path, catalog, says):
-    model(tmp_path / "base", "license: llama3")
-    model(tmp_path / "chat", f"{says}base_model: base")
-    scan(catalog, [str(tmp_path)])
-    with catalog.write() as transaction:  # the same edge from another origin
-        transaction.execute(
-            "insert into store.edge select child, parent, relation, role, 'measured', coefficient, "
-            "confidence, run_id, created_at from store.edge"
-        )
-    assert conflicts(catalog) == [("license_dropped", "chat", "base")]
-
-
 def test_every_kind_of_conflict_has_a_test(catalog):
     (row,) = catalog.rows(
         "select comment from duckdb_columns() where table_name = 'conflicts' and column_name = 'kind'"
     )
     kinds = row["comment"].replace(" or ", ", ").split(", ")
     assert sorted(kinds) == [
-        "claim_refuted", "claims_disagree", "license_dropped", "parents_of_each_other",
-        "shapes_differ",
+        "claim_refuted", "claims_disagree", "parents_of_each_other", "shapes_differ",
     ]  # fmt: skip
 
 
