@@ -59,6 +59,7 @@ class Merged:
         write_bytes: tensor bytes written, likewise.
         notes: of the plan and of the run.
         change: against the reference; None for an adapter, which has none.
+        license: of the result, as its lineage makes it.
     """
 
     model: str
@@ -69,6 +70,7 @@ class Merged:
     write_bytes: int
     notes: tuple[str, ...]
     change: Change | None
+    license: Effective
 
 
 def plan(
@@ -123,7 +125,8 @@ def merge(
     if decided.recipe.adapter is None:
         refuse_too_large(decided, options.memory_bytes)
     if told:
-        for note in (*decided.remarks(options.memory_bytes, options.device), license_.summary):
+        said = (license_.summary,) if license_.remarkable else ()
+        for note in (*decided.remarks(options.memory_bytes, options.device), *said):
             told(note)
     return _carry_out(catalog, decided, license_, output, options, progress=progress)
 
@@ -199,9 +202,9 @@ def _carry_out(
             read_bytes=decided.read_bytes,
             write_bytes=decided.write_bytes if outcome.write_bytes is None else outcome.write_bytes,
             notes=(*decided.notes, *_resumed(outcome), *_lost(decided, outcome), *outcome.notes),
-            change=outcome.change,
+            change=outcome.change, license=license_,
         )  # fmt: skip
-        columns = _edges(decided, merged, license_, options.allow_license_conflict)
+        columns = _edges(decided, merged, options.allow_license_conflict)
         _record_complete(catalog, columns, merged, outcome.state)
     return merged
 
@@ -353,7 +356,7 @@ def _lost(decided: Plan, outcome: Outcome) -> list[str]:
     return [message]
 
 
-def _edges(decided: Plan, merged: Merged, license_: Effective, allowed: str | None) -> Columns:
+def _edges(decided: Plan, merged: Merged, allowed: str | None) -> Columns:
     """The edges of a finished run, with their evidence."""
     made_of: dict[tuple[str, str], float | None] = {}
     for entry in provenance.parents_of(decided):
@@ -376,7 +379,7 @@ def _edges(decided: Plan, merged: Merged, license_: Effective, allowed: str | No
                 detail=f"run {merged.run[:ID_DIGITS]} of recipe {decided.recipe.digest[:ID_DIGITS]}",
             ),
         ])  # fmt: skip
-        columns.add(allowances(license_, allowed, [edge]))
+        columns.add(allowances(merged.license, allowed, [edge]))
     return columns
 
 

@@ -19,6 +19,7 @@ from registry.licensing import Descent, Held, Licensed, bound, own_rules
 Kind = Literal["license_conflict", "license_drift", "license_unknown"]
 
 _ND, _SA, _FAMILY = "no_derivatives", "share_alike", "no_improve_other_llm"
+_EVERYDAY = ("notice", "state_changes", "no_endorsement")
 _APART = (UNKNOWN, WAIVED, _ND)
 
 
@@ -90,6 +91,11 @@ class Effective:
     def conflicts(self) -> tuple[Finding, ...]:
         """The findings that stop a merge."""
         return tuple(f for f in self.findings if f.kind == "license_conflict")
+
+    @property
+    def remarkable(self) -> bool:
+        """Whether there is more to say than that notices are to be kept."""
+        return bool(self.findings) or any(o.atom not in _EVERYDAY for o in self.obligations)
 
     @property
     def summary(self) -> str:

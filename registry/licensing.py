@@ -94,30 +94,36 @@ def bound(
         table: of licences.
     """
     known = {model.id: model for model in models}
+    own = {id_: own_rules(model, table) for id_, model in known.items()}
+    rules = list(dict.fromkeys(rule for said in own.values() for rule in said))
+    number = {rule: i for i, rule in enumerate(rules)}
     children: dict[str, set[Descent]] = defaultdict(set)
     for descent in descents:
         if descent.child in known and descent.parent in known:
             children[descent.parent].add(descent)
-    held: dict[str, set[Held]] = {
-        id_: {Held(rule, id_, changed=False) for rule in own_rules(model, table)}
-        for id_, model in known.items()
+    relations = {descent.relation for below in children.values() for descent in below}
+    crossing = {
+        relation: frozenset(i for i, rule in enumerate(rules) if table.crosses(rule, relation))
+        for relation in relations
     }
-    new = deque((id_, frozenset(rules)) for id_, rules in held.items())
+    changing = {relation: table.group(relation) != KEPT for relation in relations}
+    # Plain tuples (number of the rule, origin, changed) until the end: there may be millions.
+    held = {id_: {(number[rule], id_, False) for rule in said} for id_, said in own.items()}
+    new = deque((id_, frozenset(arrived)) for id_, arrived in held.items())
     while new:
-        parent, rules = new.popleft()
+        parent, arrived = new.popleft()
         for descent in children[parent]:
-            arriving = _across(rules, descent, table) - held[descent.child]
+            child, relation = descent.child, descent.relation
+            crosses, changes = crossing[relation], changing[relation]
+            arriving = {
+                (rule, origin, changed or changes)
+                for rule, origin, changed in arrived
+                if rule in crosses and origin != child  # nothing comes back to its origin
+            } - held[child]
             if arriving:
-                held[descent.child] |= arriving
-                new.append((descent.child, frozenset(arriving)))
-    return {id_: frozenset(rules) for id_, rules in held.items()}
-
-
-def _across(rules: Iterable[Held], descent: Descent, table: Table) -> set[Held]:
-    """What of the parent's rules binds the child; a model's own rules do not come back to it around a cycle."""
-    keeps = table.group(descent.relation) == KEPT
+                held[child] |= arriving
+                new.append((child, frozenset(arriving)))
     return {
-        Held(held.rule, held.origin, held.changed or not keeps)
-        for held in rules
-        if held.origin != descent.child and table.crosses(held.rule, descent.relation)
+        id_: frozenset(Held(rules[rule], origin, changed) for rule, origin, changed in found)
+        for id_, found in held.items()
     }

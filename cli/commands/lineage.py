@@ -57,7 +57,6 @@ def command(session: Session, model: str | None, direction: str | None, form: st
         session.voice = "json"
     id_ = session.model(model) if model else None
     graph = homolog.Lineage.load(session.catalog)
-    licenses = homolog.licenses(session.catalog)
     names = {node.id: node.name for node in graph.nodes.values()}
     if id_:
         up = graph.ancestors(id_) if direction != "descendants" else []
@@ -65,6 +64,7 @@ def command(session: Session, model: str | None, direction: str | None, form: st
         graph = graph.around([*up, id_, *down])
     conflicts = session.catalog.rows("select * from conflicts order by child, kind, parent, detail")
     conflicts = [row for row in conflicts if row["child_id"] in graph.nodes]
+    licenses = homolog.licenses(session.catalog, list(graph.nodes) if id_ else None)
     findings = _findings([licenses[node] for node in graph.nodes], names)
     licence = licenses[id_].summary if id_ else None
     allowed = session.catalog.rows(

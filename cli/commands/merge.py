@@ -77,6 +77,7 @@ def command(
         "seconds": merged.seconds,
         "read_bytes": merged.read_bytes,
         "write_bytes": merged.write_bytes,
+        "license": merged.license.suggested,
         "notes": merged.notes,
     }
     session.out.answer(
@@ -85,6 +86,7 @@ def command(
             ("model", name, "text"),
             ("digest", [merged.model], "text"),
             ("folder", str(merged.folder), "text"),
+            ("licence", f"{merged.license.suggested or 'no single one'} ({merged.license.why})", "text"),
             ("run", merged.run, "id"),
             ("took", merged.seconds, "seconds"),
             ("read", merged.read_bytes, "bytes"),

@@ -80,6 +80,7 @@ def test_without_a_conflict_a_reason_is_not_kept_and_the_licence_is_stated(shelf
     text = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
     assert read_card(text).front_matter["license"] == "gemma"
     assert any(note.startswith("licence: gemma (covers all") for note in told)
+    assert merged.license.suggested == "gemma"
     assert shelf.rows("select license from models where id = ?", [merged.model]) == [
         {"license": "gemma"}
     ]
