@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from engine.methods import all_methods as methods
     from engine.methods import get as method
     from engine.options import Options
+    from engine.permission import license_of_plan
     from engine.plan import Plan
     from engine.recipe import AdapterSize, Part, Recipe, out_dtype, parse_rounding
     from engine.recipe_file import read_recipe
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from engine.verify import Verification, verify
     from registry.catalog import Catalog, Columns
     from registry.errors import RegError
+    from registry.license_report import licenses
     from registry.lineage import Lineage
     from registry.scan import ScanReport, ensure, scan
     from registry.scores import Score, read_harness, score_row
@@ -50,6 +52,7 @@ _HOMES = {
     "engine.method": ("Method",),
     "engine.methods": ("method", "methods"),
     "engine.options": ("Options",),
+    "engine.permission": ("license_of_plan",),
     "engine.plan": ("Plan",),
     "engine.recipe": ("AdapterSize", "Part", "Recipe", "out_dtype", "parse_rounding"),
     "engine.recipe_file": ("read_recipe",),
@@ -58,6 +61,7 @@ _HOMES = {
     "engine.verify": ("Verification", "verify"),
     "registry.catalog": ("Catalog", "Columns"),
     "registry.errors": ("RegError",),
+    "registry.license_report": ("licenses",),
     "registry.lineage": ("Lineage",),
     "registry.scan": ("ScanReport", "ensure", "scan"),
     "registry.scores": ("Score", "read_harness", "score_row"),
@@ -95,6 +99,8 @@ __all__ = [
     "ensure",
     "extract",
     "infer",
+    "license_of_plan",
+    "licenses",
     "merge",
     "mergeable",
     "method",

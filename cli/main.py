@@ -28,6 +28,7 @@ SUMMARIES = {
     "stats": "Measure what training changed, tensor by tensor.",
     "infer": "Recover who descends from whom from the weights alone.",
     "lineage": "Draw who descends from whom, and how we know.",
+    "licenses": "Show which licence models may carry, what is asked, and by whom.",
     "mergeable": "Judge whether models can be merged, with reasons.",
     "methods": "List the merge methods and their parameters.",
     "plan": "Print every decision of a merge and its cost, and do nothing.",

@@ -59,6 +59,7 @@ comment on column claims.resolved is 'Name of that model';
 comment on column claims.uri is 'Address where it is said';
 comment on column claims.raw is 'The snippet it was read from, cut to 2,000 characters';
 
+-- (Of licences only what differs from parent to child; what whole ancestries ask for `reg licenses` tells.)
 create or replace view conflicts as
 with said as (
     select model_id, resolved_id, source, uri from store.claim
