@@ -20,10 +20,11 @@ if TYPE_CHECKING:
     from engine.casts import record_casts
     from engine.collect import collect
     from engine.extract import Extracted, extract
-    from engine.merge import Merged, Options, merge, plan, reproduce
+    from engine.merge import Merged, merge, plan, reproduce
     from engine.method import Method
     from engine.methods import all_methods as methods
     from engine.methods import get as method
+    from engine.options import Options
     from engine.plan import Plan
     from engine.recipe import AdapterSize, Part, Recipe, out_dtype, parse_rounding
     from engine.recipe_file import read_recipe
@@ -43,9 +44,10 @@ _HOMES = {
     "engine.casts": ("record_casts",),
     "engine.collect": ("collect",),
     "engine.extract": ("Extracted", "extract"),
-    "engine.merge": ("Merged", "Options", "merge", "plan", "reproduce"),
+    "engine.merge": ("Merged", "merge", "plan", "reproduce"),
     "engine.method": ("Method",),
     "engine.methods": ("method", "methods"),
+    "engine.options": ("Options",),
     "engine.plan": ("Plan",),
     "engine.recipe": ("AdapterSize", "Part", "Recipe", "out_dtype", "parse_rounding"),
     "engine.recipe_file": ("read_recipe",),

@@ -12,7 +12,7 @@ import homolog
 from cli.size import Size
 
 if TYPE_CHECKING:
-    from engine.merge import Options
+    from engine.options import Options
     from engine.recipe import AdapterSize, Recipe
 
 _T = TypeVar("_T")
@@ -49,6 +49,10 @@ _OPTIONS = (
     click.option(
         "--jobs", type=click.IntRange(min=1), help="Threads; changes no byte. Default: one per core."
     ),
+    click.option(
+        "--device", metavar="DEVICE", default="cpu",
+        help="Where the arithmetic is done: cpu, cuda or cuda:N; changes no byte. Default: cpu.",
+    ),
     click.option("--allow-unrelated", is_flag=True, help="Merge although no common base is known."),
 )  # fmt: skip
 
@@ -71,6 +75,7 @@ class Asked:
         seed: of random masks.
         memory_bytes: for tensors; None: the engine's own limit.
         jobs: threads; None: one per core.
+        device: does the arithmetic.
         allow_unrelated: merge although no common base is known.
     """
 
@@ -87,6 +92,7 @@ class Asked:
     seed: int | None
     memory_bytes: int | None
     jobs: int | None
+    device: str
     allow_unrelated: bool
 
     def options(self, shard_bytes: int | None = None, *, resume: bool = False) -> "Options":
@@ -94,7 +100,11 @@ class Asked:
         sizes = {"memory_bytes": self.memory_bytes, "shard_bytes": shard_bytes}
         given = {name: size for name, size in sizes.items() if size is not None}
         return homolog.Options(
-            jobs=self.jobs, allow_unrelated=self.allow_unrelated, resume=resume, **given
+            jobs=self.jobs,
+            allow_unrelated=self.allow_unrelated,
+            resume=resume,
+            device=self.device,
+            **given,
         )
 
     def recipe(self) -> "Recipe":

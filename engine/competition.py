@@ -182,7 +182,7 @@ def _scaled(values: torch.Tensor, low: float, high: float) -> torch.Tensor:
 def _blocks(seen: Seen) -> Iterator[list[torch.Tensor]]:
     """A tensor's task vectors in float64, block by block."""
     flat = [model.reshape(-1) for model in seen.models]
-    for block in blocks(len(flat[0])):
+    for block in blocks(flat[0]):
         yield [values[block].double() for values in flat]
 
 
@@ -190,7 +190,7 @@ def _scored(seen: Seen, known: Balance) -> list[torch.Tensor]:
     """`scores` of a whole tensor."""
     flat = [model.reshape(-1) for model in seen.models]
     found = [torch.empty_like(values) for values in flat]
-    for block in blocks(len(flat[0])):
+    for block in blocks(flat[0]):
         for whole, part in zip(found, scores([v[block] for v in flat], known), strict=True):
             whole[block] = part
     return found

@@ -30,9 +30,11 @@ from engine.histogram import (
     Sums,
     histogram,
 )  # fmt: skip
+from engine.kernels import Stored
 from engine.moments import BLOCK, THRESHOLDS, TorchMoments, moments_for
+from engine.reader import Region
 from engine.statistics_kernels import CompiledMoments
-from registry.errors import ShapeMismatch, UnsupportedDtype
+from registry.errors import RunFailed, ShapeMismatch, UnsupportedDtype
 
 PERCENTS = (1, 10, 25, 50, 75, 90, 99)
 """Quantiles of |δ| that are derived, in percent."""
@@ -164,14 +166,22 @@ class Accumulation:
     def __init__(self) -> None:
         self._moments: CompiledMoments | TorchMoments | None = None
 
-    def add(self, base: torch.Tensor, child: torch.Tensor) -> None:
+    def add(self, base: Stored, child: Stored) -> None:
         """Accumulate the next elements of a base and a child: both (n,), n a multiple of `BLOCK` but for the last.
 
         All pieces have the same dtypes; `check_pair` says which can be read.
+
+        Raises:
+            FileChanged, RunFailed: they are in a file that cannot be read.
         """
         if self._moments is None:
             self._moments = moments_for(base, child)
-        self._moments.add(base, child)
+        if not self._moments.add(base, child):
+            for part in (base, child):
+                if isinstance(part, Region):
+                    part.read()  # says what is wrong
+            message = "what is compared could be read the second time only: its files are changing"
+            raise RunFailed(message, hint="run the command again when nothing writes there")
 
     def total(self) -> Accumulators:
         """The accumulators of what was added."""

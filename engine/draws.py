@@ -44,12 +44,14 @@ class Draws:
         tensor: the tensor's name.
         models: one stable key per model (its digest), so that the recipe's order does not matter.
         start: flat index of the first element of the current slice, at least 0.
+        device: where they are needed; they are drawn by the processor.
     """
 
     seed: int
     tensor: str
     models: tuple[str, ...]
     start: int = 0
+    device: torch.device | None = None
 
     def at(self, start: int) -> "Draws":
         """The same draws, from flat index ``start`` on."""
@@ -67,7 +69,7 @@ class Draws:
             for at, words in _words(key, self.start, len(drawn)):
                 to = drawn[at : at + len(words)]
                 np.multiply(words >> 8, _STEP, out=to, dtype=np.float32, casting="unsafe")  # exact
-        return values.reshape(shape)
+        return values.reshape(shape).to(self.device)
 
     def key(self, model: int) -> kernels.Key:
         """The key of the ``model``-th model's stream."""

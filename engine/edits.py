@@ -51,7 +51,7 @@ def edit_error(delta: torch.Tensor, edited: torch.Tensor) -> EditError:
     """
     before, after = delta.reshape(-1), edited.reshape(-1)
     found = EditError()
-    for block in blocks(len(before)):
+    for block in blocks(before):
         was = before[block].double()
         error = after[block].double().sub_(was)
         largest = float(error.abs().max())

@@ -10,6 +10,7 @@ are pooled into bins at the end. The range is that of float32: bins `LOWEST + 1`
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -45,7 +46,7 @@ Counts = npt.NDArray[np.int64]
 Sums = npt.NDArray[np.float64]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Histogram:
     """Counts and sums of non-zero magnitudes per bin.
 
@@ -81,7 +82,7 @@ class Histogram:
         It is the harmonic mean of its bin's borders, the value whose largest relative error is least. In the bin
         of subnormals, half the bin's upper border.
         """
-        at = int(np.searchsorted(np.cumsum(self.counts), rank))
+        at = self._full.start + int(np.searchsorted(self._up_to, rank))
         low, high = float(_EDGES[at]), float(_EDGES[at + 1])
         return 2 * high / (1 + high / low) if low else high / 2
 
@@ -90,10 +91,26 @@ class Histogram:
 
         In the bin that k cuts, and for a k that is no integer, every element counts as the mean of its bin.
         """
-        counts = self.counts[::-1]
-        taken = np.clip(k - (np.cumsum(counts) - counts), 0, counts)
+        if not len(self._up_to):
+            return 0.0, 0.0
+        counts = self.counts[self._full][::-1]
+        larger = self._up_to[-1] - self._up_to[::-1]
+        taken = np.minimum(np.maximum(k - larger, 0), counts)
         share = taken / np.maximum(counts, 1)
-        return float(share @ self.sum_abs[::-1]), float(share @ self.sum_sq[::-1])
+        sum_abs, sum_sq = self.sum_abs[self._full], self.sum_sq[self._full]
+        return float(share @ sum_abs[::-1]), float(share @ sum_sq[::-1])
+
+    @cached_property
+    def _full(self) -> slice:
+        """From the first bin that is not empty to the last."""
+        full = np.flatnonzero(self.counts)
+        return slice(int(full[0]), int(full[-1]) + 1) if len(full) else slice(0, 0)
+
+    @cached_property
+    def _up_to(self) -> Counts:
+        """How many elements are in each of these bins and those before it."""
+        up_to: Counts = np.cumsum(self.counts[self._full])
+        return up_to
 
 
 class Counter:

@@ -39,16 +39,6 @@ static void add_scaled(const void *data, int dtype, float scale, int n, const fl
     }
 }
 
-/* Entries whose magnitude is above a threshold, or equal to it before `ties_end`; 0 for the others. */
-static void largest(float threshold, int64_t ties_end, int64_t at, int n, const float *x, float *out)
-{
-    int64_t left = ties_end - at;
-    int split = left <= 0 ? 0 : left >= n ? n : (int)left;
-    float low = threshold > 0 ? nextafterf(threshold, 0.0f) : 0.0f;
-    for (int i = 0; i < split; i++) out[i] = fabsf(x[i]) <= low ? 0.0f : x[i];
-    for (int i = split; i < n; i++) out[i] = fabsf(x[i]) <= threshold ? 0.0f : x[i];
-}
-
 /* Zero what is not picked, and scale what is. */
 static void pick(const term *t, stream *s, int64_t at, int n, float scale, float *x)
 {
@@ -306,6 +296,7 @@ static int32_t combine_some(merge *m, const term *terms, const tiles *read, stre
             bad |= part(m, &terms[t], entries(read, t, at), &streams[t], at, n, from, parts[t]);
             filled(parts[t], n);
         }
+        if (m->among) keep_varied(m->among, k, at, n, parts);
     }
     int32_t whose = bad ? who(m, read, at, n) : -1;
     if (whose >= 0) return whose;

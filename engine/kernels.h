@@ -199,3 +199,13 @@ static inline int any(i8 mask)
     return found != 0;
 #endif
 }
+
+/* Entries whose magnitude is above a threshold, or equal to it before `ties_end`; 0 for the others. */
+static inline void largest(float threshold, int64_t ties_end, int64_t at, int n, const float *x, float *out)
+{
+    int64_t left = ties_end - at;
+    int split = left <= 0 ? 0 : left >= n ? n : (int)left;
+    float low = threshold > 0 ? nextafterf(threshold, 0.0f) : 0.0f;
+    for (int i = 0; i < split; i++) out[i] = fabsf(x[i]) <= low ? 0.0f : x[i];
+    for (int i = split; i < n; i++) out[i] = fabsf(x[i]) <= threshold ? 0.0f : x[i];
+}

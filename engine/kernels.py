@@ -31,9 +31,9 @@ Key = tuple[int, int]
 _TYPES = {"p": ctypes.c_void_p, "i": ctypes.c_int32, "l": ctypes.c_int64, "u": ctypes.c_uint32}
 _SIGNATURES = {  # result, arguments
     "combine": ("i", "pppp"), "read_floats": ("i", "pipilp"), "uniform": ("", "pllp"),
-    "finish": ("i", "ppl"), "products": ("i", "pipillpip"),
+    "finish": ("i", "ppl"), "products": ("i", "pippllpip"),
     "column_products": ("i", "pipillpip"), "count_magnitudes": ("i", "pipilip"),
-    "count_near": ("i", "pipl"),
+    "count_near": ("i", "pipl"), "variance": ("i", "piplp"),
 }  # fmt: skip
 UNREADABLE = -3
 """What a kernel says that could not read a file."""
@@ -43,7 +43,7 @@ _ALL, _LARGEST, _DRAWN, _MIDDLE = range(4)
 _SUM, _AGREE, _VOTE = range(3)
 
 
-class _Source(ctypes.Structure):
+class Source(ctypes.Structure):
     """`source` of kernels.h."""
 
     _fields_ = (
@@ -56,7 +56,7 @@ class _Term(ctypes.Structure):
     """`term` of kernels.h."""
 
     _fields_ = (
-        ("from_", _Source), ("pick", ctypes.c_int32),
+        ("from_", Source), ("pick", ctypes.c_int32),
         ("threshold", ctypes.c_float), ("scale", ctypes.c_float), ("ties_end", ctypes.c_int64),
         ("key", ctypes.c_uint64 * 2), ("start", ctypes.c_int64), ("stays_below", ctypes.c_int32),
         ("beyond", ctypes.c_float), ("beyond_ties_end", ctypes.c_int64), ("scales", ctypes.c_void_p),
@@ -67,19 +67,25 @@ class _Merge(ctypes.Structure):
     """`merge` of kernels.c."""
 
     _fields_ = (
-        ("base", _Source), ("has_base", ctypes.c_int32), ("how", ctypes.c_int32),
+        ("base", Source), ("has_base", ctypes.c_int32), ("how", ctypes.c_int32),
         ("by_count", ctypes.c_int32), ("normalize", ctypes.c_int32), ("by_row", ctypes.c_int32),
         ("n_terms", ctypes.c_int32), ("of_values", ctypes.c_int32), ("winner", ctypes.c_float),
         ("lambda_", ctypes.c_float), ("n", ctypes.c_int64), ("columns", ctypes.c_int64),
-        ("weights", ctypes.c_void_p), ("votes", ctypes.c_double),
+        ("weights", ctypes.c_void_p), ("among", ctypes.c_void_p), ("votes", ctypes.c_double),
     )  # fmt: skip
+
+
+class Varied(ctypes.Structure):
+    """`varied` of varied.h: entries count by their variance over the models, as `engine.pick.Largest` has it."""
+
+    _fields_ = (("ties_end", ctypes.c_int64), ("threshold", ctypes.c_float))
 
 
 class _Question(ctypes.Structure):
     """`question` of counts.c."""
 
     _fields_ = (
-        ("from_", _Source), ("low", ctypes.c_int32), ("width", ctypes.c_int32),
+        ("from_", Source), ("low", ctypes.c_int32), ("width", ctypes.c_int32),
         ("likely", ctypes.c_int32), ("counts", ctypes.c_void_p),
     )  # fmt: skip
 
@@ -123,7 +129,7 @@ class _Closing(ctypes.Structure):
     """`closing` of kernels.c."""
 
     _fields_ = (
-        ("reference", _Source), ("out", ctypes.c_void_p), ("stats", ctypes.c_void_p),
+        ("reference", Source), ("out", ctypes.c_void_p), ("stats", ctypes.c_void_p),
         ("block", ctypes.c_int64), ("out_dtype", ctypes.c_int32), ("add", ctypes.c_int32),
     )  # fmt: skip
 
@@ -147,9 +153,9 @@ class Closing:
         self.out = out
         self._reference = reference
         self._stats = (_Change * max(1, -(-len(out) // block)))()
-        to, dtype = _tensor(out)
+        to, dtype = tensor_of(out)
         stats = ctypes.addressof(self._stats)
-        self.asked = _Closing(_source(reference), to, stats, block, dtype, add)
+        self.asked = _Closing(source_of(reference), to, stats, block, dtype, add)
 
     @property
     def found(self) -> list[tuple[float, float, float, int, int]]:
@@ -177,7 +183,9 @@ def read_floats(stored: torch.Tensor, base: torch.Tensor | None, out: torch.Tens
     """
     flat = out.view(-1)
     if ready([stored] if base is None else [stored, base]):
-        found = _call("read_floats", *_tensor(stored), *_tensor(base), len(stored), _address(flat))
+        found = call(
+            "read_floats", *tensor_of(stored), *tensor_of(base), len(stored), _address(flat)
+        )
         return None if found < 0 else bool(found)
     if base is not None and not is_finite(base):
         return True
@@ -199,7 +207,7 @@ def uniform(key: Key, start: int, out: torch.Tensor) -> bool:
     """Fill ``out`` with draws from a place of a stream on; False where there are no kernels."""
     if library() is None:
         return False
-    _call("uniform", (ctypes.c_uint64 * 2)(*key), start, len(out), _address(out))
+    call("uniform", (ctypes.c_uint64 * 2)(*key), start, len(out), _address(out))
     return True
 
 
@@ -219,14 +227,18 @@ def weighted_sum(
 def agreement(
     parts: Sequence[Part], base: Stored | None, out: torch.Tensor,
     *, weights: Sequence[float], by_count: bool, of_values: bool, winner: int, normalize: bool,
-    lambda_: float, closing: Closing | None = None,
+    lambda_: float, among: Varied | None = None, closing: Closing | None = None,
 ) -> int:  # fmt: skip
-    """What the parts agree on, to ``out``; see `engine.ops.agreement`. Returns as `weighted_sum`."""
+    """What the parts agree on, to ``out``; see `engine.ops.agreement`. Returns as `weighted_sum`.
+
+    Only with ``of_values`` and without picks, ``among`` says which entries count.
+    """
     own = np.array(weights, dtype=np.float32)
     asked = _merge(parts, base, out.numel(), _AGREE)
     asked.weights, asked.by_count, asked.normalize = own.ctypes.data, by_count, normalize
     asked.of_values = of_values
     asked.winner, asked.lambda_ = winner, lambda_
+    asked.among = None if among is None else ctypes.addressof(among)
     return _combine(asked, parts, out, closing)
 
 
@@ -248,37 +260,8 @@ def finish(result: torch.Tensor, closing: Closing) -> bool:
         message = "a method that ends in a sum must return it as it is"
         raise TypeError(message)
     flat = result.reshape(-1).contiguous()
-    done = _call("finish", _address(flat), ctypes.byref(closing.asked), len(flat))
+    done = call("finish", _address(flat), ctypes.byref(closing.asked), len(flat))
     return done != UNREADABLE
-
-
-def products(
-    stored: Sequence[torch.Tensor], base: torch.Tensor | None, pairs: Sequence[tuple[int, int]],
-    *, block: int,
-) -> tuple[Floats, int]:  # fmt: skip
-    """Dot products of models, or of their task vectors, with number n for the base: (blocks, pairs); as `weighted_sum`."""
-    n = len(stored[0])
-    made = np.zeros((-(-n // block), len(pairs)))
-    asked = np.array(pairs, dtype=np.int32)
-    bad = _call(
-        "products", _terms([Part(s, 1.0) for s in stored]), len(stored), *_tensor(base), n, block,
-        asked.ctypes.data, len(pairs), made.ctypes.data,
-    )  # fmt: skip
-    return made, bad
-
-
-def column_products(
-    stored: Sequence[torch.Tensor], base: torch.Tensor | None, pairs: Sequence[tuple[int, int]],
-    *, rows: int, columns: int,
-) -> tuple[Floats, int]:  # fmt: skip
-    """Dot products of columns, summed row by row: (pairs, columns); otherwise as `products`."""
-    made = np.zeros((len(pairs), columns))
-    asked = np.array(pairs, dtype=np.int32)
-    bad = _call(
-        "column_products", _terms([Part(s, 1.0) for s in stored]), len(stored), *_tensor(base), rows,
-        columns, asked.ctypes.data, len(pairs), made.ctypes.data,
-    )  # fmt: skip
-    return made, bad
 
 
 def count_magnitudes(
@@ -286,8 +269,13 @@ def count_magnitudes(
 ) -> int:
     """Add to ``counts`` (65,536) how often each upper half of the magnitudes' bits occurs, or each lower half of one."""
     which = -1 if upper is None else upper
-    return _call(
-        "count_magnitudes", *_tensor(stored), *_tensor(base), len(stored), which, counts.ctypes.data
+    return call(
+        "count_magnitudes",
+        *tensor_of(stored),
+        *tensor_of(base),
+        len(stored),
+        which,
+        counts.ctypes.data,
     )
 
 
@@ -305,14 +293,14 @@ def count_near(
         As `weighted_sum`.
     """
     questions = (_Question * len(asked))(*(
-        _Question(_source(stored), low, len(counts) - 1, likely, counts.ctypes.data)
+        _Question(source_of(stored), low, len(counts) - 1, likely, counts.ctypes.data)
         for stored, low, likely, counts in asked
     ))  # fmt: skip
-    origin = None if base is None else ctypes.byref(_source(base))
-    return _call("count_near", questions, len(asked), origin, len(asked[0][0]))
+    origin = None if base is None else ctypes.byref(source_of(base))
+    return call("count_near", questions, len(asked), origin, len(asked[0][0]))
 
 
-def _call(name: str, *arguments: object) -> int:
+def call(name: str, *arguments: object) -> int:
     """Call a kernel.
 
     Raises:
@@ -347,7 +335,7 @@ def _merge(
         columns=max(1, columns), lambda_=1.0,
     )  # fmt: skip
     if base is not None:
-        asked.base = _source(base)
+        asked.base = source_of(base)
     return asked
 
 
@@ -357,14 +345,14 @@ def _combine(
     """Combine parts, and close the result where that is asked for."""
     to = None if out is None or out.is_meta else _address(out)
     end = None if closing is None else ctypes.byref(closing.asked)
-    return _call("combine", ctypes.byref(asked), _terms(parts), to, end)
+    return call("combine", ctypes.byref(asked), terms_of(parts), to, end)
 
 
-def _terms(parts: Sequence[Part]) -> ctypes.Array[_Term]:
+def terms_of(parts: Sequence[Part]) -> ctypes.Array[_Term]:
     """Parts as kernels take them; they must outlive the call."""
     terms = (_Term * len(parts))()
     for term, part in zip(terms, parts, strict=True):
-        term.from_ = _source(part.stored)
+        term.from_ = source_of(part.stored)
         term.scale = part.scale
         if part.scales is not None:
             term.scales = part.scales.data_ptr()
@@ -383,13 +371,13 @@ def _address(tensor: torch.Tensor) -> int:
     return tensor.data_ptr()
 
 
-def _source(stored: Stored) -> _Source:
+def source_of(stored: Stored) -> Source:
     """Where entries are."""
     if isinstance(stored, Region):
-        return _Source(None, stored.offset, stored.handle, CODES[stored.dtype])
-    return _Source(stored.data_ptr(), 0, -1, CODES[stored.dtype])
+        return Source(None, stored.offset, stored.handle, CODES[stored.dtype])
+    return Source(stored.data_ptr(), 0, -1, CODES[stored.dtype])
 
 
-def _tensor(tensor: torch.Tensor | None) -> tuple[int | None, int]:
+def tensor_of(tensor: torch.Tensor | None) -> tuple[int | None, int]:
     """Address and dtype of a tensor; nothing for none."""
     return (None, 0) if tensor is None else (tensor.data_ptr(), CODES[tensor.dtype])

@@ -57,7 +57,7 @@ class Levels:
             return means.expand(len(values)).clone()
         seen = self.ties[self.starts < start].sum(0)  # of equal entries, before those at hand
         found = torch.empty_like(values)
-        for block in blocks(len(values)):
+        for block in blocks(values):
             place, tied = _placed(values[block], self.begins)
             equal, begun = np.flatnonzero(tied), place[tied]
             for j in np.unique(begun):
@@ -148,7 +148,7 @@ def _all_placed(
 ) -> Iterator[tuple[torch.Tensor, tuple[Places, NDArray[np.bool_]]]]:
     """The blocks of a slice, and where their entries belong."""
     flat = seen.models[0].reshape(-1)
-    for block in blocks(len(flat)):
+    for block in blocks(flat):
         yield flat[block], _placed(flat[block], begins)
 
 

@@ -25,7 +25,7 @@ def abs_sum(values: torch.Tensor) -> float:
 def block_sums(values: torch.Tensor) -> list[float]:
     """What `abs_sum` adds up: Σ |x| of each block of `BLOCK` entries; those of slices of blocks are the tensor's."""
     flat = values.reshape(-1)
-    return [float(fold(flat[block].double().abs_())) for block in blocks(flat.numel())]
+    return [float(fold(flat[block].double().abs_())) for block in blocks(flat)]
 
 
 def row_sums(rows: torch.Tensor) -> Floats:

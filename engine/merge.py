@@ -21,13 +21,13 @@ from engine.change import Change
 from engine.edits import EditError
 from engine.journal import Journal, begun, folder_of, is_alive
 from engine.memory import refuse_too_large
+from engine.options import Options
 from engine.output import place, refuse_full_disk
 from engine.parent import refuse_change
 from engine.plan import Plan
 from engine.recipe import Recipe
 from engine.recorded import from_canonical
-from engine.run import MEMORY_BYTES, Outcome, run_plan
-from engine.writer import SHARD_BYTES
+from engine.run import Outcome, run_plan
 from registry.catalog import ID_DIGITS, Catalog, Columns, now
 from registry.checkpoint import read_checkpoint
 from registry.database import Reader
@@ -42,25 +42,6 @@ from registry.version import VERSION
 
 _WORTH_SAYING = 0.01
 """Share of the changed elements that rounding took back, from which on it is said."""
-
-
-@dataclass(frozen=True)
-class Options:
-    """How a run is carried out; none of it changes a tensor's bytes.
-
-    Attributes:
-        jobs: threads; None: one per core.
-        memory_bytes: for tensors, at any moment.
-        shard_bytes: largest shard of the output.
-        allow_unrelated: merge although no common base is known.
-        resume: refuse to begin anew. Without it too a run that was stopped is gone on with, where there is one.
-    """
-
-    jobs: int | None = None
-    memory_bytes: int = MEMORY_BYTES
-    shard_bytes: int = SHARD_BYTES
-    allow_unrelated: bool = False
-    resume: bool = False
 
 
 @dataclass(frozen=True)
@@ -113,7 +94,15 @@ def merge(
     progress: Progress = SILENT,
     told: Callable[[str], None] | None = None,
 ) -> Merged:
-    """Merge as ``recipe`` says into ``output`` and register the result; ``told`` hears before it begins what needs more memory.
+    """Merge as ``recipe`` says into ``output`` and register the result.
+
+    Args:
+        catalog: knows the models, and is told of the result.
+        recipe: what to do.
+        output: a folder that is not there or empty.
+        options: how to do it.
+        progress: told of every byte read or written.
+        told: hears, before it begins, what needs more memory and what stays on the processor.
 
     Raises:
         OutputExists: ``output`` is there and not empty.
@@ -128,7 +117,8 @@ def merge(
     decided = plan(catalog, recipe, allow_unrelated=options.allow_unrelated, progress=progress)
     if decided.recipe.adapter is None:
         refuse_too_large(decided, options.memory_bytes)
-        if told and (note := decided.beyond(options.memory_bytes)):
+    if told:
+        for note in decided.remarks(options.memory_bytes, options.device):
             told(note)
     return _carry_out(catalog, decided, output, options, progress)
 
@@ -216,7 +206,7 @@ def _written(
         provenance.write_companions(decided, folder)
         outcome = run_plan(
             decided, folder, metadata=metadata, shard_bytes=options.shard_bytes, jobs=options.jobs,
-            memory_bytes=options.memory_bytes, progress=progress, journal=journal,
+            memory_bytes=options.memory_bytes, device=options.accelerator, progress=progress, journal=journal,
         )  # fmt: skip
         return _with_edit(decided, outcome)
     base, adapters = load_adapters(catalog, decided.recipe)

@@ -1,6 +1,6 @@
 /* What is made of several models' entries, and of the result. */
 #pragma once
-#include "kernels.h"
+#include "varied.h"
 
 typedef struct {
     double sum_sq, base_sum_sq, max_abs;
@@ -32,6 +32,7 @@ typedef struct {
     float winner, lambda;
     int64_t n, columns;
     const float *weights; /* of AGREE, one for each term */
+    const varied *among;  /* with of_values: which entries count, or NULL: all */
     double votes;         /* of VOTE: sum of elected signs */
 } merge;
 

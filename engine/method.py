@@ -228,8 +228,8 @@ class Method:
         rows_when: parameters with which they are, too.
         ends_in_sum: it returns what `engine.ops` made of its models, as it is, which is rounded while it is made; of
             slices of the base it gets the shape alone, on the meta device.
-        copies: float32 copies of a matrix that are held at most while it is merged: of each model and the base, and
-            beside those.
+        anywhere: an accelerator may do it, see `engine.device`; methods that end in a sum are such without saying so.
+        copies: float32 copies of a matrix that are held while it is merged: of each model and the base, and beside.
         parameters: the user's, in the order of the signature.
         context: the names of `CONTEXT` that the function asks for.
         summary: first sentence of its docstring.
@@ -253,6 +253,7 @@ class Method:
     rows_when: When = field(default_factory=dict)
     whole: bool = False
     ends_in_sum: bool = False
+    anywhere: bool = False
     copies: tuple[int, int] = COPIES
 
     def scope_with(self, values: Mapping[str, Any]) -> Scope:
@@ -274,6 +275,11 @@ class Method:
         """Tell whether tensors cannot be cut into slices, with these parameters."""
         sliced = self.survey or self.rows_with(values) or self.scope == "element"
         return self.whole or not sliced or _is_among(values, self.whole_when)
+
+    def anywhere_with(self, values: Mapping[str, Any]) -> bool:
+        """Tell whether an accelerator may merge slices of tensors, with these parameters."""
+        cut = not self.needs_whole_with(values) and not _is_among(values, self.rows_when)
+        return cut and (self.ends_in_sum or self.anywhere)
 
     @property
     def base(self) -> Literal["needed", "optional", "none"]:
@@ -327,6 +333,7 @@ def merge_method(
     rows_when: When | None = None,
     whole: bool = False,
     ends_in_sum: bool = False,
+    anywhere: bool = False,
     copies: tuple[int, int] = COPIES,
 ) -> Callable[[F], F]:
     """Declare a merge method, see `Method`; the function stays the plain function it is."""
@@ -339,7 +346,7 @@ def merge_method(
             summary=inspect.getdoc(function).split("\n", 1)[0],  # type: ignore[union-attr]
             function=function, makes=makes, compat=compat or {}, whole_when=whole_when or {},
             survey=survey, survey_when=survey_when or {}, rows=rows, rows_when=rows_when or {},
-            whole=whole, ends_in_sum=ends_in_sum, copies=copies,
+            whole=whole, ends_in_sum=ends_in_sum, anywhere=anywhere, copies=copies,
         )  # fmt: skip
         return function
 

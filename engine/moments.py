@@ -13,7 +13,9 @@ import torch
 
 from engine import kernels
 from engine.histogram import N_MOMENTS, Counter, Sums
+from engine.kernels import Stored
 from engine.lanes import laned
+from engine.reader import Region
 from engine.statistics_kernels import N_BASE, CompiledMoments, Found
 
 THRESHOLDS = {
@@ -38,7 +40,7 @@ _TORCH = {np.float32: torch.float32, np.float64: torch.float64}
 Floats = npt.NDArray[np.floating[Any]]
 
 
-def moments_for(base: torch.Tensor, child: torch.Tensor) -> "CompiledMoments | TorchMoments":
+def moments_for(base: Stored, child: Stored) -> "CompiledMoments | TorchMoments":
     """What adds up tensors like these: `CompiledMoments` where there are kernels that take them."""
     if kernels.ready([base, child]):
         return CompiledMoments(tuple(THRESHOLDS.values()))
@@ -57,15 +59,21 @@ class TorchMoments:
         self._low, self._high, self._base_max = np.inf, -np.inf, 0.0
         self._base, self._beyond = [0.0] * N_BASE, [0.0] * N_MOMENTS
 
-    def add(self, base: torch.Tensor, child: torch.Tensor) -> None:
-        """Add elements: both (n,), n a multiple of `BLOCK` but for the last."""
+    def add(self, base: Stored, child: Stored) -> bool:
+        """Add elements: both (n,), n a multiple of `BLOCK` but for the last.
+
+        Returns:
+            True; what cannot be read raises as `engine.reader.Reader.flat`.
+        """
         with np.errstate(all="ignore"):  # NaN and infinity are expected here, and counted
             for start in range(0, len(base), BLOCK):
-                here = slice(start, start + BLOCK)
+                stop = min(start + BLOCK, len(base))
                 old, new = (
-                    t[here].to(_TORCH[self._dtype], copy=True).numpy() for t in (base, child)
+                    _piece(t, start, stop).to(_TORCH[self._dtype], copy=True).numpy()
+                    for t in (base, child)
                 )
                 self._add(old, new - old + self._dtype(0))  # no negative zero
+        return True
 
     def found(self) -> Found:
         """All that was added."""
@@ -109,6 +117,11 @@ class TorchMoments:
             self._beyond = _each_sum(
                 self._beyond, *(x - y for x, y in zip(own, other, strict=True))
             )
+
+
+def _piece(stored: Stored, start: int, stop: int) -> torch.Tensor:
+    """Entries [start, stop) in memory."""
+    return stored.part(start, stop) if isinstance(stored, Region) else stored[start:stop]
 
 
 def _powers(x: Sums) -> tuple[Sums, ...]:

@@ -21,7 +21,7 @@ from engine.slices import closing_of, done, is_done, parts_of, result_of
 from registry.errors import BadParameter
 
 BLOCK = 1 << 17
-"""Elements that are worked on at once; element-wise results do not depend on it."""
+"""Elements that a processor works on at once; element-wise results do not depend on it."""
 
 TINY = 1e-8
 """A sum of weights closer to 0 than this is 0."""
@@ -30,9 +30,11 @@ Sign = Literal["sum", "count"]
 """What votes in a sign election: values, or only their signs."""
 
 
-def blocks(n: int) -> Iterator[slice]:
-    """Cut [0, n) into slices of `BLOCK` elements, in order."""
-    return (slice(start, min(start + BLOCK, n)) for start in range(0, n, BLOCK))
+def blocks(values: torch.Tensor) -> Iterator[slice]:
+    """Cut a flat tensor into slices of `BLOCK` elements, in order; one that an accelerator holds stays in one piece."""
+    n = len(values)
+    step = BLOCK if values.is_cpu else max(1, n)
+    return (slice(start, min(start + step, n)) for start in range(0, n, step))
 
 
 def shares(weights: Sequence[float]) -> list[float]:
@@ -62,10 +64,10 @@ def weighted_sum(
         bad = kernels.weighted_sum(parts, base, made, closing=closing_of(tensors))
         if is_done(tensors, bad):
             return done(tensors, made)
-    total = torch.empty(made.shape)
-    flat = total.view(-1)
     flats = [tensor.reshape(-1) for tensor in tensors]
-    for block in blocks(len(flat)):
+    total = torch.empty(made.shape, device=flats[0].device)
+    flat = total.view(-1)
+    for block in blocks(flat):
         terms = _terms(flats, coefficients, picks, block)
         flat[block] = next(terms)
         for term in terms:
@@ -93,9 +95,9 @@ def weighted_columns(
         )
         if is_done(tensors, bad):
             return done(tensors, made)
-    total = torch.empty(made.shape)
-    flat = _matrix(total)
     matrices = [_matrix(tensor) for tensor in tensors]
+    total = torch.empty(made.shape, device=matrices[0].device)
+    flat, scales = _matrix(total), scales.to(total.device)
     step = max(1, BLOCK // max(1, flat.shape[1]))
     for top in range(0, len(flat), step):
         rows = slice(top, top + step)
@@ -146,10 +148,10 @@ def agreement(
         )  # fmt: skip
         if is_done(tensors, bad):
             return done(tensors, made)
-    total = torch.empty(made.shape)
-    flat = total.view(-1)
     flats = [tensor.reshape(-1) for tensor in tensors]
-    for block in blocks(len(flat)):
+    total = torch.empty(made.shape, device=flats[0].device)
+    flat = total.view(-1)
+    for block in blocks(flat):
         terms = list(_terms(flats, scales, picks, block))
         voters = terms
         if elect == "values":
@@ -171,7 +173,7 @@ def votes(tensors: Tensors, scales: Sequence[float], picks: Sequence[Pick], sign
     flats = [tensor.reshape(-1) for tensor in tensors]
     return sum(
         int(elect_signs(list(_terms(flats, scales, picks, block)), sign).sum())
-        for block in blocks(len(flats[0]))
+        for block in blocks(flats[0])
     )  # exact: fewer than 2²⁴ terms of size 1
 
 
@@ -234,7 +236,7 @@ def first(values: torch.Tensor, k: int, scratch: torch.Tensor) -> Largest:
     if threshold == 0:
         return Largest(0.0, len(values))
     ties = np.count_nonzero(negative[k:] == -threshold)  # that are not kept
-    for block in reversed(list(blocks(len(values)))):
+    for block in reversed(list(blocks(values))):
         if not ties:
             break
         places = (values[block].abs() == threshold).nonzero()

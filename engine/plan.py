@@ -160,6 +160,11 @@ class Plan:
             method.needs_whole_with(step.values) or not step.sliceable
         )
 
+    def is_portable(self, step: TensorStep) -> bool:
+        """Tell whether an accelerator may merge the slices of ``step``; surveys are the processor's."""
+        anywhere = self.recipe.method.anywhere_with(step.values)
+        return step.action == "merge" and anywhere and not self.is_whole(step)
+
     def surveys(self, step: TensorStep) -> Literal["tensor", "model"] | None:
         """What is surveyed before ``step`` is merged, if anything; of a whole tensor the method sees all itself."""
         method = self.recipe.method
@@ -214,6 +219,28 @@ class Plan:
         what = "whole tensors" if self.is_whole(largest) else "slices of whole rows"
         name = self.recipe.method.name
         return f"{name} works on {what}: {largest.name} needs {need:,} bytes of memory at once, more than {memory_bytes:,}"
+
+    def stays(self, device: str) -> str | None:
+        """What the processor merges although ``device`` was asked for, in words; None: nothing."""
+        if device == "cpu":
+            return None
+        if self.recipe.adapter is not None:
+            return f"adapters are merged on the processor, not on {device}"
+        merged = [step for step in self.steps if step.action == "merge"]
+        n = len(merged) - sum(map(self.is_portable, merged))
+        if not n:
+            return None
+        method, why = self.recipe.method, "they are computed while they are read"
+        if not any(method.anywhere_with(step.values) for step in merged):
+            why = f"{method.name} with these parameters cannot do otherwise"
+        return (
+            f"{n:,} of {len(merged):,} tensors are merged on the processor, not on {device}: {why}"
+        )
+
+    def remarks(self, memory_bytes: int, device: str) -> list[str]:
+        """`beyond` and `stays`, as far as there is something to say."""
+        too_large = None if self.recipe.adapter else self.beyond(memory_bytes)
+        return [said for said in (too_large, self.stays(device)) if said]
 
     def peak_bytes(self, jobs: int) -> int:
         """Memory that ``jobs`` units at once need at most, bytes."""

@@ -10,11 +10,11 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import torch
 
-from engine import kernels
+from engine import kernels, product_kernels
 from engine.kernels import Floats
 from engine.lanes import laned, row_by_row
 from engine.method import Tensors
-from engine.slices import Slices, is_done, shape_of, stored_of
+from engine.slices import Slices, is_done, parts_of, shape_of, stored_of
 
 SUMMED = 1 << 16
 """Entries of which dot products are taken at once; they decide the order of summation."""
@@ -56,7 +56,7 @@ def slab_dots(matrices: Tensors, pairs: Sequence[tuple[int, int]]) -> Iterator[F
         done = False
         if kernels.ready(stored):
             here = slice(top * columns, min(top + height, rows) * columns)
-            found, bad = kernels.column_products(
+            found, bad = product_kernels.column_products(
                 [s[here] for s in stored], None if base is None else base[here], pairs,
                 rows=min(height, rows - top), columns=columns,
             )  # fmt: skip
@@ -90,9 +90,9 @@ def block_dots(tensors: Tensors, pairs: Sequence[tuple[int, int]], block: int) -
 
     Law: those of slices of whole blocks are those of the tensors.
     """
-    stored, base = stored_of(tensors)
+    stored, base = parts_of(tensors)
     if kernels.ready(stored):
-        found, bad = kernels.products(stored, base, pairs, block=block)
+        found, bad = product_kernels.products(stored, base, pairs, block=block)
         if is_done(tensors, bad):
             return found
     flats = [tensor.reshape(-1).numpy() for tensor in _with_base(tensors)]

@@ -113,7 +113,7 @@ def combine(
         asked.how, asked.weights = kernels._AGREE, own.ctypes.data  # noqa: SLF001
         asked.by_count, asked.winner = election.by_count, election.winner
         asked.normalize, asked.lambda_ = election.normalize, election.lambda_
-    terms = kernels._terms(parts)  # noqa: SLF001
+    terms = kernels.terms_of(parts)
     for term, each in zip(terms, ranked, strict=True):
         term.key, term.start = (ctypes.c_uint64 * 2)(*each.key), each.start
         term.threshold, term.beyond, term.stays_below = each.least, each.more, each.by_chance

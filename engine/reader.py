@@ -29,9 +29,14 @@ FLOATS = ("F64", "F32", "F16", "BF16")
 
 
 class Reader:
-    """Reads slices of tensors; a context manager that closes every file it opened."""
+    """Reads slices of tensors; a context manager that closes every file it opened.
 
-    def __init__(self) -> None:
+    Attributes:
+        pinned: regions are read into memory that stays in its place, so that an accelerator copies it by itself.
+    """
+
+    def __init__(self, *, pinned: bool = False) -> None:
+        self.pinned = pinned
         self._handles: dict[Path, int] = {}
         self._lock = Lock()
 
@@ -48,14 +53,14 @@ class Reader:
             os.close(handle)
         self._handles.clear()
 
-    def bytes(self, ref: TensorRef, start: int, stop: int) -> torch.Tensor:
+    def bytes(self, ref: TensorRef, start: int, stop: int, *, pinned: bool = False) -> torch.Tensor:
         """The bytes [start, stop) of a tensor: (stop - start,) uint8.
 
         Raises:
             FileChanged: the file ends before the tensor does.
             RunFailed: the operating system refuses.
         """
-        buffer = torch.empty(stop - start, dtype=torch.uint8)
+        buffer = torch.empty(stop - start, dtype=torch.uint8, pin_memory=pinned)
         self.fill(buffer, ref, start)
         return buffer
 
@@ -77,7 +82,7 @@ class Reader:
             message = f"cannot read tensor {ref.name} of {ref.file}: {error.strerror}"
             raise RunFailed(message) from error
 
-    def flat(self, ref: TensorRef, start: int, stop: int) -> torch.Tensor:
+    def flat(self, ref: TensorRef, start: int, stop: int, *, pinned: bool = False) -> torch.Tensor:
         """Elements [start, stop) of the flat tensor in its stored dtype: (stop - start,).
 
         Raises:
@@ -85,7 +90,8 @@ class Reader:
             FileChanged, RunFailed: as `bytes`.
         """
         dtype = _dtype(ref)
-        return self.bytes(ref, start * dtype.itemsize, stop * dtype.itemsize).view(dtype)
+        ends = start * dtype.itemsize, stop * dtype.itemsize
+        return self.bytes(ref, *ends, pinned=pinned).view(dtype)
 
     def region(self, ref: TensorRef, start: int, stop: int) -> "Region":
         """Elements [start, stop) of the flat tensor, not read yet; errors as `flat`."""
@@ -133,7 +139,13 @@ class Region:
 
     def read(self) -> torch.Tensor:
         """The elements: (stop - start,); errors as `Reader.flat`."""
-        return self.reader.flat(self.ref, self.start, self.stop)
+        return self.part(0, len(self))
+
+    def part(self, start: int, stop: int) -> torch.Tensor:
+        """Those from the ``start``-th to before the ``stop``-th: (stop - start,); errors as `Reader.flat`."""
+        return self.reader.flat(
+            self.ref, self.start + start, self.start + stop, pinned=self.reader.pinned
+        )
 
 
 def _dtype(ref: TensorRef) -> torch.dtype:

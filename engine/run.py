@@ -21,6 +21,7 @@ import torch
 from engine.arithmetic import applied, merged, rounded, seen_slice
 from engine.change import Change, closed, compared, ending
 from engine.compiler import keep_memory
+from engine.device import applied_on
 from engine.edits import EditError, edit_error
 from engine.journal import Journal
 from engine.kernels import Closing, finish
@@ -92,6 +93,7 @@ def run_plan(
     jobs: int | None = None,
     memory_bytes: int = MEMORY_BYTES,
     chunk: int | None = None,
+    device: torch.device | None = None,
     progress: Progress = SILENT,
     journal: Journal | None = None,
 ) -> "Outcome":
@@ -109,12 +111,14 @@ def run_plan(
         jobs: threads; None: one per core.
         memory_bytes: for tensors; a single unit of work may take more, `Plan.unit_bytes` says how much.
         chunk: elements of a slice; None: the plan's.
+        device: merges the slices of portable steps; None: the processor does.
         progress: told of every byte read or written.
         journal: of ``folder``: says what is finished, and is told; None: the run cannot be resumed.
 
     Raises:
         NonFinite: NaN or infinity in a parent's tensor or in the result.
         NotEnoughDisk: the output does not fit.
+        NotEnoughMemory: of the device.
         FileChanged: a parent's files are not those that were planned with.
     """
     if not any(plan.is_whole(step) for step in plan.steps):
@@ -124,7 +128,7 @@ def run_plan(
     shards, resumable = shards_of(outputs, shard_bytes), journal is not None
     with (
         _one_thread_each(),
-        Reader() as reader,
+        Reader(pinned=device is not None and device.type == "cuda") as reader,
         Writer(folder, shards, metadata, resumable=resumable) as writer,
     ):
         tally = Tally(writer, journal, Change())
@@ -132,7 +136,7 @@ def run_plan(
         steps = [step for step in plan.steps if step.name not in tally.sums]
         progress.start("merge", sum(step.read_bytes + step.write_bytes for step in steps))
         whole = survey(plan, reader, jobs=jobs, memory_bytes=memory_bytes, chunk=chunk)
-        doing = _Work(plan, reader, writer, chunk, whole)
+        doing = _Work(plan, reader, writer, chunk, whole, device)
 
         def work(unit: _Unit) -> None:
             change = doing.do(unit)
@@ -197,6 +201,7 @@ class _Work:
     writer: Writer
     chunk: int | None
     whole: Any
+    device: torch.device | None
 
     def do(self, unit: _Unit) -> Change:
         """Carry out one unit."""
@@ -243,13 +248,20 @@ class _Work:
                 change = replace(change, edit=edit)
             return out, change
         inputs = seen_slice(plan, step, reader, start, stop)
-        models, method = cast("Slices", inputs.models), plan.recipe.method
-        end = None
-        if plan.recipe.rounding == "nearest":
-            add = method.space == "delta"
-            end = ending(models.part_of_origin, DTYPES[step.dtype], add=add)
-        models.closing = end if method.ends_in_sum else None
+        if self.device is not None and plan.is_portable(step):
+            result = applied_on(self.device, plan, step, inputs, whole)
+            return _finished(plan, step, inputs, result, _end(plan, step, inputs))
+        end = _end(plan, step, inputs)
+        cast("Slices", inputs.models).closing = end if plan.recipe.method.ends_in_sum else None
         return _finished(plan, step, inputs, applied(plan, step, inputs, whole), end)
+
+
+def _end(plan: Plan, step: TensorStep, inputs: Seen) -> Closing | None:
+    """What becomes of the result of a slice; None where kernels cannot do it."""
+    if plan.recipe.rounding != "nearest":
+        return None
+    origin = cast("Slices", inputs.models).part_of_origin
+    return ending(origin, DTYPES[step.dtype], add=plan.recipe.method.space == "delta")
 
 
 def _finished(

@@ -70,7 +70,7 @@ class Selected:
         if here <= left:
             return Largest(self.threshold, ALL.ties_end)
         flat = values().reshape(-1)
-        for block in blocks(len(flat)):
+        for block in blocks(flat):
             places = (flat[block].abs() == self.threshold).nonzero()
             if len(places) >= left:
                 return Largest(self.threshold, block.start + int(places[left - 1]) + 1)
@@ -368,7 +368,7 @@ def _near_counts(seen: Seen, asked: Sequence[tuple[int, _Near]]) -> list[Counts]
 def _keys(seen: Seen, model: int) -> Iterator[NDArray[np.int64]]:
     """The bits of a model's magnitudes, block by block."""
     flat = seen.models[model].reshape(-1)
-    for block in blocks(len(flat)):
+    for block in blocks(flat):
         yield flat[block].abs().numpy().view(np.int32).astype(np.int64)
 
 

@@ -79,7 +79,7 @@ def _keys(values: torch.Tensor) -> NDArray[np.uint32]:
 def _count(values: torch.Tensor, upper: int | None) -> Counts:
     """How often each upper half of the keys occurs, or each lower half of those keys that have this ``upper`` one."""
     counts = np.zeros(_HALF, np.int64)
-    for block in blocks(len(values)):
+    for block in blocks(values):
         keys = _keys(values[block])
         if upper is None:
             halves = keys >> np.uint32(16)

@@ -166,8 +166,10 @@ def is_done(tensors: Sequence[torch.Tensor], place: int) -> bool:
 
 def result_of(tensors: Sequence[torch.Tensor]) -> torch.Tensor:
     """Room for a result, of the models' shape; none where nothing but its rounded form will be needed."""
-    closed = closing_of(tensors) is not None
-    return torch.empty(shape_of(tensors), device="meta" if closed else "cpu")
+    if closing_of(tensors) is not None:
+        return torch.empty(shape_of(tensors), device="meta")
+    held = None if isinstance(tensors, Slices) else tensors[0].device
+    return torch.empty(shape_of(tensors), device=held)
 
 
 def closing_of(tensors: Sequence[torch.Tensor]) -> kernels.Closing | None:

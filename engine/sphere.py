@@ -88,9 +88,9 @@ def blend(
     flat = [point.reshape(-1) for point in points]
     centre = None if base is None else base.reshape(-1)
     blended = torch.empty_like(flat[0])
-    for block in blocks(len(blended)):
+    for block in blocks(blended):
         origin = None if centre is None else centre[block].double()
-        total = torch.zeros(len(blended[block]), dtype=torch.float64)
+        total = torch.zeros_like(blended[block], dtype=torch.float64)
         for values, coefficient in zip(flat, coefficients, strict=True):
             part = values[block].double()
             total += (part if origin is None else part.sub_(origin)).mul_(coefficient)

@@ -3,7 +3,7 @@
    Does what its twin in engine/moments.py does, to the last bit. A delta is counted in its cell, that of its sign and its
    upper 19 bits, and added up as the smallest number of that cell when all is read; what it has beyond that number is
    added up apart. Deltas of bfloat16 numbers seldom have anything. */
-#include "kernels.h"
+#include "tiles.h"
 
 #define BLOCK (1 << 18) /* entries over which sums are taken */
 #define THRESHOLDS 7
@@ -30,7 +30,7 @@ typedef struct {
 typedef struct {
     float base[SUB], delta[SUB];
     uint32_t any, every, base_most; /* bits of deltas; bits of the base's largest magnitude */
-} entries;
+} block;
 
 typedef struct {
     lanes base[N_BASE], beyond[N_MOMENTS];
@@ -43,11 +43,11 @@ static inline __attribute__((always_inline)) float entry(const void *data, int d
 
 /* Read n entries. */
 static inline __attribute__((always_inline)) void read_some(const void *child, int dtype, const void *base,
-                                                            int base_dtype, int64_t at, int n, entries *e)
+                                                            int base_dtype, int n, block *e)
 {
     uint32_t most = 0, any = 0, every = UINT32_MAX;
     for (int i = 0; i < n; i++) {
-        float w = entry(base, base_dtype, at + i), d = entry(child, dtype, at + i) - w;
+        float w = entry(base, base_dtype, i), d = entry(child, dtype, i) - w;
         uint32_t bits = bits_of(d), size = bits_of(w) & MAGNITUDE;
         e->base[i] = w;
         e->delta[i] = d;
@@ -61,7 +61,7 @@ static inline __attribute__((always_inline)) void read_some(const void *child, i
 }
 
 /* Leave out what is not finite: it becomes 0. */
-static void mend(int n, entries *e, summary *s)
+static void mend(int n, block *e, summary *s)
 {
     e->any = 0;
     e->every = UINT32_MAX;
@@ -86,7 +86,7 @@ static inline __attribute__((always_inline)) d4 magnitude(d4 x)
 }
 
 /* Sums of n entries, a multiple of LANES; two chains of additions at a time, for one would wait for itself. */
-static void add_base(const entries *e, int n, lanes sums[N_BASE])
+static void add_base(const block *e, int n, lanes sums[N_BASE])
 {
     for (int j = 0; j < LANES / 4; j += 2) {
         d4 square = sums[BASE_SQUARE].part[j], dot = sums[BASE_DOT].part[j], size = sums[BASE_ABS].part[j];
@@ -138,7 +138,7 @@ static void add_beyond(const float *delta, lanes sums[N_MOMENTS])
 
 /* What deltas have beyond the smallest numbers of their cells, their extremes, and how many lie between a threshold and
    the end of its cell: of those groups of LANES entries that have a bit in `groups`. */
-static void look_closely(const entries *e, uint64_t groups, lanes sums[N_MOMENTS], summary *s)
+static void look_closely(const block *e, uint64_t groups, lanes sums[N_MOMENTS], summary *s)
 {
     for (; groups; groups &= groups - 1) {
         const float *delta = e->delta + LANES * __builtin_ctzll(groups);
@@ -219,7 +219,7 @@ static uint64_t count_cells(const float *delta, int n, summary *s, uint32_t *cou
 }
 
 /* Sums, extremes and counts of n entries at hand. */
-static void add_some(entries *e, int n, partial *sums, summary *s, uint32_t *counts)
+static void add_some(block *e, int n, partial *sums, summary *s, uint32_t *counts)
 {
     int whole = n;
     for (; whole % LANES; whole++) {
@@ -241,24 +241,38 @@ static void add_some(entries *e, int n, partial *sums, summary *s, uint32_t *cou
     s->bits |= e->any;
 }
 
-/* Add n entries, whole blocks but for the last, to a summary and to the counts of their cells. */
-void summarise(const void *child, int32_t dtype, const void *base, int32_t base_dtype, int64_t n, summary *s,
-               uint32_t *counts)
+static inline __attribute__((always_inline)) void read_entries(const tiles *t, int64_t at, int m, block *e)
 {
-    entries e;
+    int dtype = t->from[0]->dtype, base_dtype = t->from[1]->dtype;
+    const void *child = entries(t, 0, at), *base = entries(t, 1, at);
+    if (dtype == BF16 && base_dtype == BF16)
+        read_some(child, BF16, base, BF16, m, e);
+    else
+        read_some(child, dtype, base, base_dtype, m, e);
+}
+
+/* Add n entries, whole blocks but for the last, to a summary and to the counts of their cells; -3 when a file cannot be
+   read. */
+int32_t summarise(const source *child, const source *base, int64_t n, summary *s, uint32_t *counts)
+{
+    block e;
     partial sums = {0};
-    for (int64_t at = 0; at < n; at += SUB) {
+    tiles t = {.from = {child, base}, .n_sources = 2};
+    int64_t at = 0;
+    if (!open_tiles(&t, n)) return UNREADABLE;
+    while (at < n) {
         int m = n - at < SUB ? (int)(n - at) : SUB;
-        if (dtype == BF16 && base_dtype == BF16)
-            read_some(child, BF16, base, BF16, at, m, &e);
-        else
-            read_some(child, dtype, base, base_dtype, at, m, &e);
+        if (!reach(&t, at, m, n)) break;
+        read_entries(&t, at, m, &e);
         add_some(&e, m, &sums, s, counts);
-        if ((at + m) % BLOCK && at + m != n) continue;
+        at += m;
+        if (at % BLOCK && at != n) continue;
         for (int k = 0; k < N_BASE; k++) s->base[k] += folded(&sums.base[k]);
         for (int k = 0; k < N_MOMENTS; k++) s->beyond[k] += folded(&sums.beyond[k]);
         memset(&sums, 0, sizeof sums);
     }
+    free(t.scratch);
+    return at < n ? UNREADABLE : 0;
 }
 
 /* What the counts of cells say; every array begins with zeros. */
@@ -288,14 +302,16 @@ static uint32_t lowest(const summary *s, const uint32_t *counts)
     return octave;
 }
 
-void pool_cells(const summary *s, const uint32_t *counts, pool *p)
+/* Pool the counts of cells, and leave zeros in their place. */
+void pool_cells(const summary *s, uint32_t *counts, pool *p)
 {
     uint32_t end = ((s->bits & MAGNITUDE) >> 15) + 1;
     for (uint32_t upper = lowest(s, counts) << 8; upper < end; upper++)
         for (uint32_t step = 0; step < FINEST; step++) {
-            const uint32_t *here = counts + upper + step * NEXT;
+            uint32_t *here = counts + upper + step * NEXT;
             int64_t positive = here[0], negative = here[HALF], both = positive + negative;
             if (!both) continue;
+            here[0] = here[HALF] = 0;
             uint32_t octave = upper >> 8, bits = upper << 15 | step << 12;
             uint32_t bin = octave ? OCTAVE_BINS * (octave - 1) + p->bin_of_step[bits >> 12 & 2047] + 1u : 0;
             double x = float_of(bits), xx = x * x, more = (double)(positive - negative);

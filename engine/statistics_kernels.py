@@ -4,17 +4,18 @@
 """
 
 import ctypes
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from math import inf
 
 import numpy as np
-import torch
+import numpy.typing as npt
 
 from engine.compiler import library
 from engine.histogram import BIN_OF_STEP, N_BINS, N_MOMENTS, Counts, Sums
-from engine.kernels import CODES
+from engine.kernels import UNREADABLE, Stored, source_of
 
 N_THRESHOLDS = 7
 """How many thresholds the kernel counts by."""
@@ -24,6 +25,7 @@ N_BASE = 3
 
 _COUNTERS = 1 << 20
 _STEPS = BIN_OF_STEP.astype(np.uint8)
+_spare = threading.local()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -84,27 +86,34 @@ class CompiledMoments:
 
     def __init__(self, thresholds: Sequence[float]) -> None:
         bits = np.array(thresholds, np.float32).view(np.uint32).tolist()
-        self._counters = np.zeros(_COUNTERS, np.uint32)
+        self._counters = _zeros()
         self._summary = _Summary(
             low=_NONE_LOW, high=_NONE_HIGH, thresholds=(ctypes.c_uint32 * N_THRESHOLDS)(*bits)
         )
         self._n = 0
 
-    def add(self, base: torch.Tensor, child: torch.Tensor) -> None:
-        """Add elements: both (n,) and contiguous, n a multiple of `engine.moments.BLOCK` but for the last."""
+    def add(self, base: Stored, child: Stored) -> bool:
+        """Add elements: both (n,) and contiguous, n a multiple of `engine.moments.BLOCK` but for the last.
+
+        Returns:
+            Whether they could be read; if not, nothing that was added counts.
+        """
         self._n += len(child)
-        _kernel("summarise")(
-            child.data_ptr(), CODES[child.dtype], base.data_ptr(), CODES[base.dtype], len(child),
+        done = _kernel("summarise")(
+            ctypes.byref(source_of(child)), ctypes.byref(source_of(base)), len(child),
             ctypes.byref(self._summary), self._counters.ctypes.data,
         )  # fmt: skip
+        return done != UNREADABLE
 
     def found(self) -> Found:
-        """All that was added."""
+        """All that was added; may be asked once."""
         counts, moments = np.zeros(N_BINS, np.int64), np.zeros((N_MOMENTS, N_BINS))
         rows = (ctypes.c_void_p * N_MOMENTS)(*(row.ctypes.data for row in moments))
         pool = _Pool(counts=counts.ctypes.data, moments=rows, bin_of_step=_STEPS.ctypes.data)
         s = self._summary
         _kernel("pool_cells")(ctypes.byref(s), self._counters.ctypes.data, ctypes.byref(pool))
+        _spare.counters = self._counters
+        del self._counters
         n = self._n - s.n_nonfinite
         n_zero = n - s.n_changed
         within = zip(pool.n_within, s.n_over, strict=True)
@@ -122,6 +131,16 @@ class CompiledMoments:
         )  # fmt: skip
 
 
+def _zeros() -> npt.NDArray[np.uint32]:
+    """Counters of all cells, each zero: those this thread used before, where it has some.
+
+    New memory is cleared by the system first, which takes as long as counting in it.
+    """
+    spare: npt.NDArray[np.uint32] | None = getattr(_spare, "counters", None)
+    _spare.counters = None
+    return np.zeros(_COUNTERS, np.uint32) if spare is None else spare
+
+
 _NONE_LOW, _NONE_HIGH = 2**31 - 1, -(2**31)
 
 
@@ -133,16 +152,14 @@ def _number(key: int) -> float:
 
 _POINTER = ctypes.c_void_p
 _TAKES = {
-    "summarise": (
-        _POINTER, ctypes.c_int32, _POINTER, ctypes.c_int32, ctypes.c_int64, _POINTER, _POINTER,
-    ),
+    "summarise": (_POINTER, _POINTER, ctypes.c_int64, _POINTER, _POINTER),
     "pool_cells": (_POINTER, _POINTER, _POINTER),
-}  # fmt: skip
+}
 
 
 @cache
-def _kernel(name: str) -> Callable[..., None]:
+def _kernel(name: str) -> Callable[..., int]:
     """A compiled function; asked for only where there are kernels."""
-    function: Callable[..., None] = getattr(library(), name)
-    function.argtypes, function.restype = _TAKES[name], None  # type: ignore[attr-defined] # ctypes
+    function: Callable[..., int] = getattr(library(), name)
+    function.argtypes, function.restype = _TAKES[name], ctypes.c_int32  # type: ignore[attr-defined] # ctypes
     return function

@@ -15,13 +15,9 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from threading import Lock
 
-import numpy as np
-import numpy.typing as npt
-import torch
-
 from engine.delta import UNIT, Accumulation, Accumulators, derived
+from engine.histogram import Counts, Sums
 from engine.lookup import load_parent
-from engine.moments import BLOCK
 from engine.parent import Parent, family, refuse_change
 from engine.reader import DTYPES, FLOATS, Reader
 from engine.spectral import Spectrum, spectrum
@@ -32,18 +28,15 @@ from registry.errors import NotMergeable
 from registry.header import TensorRef
 from registry.lineage import Lineage
 from registry.progress import SILENT, Progress
-from registry.records import Delta, Pair
-from registry.records import Spectrum as SpectrumRow
+from registry.records import Pair
 from registry.tensor_name import has_vocabulary, layer_of, module_of
 
 VERSION = "2"
 """Version of the arithmetic; a pair measured by another version is measured again."""
 
 _UNIT = UNIT
-_PIECE = BLOCK  # elements of each side that are read at once: they stay in a cache while they are worked on
 _FROM_HISTOGRAM = ("abs_", "top")
 _STATUSES = ("aligned", "cropped", "only_child", "only_base", "mismatched", "uncounted")
-_BATCH = 256
 
 
 @dataclass(frozen=True)
@@ -109,34 +102,32 @@ class _Unit:
 class _Rows:
     """What was measured of a pair so far, as it is stored: a few hundred bins a tensor, not all of them."""
 
+    child: str
+    base: str
     whole: Accumulators = field(default_factory=Accumulators)
     tensor: Accumulators = field(default_factory=Accumulators)
-    deltas: list[Delta] = field(default_factory=list)
-    spectra: list[SpectrumRow] = field(default_factory=list)
-    histograms: list[tuple[str, tuple[npt.NDArray[np.generic], ...]]] = field(default_factory=list)
+    columns: Columns = field(default_factory=Columns)
+    histograms: list[tuple[str, tuple[Counts, Counts, Sums, Sums]]] = field(default_factory=list)
 
-    def add(
-        self,
-        pair: tuple[str, str],
-        unit: _Unit,
-        found: Accumulators | None,
-        matrix: Spectrum | None,
-    ) -> None:
+    def add(self, unit: _Unit, found: Accumulators | None, matrix: Spectrum | None) -> None:
         """Add what was measured of a unit; units come in the order of their tensors and elements."""
-        child, base = pair
-        name = unit.pairing.name
         if found is not None:
             self.tensor += found
         if unit.is_last:
-            self.deltas.append(
-                _row(child, base, unit.pairing, None if found is None else self.tensor)
-            )
+            whole = None if found is None else self.tensor
+            self._add_rows("delta", unit.pairing, _numbers(unit.pairing, whole))
             if found is not None:
                 self.whole += self.tensor
-                self.histograms.append((name, self.tensor.histogram_rows()))
+                bins = self.tensor.histogram_rows()
+                if len(bins[0]):
+                    self.histograms.append((unit.pairing.name, bins))
             self.tensor = Accumulators()
         if matrix is not None:
-            self.spectra.append(SpectrumRow(child=child, base=base, tensor=name, **_fields(matrix)))
+            self._add_rows("spectrum", unit.pairing, _fields(matrix))
+
+    def _add_rows(self, table: str, pairing: _Pairing, values: Row) -> None:
+        key = {"child": self.child, "base": self.base, "tensor": pairing.name}
+        self.columns.add_rows(table, [key | values])
 
 
 def pairs(catalog: Catalog, children: Sequence[str] | None) -> list[tuple[str, str]]:
@@ -190,17 +181,19 @@ def measure(
         NotMergeable: no tensor name is in both.
         FileChanged, BadAddress: the files are not there, or not as scanned.
     """
-    if _is_known(catalog, child, base, spectral=spectral):
-        return Measured(child, base, reused=True, seconds=0.0)
     started = time.monotonic()
-    sides = (load_parent(catalog, child), load_parent(catalog, base))
+    with catalog.database.kept_open():  # opening once for all questions is what takes the time
+        if _is_known(catalog, child, base, spectral=spectral):
+            return Measured(child, base, reused=True, seconds=0.0)
+        sides = (load_parent(catalog, child), load_parent(catalog, base))
+    catalog.database.let_go()
     pairings = _pair(*sides)
     if not any(p.comparable for p in pairings):
         message = f"{sides[0].name} and {sides[1].name} have no weights of one name and shape"
         raise NotMergeable(message, hint="reg show MODEL lists the tensors of each")
     n_bytes = sum(p.n_bytes for p in pairings)
     progress.start("stats", n_bytes)
-    rows = _Rows()
+    rows = _Rows(child, base)
     one_at_a_time = Lock()  # a spectrum may need half a gigabyte, and uses all cores
     with Reader() as reader:
 
@@ -217,7 +210,7 @@ def measure(
         units = [unit for pairing in pairings for unit in _units(pairing)]
         with closing(in_order(work, units, jobs=jobs or os.cpu_count() or 1)) as results:
             for unit, found, matrix in results:
-                rows.add((child, base), unit, found, matrix)
+                rows.add(unit, found, matrix)
     refuse_change(sides)
     seconds = time.monotonic() - started
     count = {f"n_{s}": sum(p.status == s for p in pairings) for s in _STATUSES}
@@ -274,16 +267,9 @@ def _accumulate(reader: Reader, unit: _Unit) -> Accumulators:
     """One pass over a unit of a pair of tensors."""
     child, base = unit.pairing.child, unit.pairing.base
     assert child and base  # noqa: S101, PT018 - only comparable ones come here
-    unit_found = Accumulation()
-    size = min(_PIECE, unit.stop - unit.start)
-    buffers = [torch.empty(size, dtype=DTYPES[ref.dtype]) for ref in (base, child)]
-    for start in range(unit.start, unit.stop, _PIECE):
-        n = min(_PIECE, unit.stop - start)
-        old, new = (buffer[:n] for buffer in buffers)
-        for part, ref in ((old, base), (new, child)):
-            reader.fill(part.view(torch.uint8), ref, start * part.itemsize)
-        unit_found.add(old, new)
-    return unit_found.total()
+    found = Accumulation()
+    found.add(*(reader.region(ref, unit.start, unit.stop) for ref in (base, child)))
+    return found.total()
 
 
 def _spectrum(reader: Reader, pairing: _Pairing) -> Spectrum | None:
@@ -296,33 +282,44 @@ def _spectrum(reader: Reader, pairing: _Pairing) -> Spectrum | None:
 
 def _store(catalog: Catalog, pair: Pair, rows: _Rows) -> None:
     """Write all rows of a pair in one transaction, in place of older ones."""
-    columns = Columns()
-    columns.add([pair])
-    columns.add(rows.deltas)
-    columns.add(rows.spectra)
+    rows.columns.add([pair])
     with catalog.write() as transaction:
         for table in ("pair", "delta", "histogram", "spectrum"):
             transaction.execute(
                 f"delete from store.{table} where child = ? and base = ?", [pair.child, pair.base]
             )
-        columns.insert(transaction, "replace")
-        for start in range(0, len(rows.histograms), _BATCH):
-            _store_histograms(transaction, pair, rows.histograms[start : start + _BATCH])
+        rows.columns.insert(transaction, "replace")
+        _store_histograms(transaction, rows)
 
 
-def _row(child: str, base: str, pairing: _Pairing, found: Accumulators | None) -> Delta:
-    """The row of one tensor name; its numbers are null where nothing was compared."""
+def _store_histograms(transaction: Transaction, rows: _Rows) -> None:
+    """Write the non-empty bins of all tensors that changed."""
+    n = len(rows.histograms)
+    lists = ("bins", "counts", "sums_abs", "sums_sq")
+    transaction.insert_lists(
+        "histogram",
+        {
+            "child": [rows.child] * n,
+            "base": [rows.base] * n,
+            "tensor": [name for name, _ in rows.histograms],
+        },
+        {name: [bins[i] for _, bins in rows.histograms] for i, name in enumerate(lists)},
+    )
+
+
+def _numbers(pairing: _Pairing, found: Accumulators | None) -> Row:
+    """The row of one tensor name, but for its key; its numbers are null where nothing was compared."""
     new, old = pairing.child, pairing.base
     numbers = _renamed(found or Accumulators()) | _by_rank(found or Accumulators())
     if found is None:
         numbers = dict.fromkeys(numbers)
-    return Delta(
-        child=child, base=base, tensor=pairing.name, status=pairing.status,
-        layer=layer_of(pairing.name), module=module_of(pairing.name),
-        child_dtype=new.dtype if new else None, base_dtype=old.dtype if old else None,
-        child_shape=json.dumps(new.shape) if new else None,
-        base_shape=json.dumps(old.shape) if old else None, **numbers,
-    )  # fmt: skip
+    return {
+        "status": pairing.status,
+        "layer": layer_of(pairing.name), "module": module_of(pairing.name),
+        "child_dtype": new.dtype if new else None, "base_dtype": old.dtype if old else None,
+        "child_shape": json.dumps(new.shape) if new else None,
+        "base_shape": json.dumps(old.shape) if old else None, **numbers,
+    }  # fmt: skip
 
 
 def _renamed(found: Accumulators) -> Row:
@@ -339,30 +336,3 @@ def _by_rank(found: Accumulators) -> Row:
 def _fields(found: Spectrum) -> Row:
     """A spectrum by column."""
     return {name: getattr(found, name) for name in found.__dataclass_fields__}
-
-
-def _store_histograms(
-    transaction: Transaction,
-    pair: Pair,
-    parts: Sequence[tuple[str, tuple[npt.NDArray[np.generic], ...]]],
-) -> None:
-    """Write the non-empty bins of some tensors as columns."""
-
-    def joined(i: int) -> list[float]:
-        values: list[float] = np.concatenate([bins[i] for _, bins in parts]).tolist()
-        return values
-
-    names = [name for name, bins in parts for _ in range(len(bins[0]))]
-    transaction.insert(
-        "histogram",
-        {
-            "child": [pair.child] * len(names),
-            "base": [pair.base] * len(names),
-            "tensor": names,
-            "bin": joined(0),
-            "n": joined(1),
-            "sum_abs": joined(2),
-            "sum_sq": joined(3),
-        },
-        "replace",
-    )

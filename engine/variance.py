@@ -11,12 +11,14 @@ from typing import TypeVar
 import numpy as np
 import torch
 
-from engine.kernels import Floats
+from engine import kernels, product_kernels, variance_kernels
+from engine.kernels import Floats, Part, Varied
 from engine.method import Look, Seen, Tensors
-from engine.ops import blocks
+from engine.ops import agreement, blocks
+from engine.pick import Largest
 from engine.products import SUMMED, block_dots
 from engine.selected import Ask, Selected, largest_of
-from engine.slices import shape_of
+from engine.slices import closing_of, done, is_done, parts_of, result_of, shape_of
 
 T = TypeVar("T")
 
@@ -41,7 +43,7 @@ def weighed(look: Look, *, select_topk: float = 1.0, least: float = 0.0) -> Weig
 
         def varying(measure: Callable[[Seen], T], /, *, every: int = 1) -> Iterator[tuple[str, T]]:
             def of_variance(seen: Seen) -> T:
-                return measure(Seen(seen.tensor, [_variance(seen.models)], start=seen.start))
+                return measure(Seen(seen.tensor, [variance(seen.models)], start=seen.start))
 
             return look(of_variance, every=every)
 
@@ -50,9 +52,8 @@ def weighed(look: Look, *, select_topk: float = 1.0, least: float = 0.0) -> Weig
         selected = found[0] if found else None
 
     def squares(seen: Seen) -> tuple[int, Floats]:
-        values = masked(seen.models, selected, seen.tensor, seen.start)
-        pairs = [(i, i) for i in range(len(values))]
-        return shape_of(seen.models).numel(), block_dots(values, pairs, SUMMED)
+        pick = _pick(seen.models, selected, seen.tensor, seen.start)
+        return shape_of(seen.models).numel(), squares_among(seen.models, pick)
 
     looked = [found for _, found in look(squares)]
     n_entries = sum(n for n, _ in looked)
@@ -62,21 +63,89 @@ def weighed(look: Look, *, select_topk: float = 1.0, least: float = 0.0) -> Weig
     return Weights([1.0 / len(sums) if uniform else s / total for s in sums], selected)
 
 
-def masked(deltas: Tensors, selected: Selected | None, tensor: str, start: int) -> Tensors:
-    """Task vectors with 0 where an entry is not selected; themselves where all are."""
-    if selected is None:
+def squares_among(deltas: Tensors, pick: Largest | None) -> Floats:
+    """Sums of squares of task vectors, of each `SUMMED` of their entries: (blocks, models) float64.
+
+    Args:
+        deltas: (n, *shape) float32.
+        pick: which entries count, by their variance; None: all.
+    """
+    pairs = [(i, i) for i in range(len(deltas))]
+    stored, base = parts_of(deltas)
+    if pick is not None and kernels.ready(stored):
+        found, bad = product_kernels.products(
+            stored, base, pairs, block=SUMMED, among=Varied(pick.ties_end, pick.threshold)
+        )
+        if is_done(deltas, bad):
+            return found
+    return block_dots(_masked(deltas, pick), pairs, SUMMED)
+
+
+def agreed(
+    deltas: Tensors,
+    weights: list[float],
+    selected: Selected | None,
+    *,
+    tensor: str = "",
+    start: int = 0,
+    lambda_: float = 1.0,
+) -> torch.Tensor:
+    """Average what agrees, of the entries that are selected, as `engine.ops.agreement` with ``elect="values"``.
+
+    Args:
+        deltas: task vectors of a slice, (n, *shape) float32.
+        weights: w_i.
+        selected: which entries count; None: all.
+        tensor: whose slice it is.
+        start: flat index of its first entry.
+        lambda_: factor of the result.
+
+    Returns:
+        (*shape) float32.
+    """
+    pick = _pick(deltas, selected, tensor, start)
+    stored, base = parts_of(deltas)
+    if pick is not None and kernels.ready(stored):
+        made = result_of(deltas)
+        parts = [Part(s, w) for s, w in zip(stored, weights, strict=True)]
+        bad = kernels.agreement(
+            parts, base, made, weights=weights, by_count=False, of_values=True, winner=1,
+            normalize=True, lambda_=lambda_, among=Varied(pick.ties_end, pick.threshold),
+            closing=closing_of(deltas),
+        )  # fmt: skip
+        if is_done(deltas, bad):
+            return done(deltas, made)
+    made = agreement(_masked(deltas, pick), weights, lambda_=lambda_, elect="values")
+    return made.reshape(shape_of(deltas))
+
+
+def variance(deltas: Tensors) -> torch.Tensor:
+    """The variance of each entry over the n models, Σ (n δ - Σ δ)² / n³, in the models' order: (d,) float32."""
+    stored, base = parts_of(deltas)
+    made = torch.empty(shape_of(deltas).numel())
+    if kernels.ready(stored) and is_done(deltas, variance_kernels.variance(stored, base, made)):
+        return made
+    n, flat = float(len(deltas)), [delta.reshape(-1) for delta in deltas]
+    made = torch.empty_like(flat[0])
+    for block in blocks(made):
+        total = squares = torch.zeros_like(flat[0][block], dtype=torch.float64)
+        for values in flat:
+            total = total + values[block].double()
+        for values in flat:
+            gap = values[block].double() * n - total
+            squares = squares + gap * gap
+        made[block] = squares * (1.0 / (n * n * n))
+    return made
+
+
+def _pick(deltas: Tensors, selected: Selected | None, tensor: str, start: int) -> Largest | None:
+    """Which entries of a slice are selected, by their variance; None: all."""
+    return None if selected is None else selected.of(tensor, lambda: variance(deltas), start)
+
+
+def _masked(deltas: Tensors, pick: Largest | None) -> Tensors:
+    """Task vectors, flat, with 0 where an entry does not count; themselves where all do."""
+    if pick is None:
         return deltas
-    variance = _variance(deltas)
-    chosen = selected.of(tensor, lambda: variance, start).keep(variance) != 0
-    return [delta.reshape(-1) * chosen for delta in deltas]
-
-
-def _variance(deltas: Tensors) -> torch.Tensor:
-    """The variance of each entry over the models, (d,) float32."""
-    flat = [delta.reshape(-1) for delta in deltas]
-    variance = torch.empty_like(flat[0])
-    for block in blocks(len(variance)):
-        entries = torch.stack([values[block].double() for values in flat])
-        entries -= entries.sum(0) / len(flat)
-        variance[block] = entries.square_().sum(0) / len(flat)
-    return variance
+    chosen = pick.keep(variance(deltas)) != 0
+    return [delta.reshape(-1).where(chosen, 0.0) for delta in deltas]

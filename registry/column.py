@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
     import numpy as np
@@ -15,11 +15,14 @@ if TYPE_CHECKING:
 Column = Sequence[Any]
 """The values of one column; None is NULL."""
 
+Array: TypeAlias = "np.ndarray[Any, Any]"
+"""Numbers of one column, or of one list in it."""
+
 _NUMBERS = {"BIGINT": "int64", "INTEGER": "int32", "SMALLINT": "int16", "DOUBLE": "float64"}
 _NESTED = re.compile(r".*\]|STRUCT\(.*|MAP\(.*", re.DOTALL)
 
 
-def as_array(kind: str, values: Column, name: str) -> "tuple[np.ndarray[Any, Any], str]":
+def as_array(kind: str, values: Column, name: str) -> tuple[Array, str]:
     """Turn values into an array.
 
     Args:
@@ -47,7 +50,7 @@ def as_array(kind: str, values: Column, name: str) -> "tuple[np.ndarray[Any, Any
     return np.asarray(texts, dtype=object), made
 
 
-def as_mask(values: Column) -> "np.ndarray[Any, Any]":
+def as_mask(values: Column) -> Array:
     """Tell for each value whether there is one."""
     import numpy as np  # noqa: PLC0415 - as above
 

@@ -20,7 +20,7 @@ from uuid import uuid4
 
 import duckdb
 
-from registry.column import Column, as_array, as_mask, unicode
+from registry.column import Array, Column, as_array, as_mask, unicode
 from registry.errors import (
     CatalogDamaged,
     CatalogLocked,
@@ -105,6 +105,45 @@ class Transaction(Reader):
             f"insert {how}into store.{table} ({names})",
             [(types[name], values) for name, values in columns.items()],
         )
+
+    def insert_lists(
+        self, table: str, keys: Mapping[str, Column], lists: Mapping[str, Sequence[Array]]
+    ) -> int:
+        """Insert rows that hold lists of numbers, or put them in the place of those with the same key.
+
+        Numbers go in as they are; lists among the columns of `insert` are written and read as text, which takes long.
+
+        Args:
+            table: as `insert`.
+            keys: column name → values, texts; no NULL.
+            lists: column name → the list of each row. The lists of a row are of one length, at least 1.
+        """
+        import numpy as np  # noqa: PLC0415 - a third of a reader's start, and only writers need it
+
+        rows = next(iter(lists.values()))
+        if not rows:
+            return 0
+        flat: dict[str, Array] = {
+            f"v{i}": np.concatenate(column) for i, column in enumerate(lists.values())
+        }
+        flat["place"] = np.repeat(np.arange(len(rows)), [len(row) for row in rows])
+        flat["n"] = np.arange(len(flat["place"]))
+        one = {
+            f"k{i}": as_array("VARCHAR", column, "")[0] for i, column in enumerate(keys.values())
+        }
+        made = ", ".join(f"list(v{i} order by n) as v{i}" for i in range(len(lists)))
+        sql = (
+            f"insert or replace into store.{table} ({', '.join([*keys, *lists])}) "
+            f"select {', '.join([*one, *list(flat)[: len(lists)]])} from incoming "
+            f"join (select place, {made} from numbers group by place) using (place) order by place"
+        )
+        self.connection.register("incoming", one | {"place": np.arange(len(rows))})
+        self.connection.register("numbers", flat)
+        try:
+            return self.execute(sql)
+        finally:
+            self.connection.unregister("incoming")
+            self.connection.unregister("numbers")
 
 
 class _Kept(threading.local):

@@ -62,13 +62,42 @@ def open_file(path: Path) -> Iterator[tuple[int, os.stat_result]]:
             os.close(descriptor)
 
 
+def read_bytes(path: Path, max_bytes: int = MAX_JSON_BYTES) -> bytes:
+    """All of a file of at most ``max_bytes`` bytes.
+
+    Raises:
+        BadDocument: when it is missing, unreadable or too large.
+    """
+    try:
+        with open_file(path) as (descriptor, status):
+            if status.st_size > max_bytes:
+                message = f"{path}: has {status.st_size} bytes; at most {max_bytes} are read"
+                raise BadDocument(message)
+            return _read_all(descriptor, max_bytes)
+    except Unreadable as error:
+        raise BadDocument(str(error)) from error
+
+
+def decoded(content: bytes, *, where: str = "text") -> str:
+    """UTF-8, with or without a byte order mark, as text; ``where`` names the source in messages.
+
+    Raises:
+        BadDocument: when it is something else.
+    """
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        message = f"{where}: is not UTF-8: {error.reason} at byte {error.start}"
+        raise BadDocument(message) from error
+
+
 def read_json(path: Path, *, max_bytes: int = MAX_JSON_BYTES) -> Any:
     """Read a JSON file of at most ``max_bytes`` bytes.
 
     Raises:
         BadDocument: when it is missing, unreadable, too large, or not JSON as `parse_json` wants it.
     """
-    return parse_json(_read_text(path, max_bytes), where=str(path))
+    return parse_json(decoded(read_bytes(path, max_bytes), where=str(path)), where=str(path))
 
 
 def parse_json(text: str, *, where: str = "text") -> Any:
@@ -101,7 +130,7 @@ def read_yaml(path: Path, *, max_bytes: int = MAX_YAML_BYTES) -> Any:
     Raises:
         BadDocument: when it is missing, unreadable, too large, or not YAML as `parse_yaml` wants it.
     """
-    return parse_yaml(_read_text(path, max_bytes), where=str(path))
+    return parse_yaml(decoded(read_bytes(path, max_bytes), where=str(path)), where=str(path))
 
 
 def parse_yaml(text: str, *, where: str = "text") -> Any:
@@ -120,7 +149,7 @@ def parse_yaml(text: str, *, where: str = "text") -> Any:
 
 def read_yaml_all(path: Path, *, max_bytes: int = MAX_YAML_BYTES) -> list[Any]:
     """Read a file of YAML documents that people write by hand; as `read_yaml` and `parse_yaml_all`."""
-    return parse_yaml_all(_read_text(path, max_bytes), where=str(path))
+    return parse_yaml_all(decoded(read_bytes(path, max_bytes), where=str(path)), where=str(path))
 
 
 def parse_yaml_all(text: str, *, where: str = "text") -> list[Any]:
@@ -153,21 +182,6 @@ def _named(text: str, where: str) -> Iterator[None]:
 def dump_yaml(value: Any) -> str:
     """Write a JSON value as YAML in block style, keys in their own order, without aliases."""
     return yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
-
-
-def _read_text(path: Path, max_bytes: int) -> str:
-    """Read a whole file as UTF-8, with or without a byte order mark."""
-    try:
-        with open_file(path) as (descriptor, status):
-            if status.st_size > max_bytes:
-                message = f"{path}: has {status.st_size} bytes; at most {max_bytes} are read"
-                raise BadDocument(message)
-            return _read_all(descriptor, max_bytes).decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        message = f"{path}: is not UTF-8: {error.reason} at byte {error.start}"
-        raise BadDocument(message) from error
-    except Unreadable as error:
-        raise BadDocument(str(error)) from error
 
 
 def _read_all(descriptor: int, max_bytes: int) -> bytes:

@@ -1,7 +1,7 @@
 """Every error Homolog has a name for.
 
 RegError
-├─ NotFound           UnknownModel · AmbiguousModel · UnknownMethod · UnknownTensor
+├─ NotFound           UnknownModel · AmbiguousModel · UnknownMethod · UnknownTensor · UnknownDevice
 ├─ BadInput           BadAddress · BadParameter · BadRecipe · BadSuite · BadDocument · OutputExists
 │                     NothingToResume
 ├─ CorruptCheckpoint  EmptyCheckpoint · BadHeader · HeaderTooLarge · TruncatedFile · HoleInFile
@@ -54,6 +54,10 @@ class UnknownMethod(NotFound):
 
 class UnknownTensor(NotFound):
     """No tensor of the model has this name."""
+
+
+class UnknownDevice(NotFound):
+    """This machine has no such device to compute on."""
 
 
 class BadInput(RegError):
@@ -197,7 +201,7 @@ class NotEnoughDisk(RunError):
 
 
 class NotEnoughMemory(RunError):
-    """A tensor that must be worked on at once does not fit into the machine's memory."""
+    """What must be worked on at once does not fit into the memory of the machine, or of its accelerator."""
 
 
 class FileChanged(RunError):

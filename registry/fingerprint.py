@@ -14,7 +14,7 @@ from typing import Any
 
 from blake3 import blake3
 
-from registry.documents import MAX_JSON_BYTES, open_file, read_json
+from registry.documents import decoded, open_file, parse_json, read_bytes
 from registry.errors import BadDocument, TruncatedFile
 from registry.file_ref import resolve_inside
 from registry.header import TensorRef
@@ -42,6 +42,9 @@ _RUN_BYTES = 4 << 20
 _LARGE_BYTES = 64 << 20
 
 _buffers = threading.local()
+
+_tokenizers: dict[str, str] = {}
+"""Fingerprints by the digest of the files' bytes: a family has one tokenizer, which takes long to read."""
 
 
 def ignore(n_bytes: int) -> None:
@@ -156,11 +159,19 @@ def tokenizer_fingerprint(folder: Path) -> str | None:
     """
     if not folder.is_dir():
         return None
-    for source, read in _TOKENIZERS.items():
+    for source, (others, read) in _TOKENIZERS.items():
         if (folder / source).is_file():
-            content = read(resolve_inside(folder, source))
-            canonical = json.dumps([source, content], sort_keys=True, separators=(",", ":"))
-            return blake3(f"{TOKENIZER_DIGEST}\0{canonical}".encode()).hexdigest()
+            files = [resolve_inside(folder, name) for name in (source, *others)]
+            contents = [read_bytes(file) if file.is_file() else b"" for file in files]
+            sizes = ",".join(str(len(content)) for content in contents)
+            key = blake3(b"".join((f"{source}\0{sizes}\0".encode(), *contents))).hexdigest()
+            if key not in _tokenizers:
+                canonical = json.dumps(
+                    [source, read(str(files[0]), *contents)], sort_keys=True, separators=(",", ":")
+                )
+                text = f"{TOKENIZER_DIGEST}\0{canonical}"
+                _tokenizers[key] = blake3(text.encode()).hexdigest()
+            return _tokenizers[key]
     return None
 
 
@@ -211,9 +222,9 @@ def _digest(descriptor: int, ref: TensorRef) -> str:
     return hasher.hexdigest()
 
 
-def _tokenizer_json(file: Path) -> list[Any]:
+def _tokenizer_json(file: str, content: bytes) -> list[Any]:
     """What counts of a `tokenizer.json`, whatever version wrote it."""
-    document = read_json(file)
+    document = parse_json(decoded(content, where=file), where=file)
     model = document.get("model") if isinstance(document, dict) else None
     vocabulary = model.get("vocab") if isinstance(model, dict) else None
     if not isinstance(model, dict) or not isinstance(vocabulary, dict | list):
@@ -235,24 +246,10 @@ def _tokenizer_json(file: Path) -> list[Any]:
     ]
 
 
-def _vocab_json(file: Path) -> list[Any]:
+def _vocab_json(file: str, content: bytes, merges: bytes) -> list[Any]:
     """A byte-level BPE in two files; the merges file begins with a version that does not count."""
-    merges = resolve_inside(file.parent, "merges.txt")
-    lines = _bytes(merges).splitlines() if merges.is_file() else []
-    return [read_json(file), [line.hex() for line in lines if not line.startswith(b"#version")]]
-
-
-def _bytes(file: Path) -> bytes:
-    """All of a small file.
-
-    Raises:
-        BadDocument: when it is larger than a document may be.
-    """
-    with open_file(file) as (descriptor, status):
-        if status.st_size > MAX_JSON_BYTES:
-            message = f"{file}: has {status.st_size} bytes; at most {MAX_JSON_BYTES} are read"
-            raise BadDocument(message)
-        return os.pread(descriptor, status.st_size, 0)
+    lines = [line.hex() for line in merges.splitlines() if not line.startswith(b"#version")]
+    return [parse_json(decoded(content, where=file), where=file), lines]
 
 
 def _buffer() -> memoryview:
@@ -263,10 +260,10 @@ def _buffer() -> memoryview:
     return view
 
 
-_TOKENIZERS: dict[str, Callable[[Path], Any]] = {
-    "tokenizer.json": _tokenizer_json,
-    "vocab.json": _vocab_json,
-    "vocab.txt": lambda file: _bytes(file).hex(),
-    "tokenizer.model": lambda file: _bytes(file).hex(),
+_TOKENIZERS: dict[str, tuple[tuple[str, ...], Callable[..., Any]]] = {
+    "tokenizer.json": ((), _tokenizer_json),
+    "vocab.json": (("merges.txt",), _vocab_json),
+    "vocab.txt": ((), lambda _, content: content.hex()),
+    "tokenizer.model": ((), lambda _, content: content.hex()),
 }
-"""What makes a fingerprint, by the file it is read from; the first that is there counts."""
+"""Files beside it, and what makes a fingerprint, by the file it is read from; the first that is there counts."""

@@ -7,7 +7,7 @@ classes are what a catalog on PostgreSQL would be made from, with the foreign ke
 from datetime import datetime
 from typing import Annotated, ClassVar
 
-from sqlmodel import BigInteger, Field, SQLModel
+from sqlmodel import ARRAY, BigInteger, Field, Float, Integer, SQLModel
 
 _STORE = {"schema": "store"}
 _MODEL = "store.model.id"
@@ -284,17 +284,17 @@ class Delta(SQLModel, table=True):
 
 
 class Histogram(SQLModel, table=True):
-    """One bin of the histogram of one tensor's delta."""
+    """The histogram of one tensor's delta; its lists are of one length."""
 
     __tablename__: ClassVar[str] = "histogram"
     __table_args__ = _STORE
     child: str = Field(primary_key=True, foreign_key=_MODEL)
     base: str = Field(primary_key=True, foreign_key=_MODEL)
     tensor: str = Field(primary_key=True)
-    bin: int = Field(primary_key=True)
-    n: Count
-    sum_abs: float
-    sum_sq: float
+    bins: list[int] = Field(sa_type=ARRAY(Integer))
+    counts: list[int] = Field(sa_type=ARRAY(BigInteger))
+    sums_abs: list[float] = Field(sa_type=ARRAY(Float))
+    sums_sq: list[float] = Field(sa_type=ARRAY(Float))
 
 
 class Spectrum(SQLModel, table=True):

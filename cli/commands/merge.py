@@ -43,6 +43,9 @@ def command(
     same bytes again. A failed merge leaves nothing in DIR. One that was killed, interrupted or found the disk full is
     gone on with by the same command, from the tensors that were finished.
 
+    With --device cuda a GPU does the arithmetic of methods that work entry by entry (reg methods NAME names a method's
+    devices); the bytes are the same, and what stays on the processor is said.
+
     Adapters alone become one adapter of their base; write MODEL+ADAPTER for a whole model that wears one.
 
     Examples:

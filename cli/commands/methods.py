@@ -71,6 +71,7 @@ def _row(method: "Method") -> dict[str, Any]:
         "space": method.space,
         "scope": method.scope,
         "works_on": _works_on(method),
+        "devices": _devices(method),
         "parameters": parameters,
         "given": " ".join(given),
         "n_models": list(method.n_models),
@@ -90,6 +91,7 @@ def _one(method: "Method", row: dict[str, Any]) -> list[Block]:
         ("space", method.space, "text"),
         ("scope", method.scope, "text"),
         ("works on", _works_on(method), "text"),
+        ("devices", ", ".join(_devices(method)), "text"),
         ("makes", method.makes, "text"),
         ("base", method.base, "text"),
         ("models", str(low) if low == high else f"{low} or more", "text"),
@@ -111,6 +113,12 @@ def _works_on(method: "Method") -> str:
     if method.needs_whole_with(values):
         return "whole tensors"
     return "whole rows" if method.rows_with(values) else "slices"
+
+
+def _devices(method: "Method") -> list[str]:
+    """What it can be merged on, by default."""
+    values = {p.name: p.default for p in method.parameters}
+    return ["cpu", "cuda"] if method.anywhere_with(values) else ["cpu"]
 
 
 def _pairs(values: Mapping[str, float | bool | str]) -> str:

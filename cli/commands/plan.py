@@ -16,7 +16,7 @@ from cli.recipe_options import Asked, recipe_options
 from cli.session import Session
 
 if TYPE_CHECKING:
-    from engine.merge import Options
+    from engine.options import Options
     from engine.plan import Plan
 
 _STEPS = (
@@ -50,6 +50,7 @@ def command(session: Session, asked: Asked, output: Path) -> None:
       reg plan --method ties --set density=0.4 chat math -o merged
       reg plan recipe.yaml -o merged --json
     """
+    options = asked.options()
     with session.progress() as progress:
         plan = homolog.plan(
             session.catalog,
@@ -57,7 +58,7 @@ def command(session: Session, asked: Asked, output: Path) -> None:
             allow_unrelated=asked.allow_unrelated,
             progress=progress,
         )
-    document = _document(plan, asked.options(), output)
+    document = _document(plan, options, output)
     session.out.answer(
         document,
         Facts((
@@ -68,6 +69,7 @@ def command(session: Session, asked: Asked, output: Path) -> None:
             ("reads", plan.read_bytes, "bytes"),
             ("writes", plan.write_bytes, "bytes"),
             ("peak memory", document["peak_bytes"], "bytes"),
+            ("device", document["device"], "text"),
             ("free disk", document["free_bytes"], "bytes"),
         )),
         Table(document["models"], _MODELS, title="models"),
@@ -81,7 +83,6 @@ def command(session: Session, asked: Asked, output: Path) -> None:
 def _document(plan: "Plan", options: "Options", output: Path) -> dict[str, Any]:
     """A plan as plain values."""
     jobs = options.jobs or os.cpu_count() or 1
-    too_large = None if plan.recipe.adapter else plan.beyond(options.memory_bytes)
     place = output.expanduser().absolute()
     while not place.exists():
         place = place.parent
@@ -111,7 +112,8 @@ def _document(plan: "Plan", options: "Options", output: Path) -> dict[str, Any]:
         # One unit of work may always run, however small the limit.
         "peak_bytes": min(plan.peak_bytes(jobs), max(options.memory_bytes, plan.peak_bytes(1))),
         "free_bytes": shutil.disk_usage(place).free,
-        "notes": [*plan.notes, *([too_large] if too_large else [])],
+        "device": options.device,
+        "notes": [*plan.notes, *plan.remarks(options.memory_bytes, options.device)],
     }  # fmt: skip
 
 

@@ -60,7 +60,8 @@ def command(
     if bool(children) == everything:
         message = "give CHILD models or --all"
         raise click.UsageError(message)
-    pairs = _pairs(session, children, base)
+    with session.catalog.database.kept_open():  # opening takes longer than asking
+        pairs = _pairs(session, children, base)
     with session.progress() as progress:
         for pair in pairs:
             homolog.stats(session.catalog, *pair, spectral=spectral, jobs=jobs, progress=progress)

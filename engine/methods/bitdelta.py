@@ -80,7 +80,7 @@ def bitdelta(
         return delta.clone(memory_format=torch.contiguous_format)
     values = delta.reshape(-1)
     edited = whole[0].of(values, start)
-    for block in blocks(len(values)):
+    for block in blocks(values):
         signs = values[block].sign()
         if zero != "zero":
             signs = signs.mul_(2).add_(1 if zero == "plus" else -1).sign_()

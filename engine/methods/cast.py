@@ -5,7 +5,9 @@ import torch
 from engine.method import Tensors, merge_method
 
 
-@merge_method(space="weight", scope="element", paper="IEEE 754", n_models=(1, 1), makes="edit")
+@merge_method(
+    space="weight", scope="element", paper="IEEE 754", n_models=(1, 1), makes="edit", anywhere=True
+)
 def cast(weights: Tensors) -> torch.Tensor:
     """Take one model's weights as they are, to be written in the recipe's out_dtype.
 

@@ -9,7 +9,7 @@ from engine.method import Count, Lambda, Positive, Tensors, Weight, merge_method
 from engine.ops import blocks
 
 
-@merge_method(space="delta", scope="element", paper="2405.07813")
+@merge_method(space="delta", scope="element", paper="2405.07813", anywhere=True)
 def consensus(
     deltas: Tensors,
     *,
@@ -39,7 +39,7 @@ def consensus(
     weights = per_model(weight, n)
     flat = [delta.reshape(-1) for delta in deltas]
     merged = torch.zeros_like(flat[0])
-    for block in blocks(len(merged)):
+    for block in blocks(merged):
         parts = [values[block] * w for values, w in zip(flat, weights, strict=True)]
         total = torch.zeros_like(parts[0])
         for part in parts:

@@ -22,6 +22,7 @@ from engine.pruning import l1_shares
     makes="edit",
     survey=l1_shares,
     survey_when={"rescale_by": ("l1",)},
+    anywhere=True,
 )
 def dare(
     deltas: Tensors,
@@ -60,7 +61,7 @@ def dare(
         (share,) = whole or [1.0]
     stays = (1.0 - k * (1.0 - share)) / share if rescale else 1.0
     edited = torch.empty_like(values)
-    for block in blocks(len(values)):
+    for block in blocks(values):
         drawn = draws.at(draws.start + block.start).uniform(0, values[block].shape)
         factors = torch.where(drawn < densities[0], stays, k)
         torch.mul(values[block], factors, out=edited[block])

@@ -10,7 +10,7 @@ from engine.method import Density, Lambda, Scale, Tensors, Weight, merge_method,
 from engine.ops import blocks
 
 
-@merge_method(space="delta", scope="element", paper="2410.13841")
+@merge_method(space="delta", scope="element", paper="2410.13841", anywhere=True)
 def dare_k(
     deltas: Tensors,
     *,
@@ -41,7 +41,7 @@ def dare_k(
     weights, densities = per_model(weight, n), per_model(density, n)
     flat = [delta.reshape(-1) for delta in deltas]
     merged = torch.zeros_like(flat[0])
-    for block in blocks(len(merged)):
+    for block in blocks(merged):
         here = draws.at(draws.start + block.start)
         for i, values in enumerate(flat):
             kept, scale = densities[i], lambda_ * weights[i]

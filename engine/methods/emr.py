@@ -21,7 +21,7 @@ def measure(look: Look, *, task: int = 0) -> float:
         own = flat[min(task, len(flat)) - 1]
         before: list[float] = []
         after: list[float] = []
-        for block in blocks(len(own)):
+        for block in blocks(own):
             signs, unified = _unified([values[block] for values in flat])
             kept = torch.where(own[block] * signs > 0, unified, 0.0)
             before.append(float(fold(own[block].double().abs_())))
@@ -39,7 +39,7 @@ def measure(look: Look, *, task: int = 0) -> float:
     return wanted / made if made else 1.0
 
 
-@merge_method(space="delta", scope="model", paper="2405.17461", survey=measure)
+@merge_method(space="delta", scope="model", paper="2405.17461", survey=measure, anywhere=True)
 def emr(deltas: Tensors, *, whole: float, task: Count = 0) -> torch.Tensor:
     """Elect one task vector for all tasks; give it as it is, or masked and rescaled for one of them.
 
@@ -58,7 +58,7 @@ def emr(deltas: Tensors, *, whole: float, task: Count = 0) -> torch.Tensor:
     """
     flat = [delta.reshape(-1) for delta in deltas]
     made = torch.empty_like(flat[0])
-    for block in blocks(len(made)):
+    for block in blocks(made):
         parts = [values[block] for values in flat]
         signs, unified = _unified(parts)
         if task:
@@ -77,5 +77,6 @@ def _unified(parts: Tensors) -> tuple[torch.Tensor, torch.Tensor]:
     signs = torch.where(total > 0, 1.0, -1.0)
     unified = torch.zeros_like(total)
     for part in parts:
-        torch.maximum(unified, part * signs, out=unified)
+        agreeing = part * signs
+        unified = torch.where(agreeing > unified, agreeing, unified)
     return signs, unified.mul_(signs)

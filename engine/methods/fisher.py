@@ -64,7 +64,7 @@ def fisher(
         coefficients = [c / (norm + epsilon) for c, norm in zip(coefficients, whole, strict=True)]
     merged = torch.empty_like(weights[0], memory_format=torch.contiguous_format).view(-1)
     pairs = [(w.reshape(-1), f.reshape(-1)) for w, f in zip(weights, statistics, strict=True)]
-    for block in blocks(len(merged)):
+    for block in blocks(merged):
         total = torch.zeros(len(merged[block]), dtype=torch.float64)
         divisor = torch.zeros_like(total)
         for (values, information), coefficient in zip(pairs, coefficients, strict=True):

@@ -18,6 +18,7 @@ from engine.sphere import SAME, blend, cosines, gram, surveyed_gram
     survey=surveyed_gram,
     paper="2603.04972",
     compat={"mergekit": {"tol_on_norms": True}},
+    anywhere=True,
 )
 def karcher(
     weights: Tensors,

@@ -17,7 +17,9 @@ def measure(look: Look, *, density: PerModel = 0.01) -> list[Selected]:
     return select(look, density)
 
 
-@merge_method(space="delta", scope="model", paper="2408.13656", survey=measure, copies=(1, 10))
+@merge_method(
+    space="delta", scope="model", paper="2408.13656", survey=measure, copies=(1, 10), anywhere=True
+)
 def localize_and_stitch(
     deltas: Tensors,
     *,
@@ -50,7 +52,7 @@ def localize_and_stitch(
     flat = [delta.reshape(-1) for delta in deltas]
     kept = picked(whole, deltas, tensor, start)
     merged = torch.empty_like(flat[0])
-    for block in blocks(len(merged)):
+    for block in blocks(merged):
         total, count = torch.zeros_like(flat[0][block]), torch.zeros_like(flat[0][block])
         for values, chosen in zip(flat, kept, strict=True):
             part = chosen.keep(values[block], block.start)

@@ -9,7 +9,7 @@ from engine.method import Lambda, Tensors, merge_method
 from engine.ops import blocks
 
 
-@merge_method(space="delta", scope="element", paper="2407.06322")
+@merge_method(space="delta", scope="element", paper="2407.06322", anywhere=True)
 def magmax(deltas: Tensors, *, lambda_: Lambda = 0.5) -> torch.Tensor:
     """Take each entry from the model that changed it most.
 
@@ -25,7 +25,7 @@ def magmax(deltas: Tensors, *, lambda_: Lambda = 0.5) -> torch.Tensor:
     """
     flat = [delta.reshape(-1) for delta in deltas]
     merged = torch.empty_like(flat[0])
-    for block in blocks(len(merged)):
+    for block in blocks(merged):
         best = flat[0][block]
         for values in flat[1:]:
             best = torch.where(values[block].abs() >= best.abs(), values[block], best)

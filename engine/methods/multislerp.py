@@ -20,6 +20,7 @@ from engine.sphere import SAME, blend, gram, surveyed_gram
     survey=surveyed_gram,
     paper="goddard.blog/posts/multislerp-wow-what-a-cool-idea",
     compat={"mergekit": {}},
+    anywhere=True,
 )
 def multislerp(
     weights: Tensors,

@@ -16,6 +16,7 @@ from engine.ops import blocks
     paper="huggingface.co/alchemonaut/QuartetAnemoi-70B-t0.0001",
     n_models=(1, 1),
     compat={"mergekit": {"eps": 1e-6}},
+    anywhere=True,
 )
 def nearswap(deltas: Tensors, *, t: Positive = 1e-4, eps: Positive = 0.0) -> torch.Tensor:
     """Move each entry of the base to the model's, but by no more than t.
@@ -34,6 +35,6 @@ def nearswap(deltas: Tensors, *, t: Positive = 1e-4, eps: Positive = 0.0) -> tor
     shrink = t / eps if t < eps else 1.0
     flat = deltas[0].reshape(-1)
     cut = torch.empty_like(flat)
-    for block in blocks(len(flat)):
+    for block in blocks(flat):
         torch.mul(flat[block], shrink, out=cut[block]).clamp_(-t, t)
     return cut.reshape(deltas[0].shape)

@@ -33,6 +33,7 @@ _COLUMNS = 1 << 14
     paper="doi:10.1145/325165.325242",
     n_models=(2, 2),
     compat={"mergekit": {"zero": "orthogonal"}},
+    anywhere=True,
 )
 def nuslerp(
     weights: Tensors,

@@ -47,7 +47,7 @@ def pcb(
     weights = per_model(weight, n)
     flat = [delta.reshape(-1) for delta in deltas]
     merged = torch.zeros_like(flat[0])
-    for block in blocks(len(merged)):
+    for block in blocks(merged):
         parts = [values[block] for values in flat]
         said = shares(scores(parts, whole), whole)
         total, divisor = (torch.zeros(len(parts[0]), dtype=torch.float64) for _ in range(2))

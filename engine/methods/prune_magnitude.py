@@ -15,7 +15,7 @@ from engine.trimming import picked
 
 @merge_method(
     space="delta", scope="tensor", paper="2311.03099", n_models=(1, 1), makes="edit", survey=select,
-    survey_when={"per": ("tensor",)}, rows_when={"per": ("row",)},
+    survey_when={"per": ("tensor",)}, rows_when={"per": ("row",)}, anywhere=True,
 )  # fmt: skip
 def prune_magnitude(
     deltas: Tensors,
@@ -54,7 +54,7 @@ def prune_magnitude(
         pruned = torch.empty_like(rows)
         _prune_rows(rows, share, pruned)
     if rescale:
-        pruned /= share
+        pruned /= pruned.new_full((1,), share)
     return pruned.reshape(deltas[0].shape)
 
 

@@ -9,7 +9,9 @@ from engine.method import Fraction, Tensors, merge_method
 from engine.ops import blocks
 
 
-@merge_method(space="delta", scope="element", paper="mergekit", compat={"mergekit": {}})
+@merge_method(
+    space="delta", scope="element", paper="mergekit", compat={"mergekit": {}}, anywhere=True
+)
 def ram(deltas: Tensors, *, epsilon: Fraction = 1e-5) -> torch.Tensor:
     """Average each entry over the models that changed it.
 
@@ -26,7 +28,7 @@ def ram(deltas: Tensors, *, epsilon: Fraction = 1e-5) -> torch.Tensor:
     """
     flat = [delta.reshape(-1) for delta in deltas]
     merged = torch.zeros_like(flat[0])
-    for block in blocks(len(merged)):
+    for block in blocks(merged):
         divisor = torch.zeros_like(merged[block])
         for values in flat:
             changed = values[block].abs() > epsilon

@@ -21,8 +21,9 @@ def counted(look: Look, *, epsilon: float = 1e-5) -> list[tuple[int, int]]:
 
 
 @merge_method(
-    space="delta", scope="tensor", paper="mergekit", survey=counted, compat={"mergekit": {}}
-)
+    space="delta", scope="tensor", paper="mergekit", survey=counted, anywhere=True,
+    compat={"mergekit": {}},
+)  # fmt: skip
 def ramplus(
     deltas: Tensors,
     *,
@@ -51,7 +52,7 @@ def ramplus(
     known = _shared_and_unique(deltas, epsilon) if whole is None else whole
     ratios = [s / max(u, epsilon, TINY) if s else 0.0 for s, u in known]
     merged = torch.zeros_like(flat[0])
-    for block in blocks(len(merged)):
+    for block in blocks(merged):
         changed = [values[block].abs() > epsilon for values in flat]
         counts = _count(changed)
         for values, own, ratio in zip(flat, changed, ratios, strict=True):
@@ -64,7 +65,7 @@ def _shared_and_unique(deltas: Tensors, epsilon: float) -> list[tuple[int, int]]
     """Of each model, the entries that others changed too, and those that only it did."""
     flat = [delta.reshape(-1) for delta in deltas]
     n_shared, n_unique = [0] * len(flat), [0] * len(flat)
-    for block in blocks(len(flat[0])):
+    for block in blocks(flat[0]):
         changed = [values[block].abs() > epsilon for values in flat]
         counts = _count(changed)
         for i, own in enumerate(changed):
@@ -75,7 +76,7 @@ def _shared_and_unique(deltas: Tensors, epsilon: float) -> list[tuple[int, int]]
 
 def _count(changed: Tensors) -> torch.Tensor:
     """How many models changed each entry, float32."""
-    total = torch.zeros(changed[0].shape)
+    total = torch.zeros_like(changed[0], dtype=torch.float32)
     for own in changed:
         total += own
     return total

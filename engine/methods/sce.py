@@ -8,8 +8,7 @@ from typing import Literal
 import torch
 
 from engine.method import Fraction, Lambda, Positive, Seen, Tensors, alone, merge_method
-from engine.ops import agreement
-from engine.variance import Weights, masked, weighed
+from engine.variance import Weights, agreed, weighed
 
 
 @merge_method(
@@ -51,10 +50,8 @@ def sce(
     """
     if whole is None:
         whole = weighed(alone(Seen(tensor, deltas)), select_topk=select_topk, least=least)
-    values = deltas
-    if select == "all":
-        values = masked(deltas, whole.selected, tensor, start)
     scale = 1.0 / max(whole.values)  # so that small weights are none less
-    return agreement(
-        values, [w * scale for w in whole.values], lambda_=lambda_, elect="values"
-    ).reshape(deltas[0].shape)
+    return agreed(
+        deltas, [w * scale for w in whole.values], whole.selected if select == "all" else None,
+        tensor=tensor, start=start, lambda_=lambda_,
+    )  # fmt: skip

@@ -8,8 +8,9 @@ from against_mergekit.recipes import ADD, BASE, RECIPES, REVERSE, SORT, recipe
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
-from engine.merge import Options, merge
+from engine.merge import merge
 from engine.methods import all_methods
+from engine.options import Options
 from engine.recipe_file import recipe_from_text
 from registry.catalog import Catalog
 from registry.scan import scan

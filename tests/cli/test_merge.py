@@ -125,3 +125,26 @@ def test_what_cannot_be_merged_is_named(known, words, error):
     result = known.run("merge", *words, "-o", "never", "--json", code=1)
     assert f'"error": "{error}"' in result.stderr
     assert not (known.folder / "never").exists()
+
+
+def test_a_device_that_is_not_there_is_refused_before_anything_is_written(place):
+    place.run("scan", "models")
+    words = ("--method", "linear", "chat", "math", "--device", "cuda:999", "-o", "new/merged")
+    for command in ("plan", "merge"):
+        said = place.run(command, *words, code=1).stderr
+        assert "device cuda:999 is not there" in said
+        assert "without --device the processor merges, to the same bytes" in said
+    assert not (place.folder / "new").exists()
+    assert place.json("sql", "select * from runs") == []
+
+
+def test_the_device_of_the_processor_is_the_default(place):
+    place.run("scan", "models")
+    words = ("--method", "linear", "chat", "math")
+    assert place.json("plan", *words)["device"] == "cpu"
+    assert place.json("plan", *words, "--device", "cpu")["notes"] == []
+    digests = {
+        place.json("merge", *words, *more, "-o", name)["digest"]
+        for name, more in (("a", ()), ("b", ("--device", "cpu")))
+    }
+    assert len(digests) == 1

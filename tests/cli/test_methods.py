@@ -22,6 +22,9 @@ def test_one_method_is_explained(place):
     assert "2306.01708" in out
     assert "(0, 1]" in out
     assert "elect" in out
+    assert row["devices"] == ["cpu", "cuda"]
+    assert "cpu, cuda" in out
+    assert place.json("methods", "tsv_merge")[0]["devices"] == ["cpu"]
 
 
 def test_an_unknown_method_is_answered_with_the_nearest(place):

@@ -43,7 +43,7 @@ def parent_at(folder):
     return Parent(model, folder.name, checkpoint, digests)
 
 
-@pytest.fixture(name="parent_at")
+@pytest.fixture(name="parent_at", scope="session")
 def _parent_at():
     return parent_at
 

@@ -8,7 +8,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from engine.merge import Options, merge
+from engine.merge import merge
+from engine.options import Options
 from engine.recipe import Part, Recipe
 from registry.catalog import Catalog
 
@@ -16,7 +17,8 @@ from registry.catalog import Catalog
 SCRIPT = """
 import errno, json, os, subprocess, sys
 from pathlib import Path
-from engine.merge import Options, merge
+from engine.merge import merge
+from engine.options import Options
 from engine.recipe import Part, Recipe
 from registry.catalog import Catalog
 from registry.errors import NotEnoughDisk

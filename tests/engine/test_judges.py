@@ -16,7 +16,8 @@ from transformers import (
     LlamaForCausalLM,
 )
 
-from engine.merge import Options, merge
+from engine.merge import merge
+from engine.options import Options
 from engine.verify import verify
 from registry.scan import scan
 

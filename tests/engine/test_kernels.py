@@ -13,7 +13,9 @@ from engine.methods import all_methods
 from engine.pick import Drawn, Largest, Middle
 from engine.products import SUMMED
 from engine.run import run_plan
+from engine.selected import Selected
 from engine.slices import Slices
+from engine.variance import agreed
 from registry.errors import NonFinite
 from registry.header import TensorRef
 
@@ -179,6 +181,7 @@ def finish(result, reference, dtype, *, add) -> tuple[torch.Tensor, Change] | No
 SUMS = {
     "weighted_sum": lambda models: ops.weighted_sum(models, [0.3, -1.7, 0.9]),
     "agreement": lambda models: ops.agreement(models, [0.3, -1.7, 0.9]),
+    "agreed": lambda models: agreed(models, [0.3, 1.7, 0.9], Selected(1e-4)),
     "weighted_columns": lambda models: ops.weighted_columns(models, torch.rand(3, LONG)),
 }
 
@@ -267,8 +270,13 @@ def test_keys_up_to_infinity_are_counted_and_nothing_else():
         assert (counts[0], counts[1:].sum()) == (2, 1)
 
 
-@pytest.mark.parametrize("method", [m for m in METHODS if m not in HAS_STATISTICS])
-def test_every_method_makes_the_same_file(method, make_parent, planned, tmp_path, with_and_without):
+RUNS = [*((m, {}) for m in METHODS if m not in HAS_STATISTICS), ("sce", {"select_topk": 0.4})]
+
+
+@pytest.mark.parametrize(("method", "parameters"), RUNS)
+def test_every_method_makes_the_same_file(
+    method, parameters, make_parent, planned, tmp_path, with_and_without
+):
     generator = torch.Generator().manual_seed(0)
     shapes = {
         "model.embed_tokens.weight": (300, 40), "model.layers.0.mlp.up_proj.weight": (90, 40),
@@ -280,7 +288,7 @@ def test_every_method_makes_the_same_file(method, make_parent, planned, tmp_path
         noise = {n: torch.randn(s, generator=generator) * 0.01 for n, s in shapes.items()}
         parents.append(make_parent(name, {n: (base[n] + noise[n]).bfloat16() for n in shapes}))
     models = parents[1:][: METHODS[method].n_models[1]]
-    plan = planned(method, models, base=parents[0])
+    plan = planned(method, models, base=parents[0], **parameters)
     count = iter(range(9))
 
     def made(**options):

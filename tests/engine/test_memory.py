@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from engine import memory
-from engine.merge import Options, merge
+from engine.merge import merge
 from engine.methods import all_methods
+from engine.options import Options
 from engine.parent import Parent
 from engine.recipe import Part, Recipe
 from engine.run import MEMORY_BYTES

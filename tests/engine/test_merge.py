@@ -10,8 +10,9 @@ from safetensors.torch import save_file
 
 from engine import merge as merging
 from engine.lookup import identify
-from engine.merge import Options, merge, plan, reproduce
+from engine.merge import merge, plan, reproduce
 from engine.methods import all_methods
+from engine.options import Options
 from engine.recipe_file import recipe_from_text
 from engine.stats import measure
 from engine.verify import verify

@@ -48,6 +48,15 @@ def test_a_slice_is_that_slice_of_the_tensor(data, stored):
     assert torch.equal(found.view(torch.uint8), expected.contiguous().view(torch.uint8))
 
 
+def test_parts_of_a_region_are_counted_from_its_start(stored):
+    refs, tensors = stored
+    name = "BF16[5, 7]"
+    with Reader() as reader:
+        region = reader.region(refs[name], 3, 30)
+        assert torch.equal(region.part(2, 9), tensors[name].reshape(-1)[5:12])
+        assert torch.equal(region.read(), tensors[name].reshape(-1)[3:30])
+
+
 def test_a_whole_tensor_has_its_shape(stored):
     refs, tensors = stored
     with Reader() as reader:
@@ -105,3 +114,16 @@ def test_all_files_are_closed(stored):
         reader.whole(next(iter(stored[0].values())))
         assert open_files() == before + 1
     assert open_files() == before
+
+
+@pytest.mark.parametrize("pinned", [False, *[True] * torch.cuda.is_available()])
+def test_regions_are_read_into_memory_that_stays_in_its_place_where_that_is_asked_for(
+    pinned, stored
+):
+    refs, tensors = stored
+    ref = next(t for t in refs.values() if t.dtype == "BF16" and t.shape == (5, 7))
+    with Reader(pinned=pinned) as reader:
+        read = reader.region(ref, 3, 30).read()
+        assert read.is_pinned() == pinned
+        assert torch.equal(read, tensors[ref.name].reshape(-1)[3:30])
+        assert not reader.flat(ref, 3, 30).is_pinned()

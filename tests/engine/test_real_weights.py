@@ -10,7 +10,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer, BertModel
 
-from engine.merge import Options, merge
+from engine.merge import merge
+from engine.options import Options
 from engine.stats import measure
 from engine.verify import verify
 from registry.catalog import Catalog

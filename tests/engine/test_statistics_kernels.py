@@ -2,15 +2,20 @@
 
 import dataclasses
 import math
+import os
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from engine import kernels
-from engine.delta import accumulate
+from engine.delta import Accumulation, accumulate
 from engine.moments import BLOCK, THRESHOLDS, TorchMoments, moments_for
+from engine.reader import Reader
 from engine.statistics_kernels import N_THRESHOLDS, CompiledMoments
+from registry.errors import FileChanged
+from registry.header import read_header
 
 BOTH = [torch.bfloat16, torch.float32]
 SIZES = [0, 1, 15, 16, 17, 1023, 1024, 1025, 5000, BLOCK + 3001]
@@ -44,6 +49,35 @@ def assert_alike(old, new, pieces=(slice(None),)):
     ours, theirs = one.found(), other.found()
     for field in dataclasses.fields(ours):
         assert same(getattr(ours, field.name), getattr(theirs, field.name)), field.name
+
+
+@pytest.mark.parametrize("child", [torch.bfloat16, torch.float32, torch.float16])
+def test_tensors_in_files_are_as_those_in_memory(child, tmp_path):
+    n = BLOCK + 50_001
+    old, new = pair(n, child=child)
+    file = tmp_path / "model.safetensors"
+    save_file({"new": new, "old": old}, file)
+    refs = {ref.name: ref for ref in read_header(file).tensors}
+    with Reader() as reader:
+        for start, stop in ((0, n), (BLOCK, n), (7, 7), (5, 3005)):
+            there, here = Accumulation(), Accumulation()
+            there.add(*(reader.region(refs[name], start, stop) for name in ("old", "new")))
+            here.add(old[start:stop], new[start:stop])
+            one, other = there.total(), here.total()
+            assert one.as_row() == other.as_row()
+            assert all(map(same, one.histogram_rows(), other.histogram_rows()))
+    os.truncate(file, file.stat().st_size - 1)
+    with Reader() as reader, pytest.raises(FileChanged, match="ends inside tensor"):
+        Accumulation().add(*(reader.region(refs[name], 0, n) for name in ("old", "new")))
+
+
+def test_counters_that_are_used_again_begin_with_zeros():
+    kinds = (pair(BLOCK + 9, scale=1e-3), pair(5000, child=torch.float32, scale=1e30), pair(99))
+    first = [accumulate(*kind) for kind in kinds]
+    again = [accumulate(*kind) for kind in kinds[::-1]][::-1]
+    for one, other in zip(first, again, strict=True):
+        assert one.as_row() == other.as_row()
+        assert all(map(same, one.histogram_rows(), other.histogram_rows()))
 
 
 def test_the_kernel_counts_by_as_many_thresholds_as_there_are():

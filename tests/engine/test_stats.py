@@ -66,10 +66,13 @@ def test_rows_are_those_of_whole_tensors_and_of_numpy(child, shelf, family):
     assert found["abs_p50"] == derived(whole)["abs_p50"]
     assert found["read_bytes"] == 2 * sum(2 * t.numel() for t in family.weights["base"].values())
     histogram = stored(shelf, "histogram", pair)
-    assert sum(row["n"] for row in histogram) == sum(
-        row["n"] - row["n_zero"] for row in rows.values()
-    )
-    assert sum(row["sum_sq"] for row in histogram) == pytest.approx(whole.sum_sq)
+    for row in histogram:
+        assert sum(row["counts"]) == rows[row["tensor"]]["n"] - rows[row["tensor"]]["n_zero"]
+        found = [row[name] for name in ("bins", "counts", "sums_abs", "sums_sq")]
+        expected = accumulate(*(family.weights[m][row["tensor"]] for m in ("base", child)))
+        assert found == [column.tolist() for column in expected.histogram_rows()]
+    assert {row["tensor"] for row in histogram} == {t for t, r in rows.items() if r["sum_sq"]}
+    assert sum(sum(row["sums_sq"]) for row in histogram) == pytest.approx(whole.sum_sq)
 
 
 def test_the_view_agrees_with_numpy(shelf, family):

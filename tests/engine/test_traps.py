@@ -8,8 +8,9 @@ from conftest import moved, save_model, weights
 from safetensors.torch import load_file
 
 from engine.draws import Draws
-from engine.merge import Options, merge, plan, reproduce
+from engine.merge import merge, plan, reproduce
 from engine.methods import get
+from engine.options import Options
 from engine.recipe_file import recipe_from_text
 from registry.errors import (
     BadRecipe,

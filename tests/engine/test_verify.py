@@ -8,7 +8,8 @@ from conftest import save_model
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from engine.merge import Options, merge
+from engine.merge import merge
+from engine.options import Options
 from engine.recipe import Part, Recipe
 from engine.verify import verify
 from registry.catalog import Catalog

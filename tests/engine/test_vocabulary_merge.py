@@ -8,7 +8,8 @@ from peft_lab import tokenizer
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
-from engine.merge import Options, merge, plan, reproduce
+from engine.merge import merge, plan, reproduce
+from engine.options import Options
 from engine.recipe_file import recipe_from_text
 from registry.catalog import Catalog
 from registry.errors import ShapeMismatch

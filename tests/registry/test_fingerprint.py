@@ -306,6 +306,15 @@ def test_older_tokenizers_are_read_from_their_own_files(tmp_path):
     assert tokenizer_fingerprint(tmp_path) == seen[3]
 
 
+def test_a_tokenizer_is_known_by_all_its_bytes(tmp_path):
+    one = tokenizer_print(tmp_path, "one", TOKENIZER)
+    assert tokenizer_print(tmp_path, "two", TOKENIZER) == one
+    text = (tmp_path / "two" / "tokenizer.json").read_text()
+    (tmp_path / "two" / "tokenizer.json").write_text(text.replace('"ab": 2', '"ab": 3'))
+    assert tokenizer_fingerprint(tmp_path / "two") not in (one, None)
+    assert tokenizer_fingerprint(tmp_path / "one") == one
+
+
 @pytest.mark.parametrize(
     "text",
     [

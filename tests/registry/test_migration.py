@@ -5,6 +5,7 @@ import pytest
 
 from registry.errors import CatalogDamaged, CatalogTooNew
 from registry.migration import is_current, migrate
+from registry.resources import migrations
 
 
 @pytest.fixture
@@ -35,3 +36,44 @@ def test_the_database_of_something_else_is_left_alone(connection, tmp_path):
     with pytest.raises(CatalogDamaged, match="no catalog"):
         migrate(connection, tmp_path)
     assert connection.execute("select count(*) from duckdb_tables()").fetchone() == (1,)
+
+
+def at_version(connection, version):
+    """Bring an empty database to an older version."""
+    for number, file in migrations():
+        if number <= version:
+            connection.execute(file.read_text(encoding="utf-8"))
+            connection.execute("insert into store.migration values (?, ?, now())", [number, "old"])
+
+
+def test_histograms_of_bins_become_lists_and_lose_nothing(tmp_path):
+    file = tmp_path / "old.duckdb"
+    bins = [
+        ("c", "b", tensor, bin_, n, n / 3, n / 7)
+        for tensor, first in (("w", -416), ("v", -5))
+        for bin_, n in zip(range(first, first + 150), range(1000, 850, -1), strict=True)
+    ]
+    with duckdb.connect(str(file)) as connection:
+        at_version(connection, 3)
+        connection.executemany(
+            "insert into store.histogram values (?, ?, ?, ?, ?, ?, ?)", bins[::2] + bins[1::2]
+        )
+    with duckdb.connect(str(file)) as connection:
+        migrate(connection, file)
+    with duckdb.connect(str(file)) as connection:
+        assert is_current(connection)
+        assert connection.execute("select count(*) from store.histogram").fetchone() == (2,)
+        found = connection.execute(
+            "select child, base, tensor, unnest(bins), unnest(counts), unnest(sums_abs), "
+            "unnest(sums_sq) from store.histogram order by tensor desc"
+        ).fetchall()
+        assert found == bins
+        with pytest.raises(duckdb.ConstraintException):
+            connection.execute("insert into store.histogram from store.histogram")
+
+
+def test_a_catalog_without_histograms_is_brought_to_today(connection, tmp_path):
+    at_version(connection, 3)
+    migrate(connection, tmp_path)
+    assert is_current(connection)
+    assert connection.execute("select count(*) from store.histogram").fetchone() == (0,)

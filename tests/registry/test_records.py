@@ -3,7 +3,7 @@
 from datetime import datetime
 
 import pytest
-from sqlmodel import SQLModel
+from sqlmodel import ARRAY, SQLModel
 
 from registry import records
 
@@ -16,6 +16,13 @@ TYPES = {
     "UTCDateTime": "TIMESTAMP WITH TIME ZONE",
 }
 ONLY_IN_SQL = {"migration", "setting"}
+
+
+def in_sql(kind):
+    """A type of a column as DuckDB names it."""
+    if isinstance(kind, ARRAY):
+        return f"{in_sql(kind.item_type)}[]"
+    return TYPES[type(kind).__name__]
 
 
 def test_every_table_has_a_class_and_every_class_a_table(catalog):
@@ -31,9 +38,9 @@ def test_a_class_equals_its_table_column_by_column(catalog, name):
         "where schema_name = 'store' and table_name = ? order by column_index",
         [name],
     )
-    in_sql = [(r["column_name"], r["data_type"], r["is_nullable"]) for r in rows]
+    found = [(r["column_name"], r["data_type"], r["is_nullable"]) for r in rows]
     columns = CLASSES[name].columns
-    assert [(c.name, TYPES[type(c.type).__name__], c.nullable) for c in columns] == in_sql
+    assert [(c.name, in_sql(c.type), c.nullable) for c in columns] == found
 
 
 @pytest.mark.parametrize("name", sorted(CLASSES))
