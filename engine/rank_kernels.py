@@ -107,10 +107,10 @@ def combine(
     compiled = library()
     if compiled is None or not kernels.ready(stored) or not 0 < columns < _LONGEST:
         return False
-    asked = kernels._merge(parts, base, out.numel(), kernels._SUM, columns=columns)  # noqa: SLF001 - half of that door
+    asked = kernels.merge_of(parts, base, out.numel(), kernels.SUM, columns=columns)
     if election is not None:
         own = np.array(election.weights, dtype=np.float32)
-        asked.how, asked.weights = kernels._AGREE, own.ctypes.data  # noqa: SLF001
+        asked.how, asked.weights = kernels.AGREE, own.ctypes.data
         asked.by_count, asked.winner = election.by_count, election.winner
         asked.normalize, asked.lambda_ = election.normalize, election.lambda_
     terms = kernels.terms_of(parts)
