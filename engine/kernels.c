@@ -4,7 +4,8 @@
    last bit: float32 arithmetic, products and sums rounded apart (compile with -ffp-contract=off), sums over elements in
    float64 over 16 lanes. Blocks of SUB elements stay in the first-level cache. */
 #include "draws.h"
-#include "varied.h"
+#include "merges.h"
+#include "tiles.h"
 
 #define TINY 1e-8f
 
@@ -76,26 +77,6 @@ static void weigh(const term *t, int64_t at, int n, int64_t columns, int by_row,
         i += m;
     }
 }
-
-typedef struct {
-    double sum_sq, base_sum_sq, max_abs;
-    int64_t n_changed, n_lost;
-} change;
-
-/* What becomes of a result: the reference is added if asked to, it is rounded, and what that changed is summed up. Sums
-   begin anew every `block` entries, a multiple of SUB: stats[entry / block]. */
-typedef struct {
-    source reference;
-    void *out;
-    change *stats;
-    int64_t block;
-    int32_t out_dtype, add;
-} closing;
-
-typedef struct {
-    lanes squares, base_squares;
-    int32_t most, changed, lost; /* most: bits of a magnitude */
-} found;
 
 /* Round n entries to `out` and compare them with those before; n is a multiple of LANES. 1 if any is NaN. */
 static inline __attribute__((always_inline)) int round_some(int to_half, int n, const float *x, const float *before,
@@ -180,22 +161,6 @@ int32_t finish(const float *result, const closing *c, int64_t n)
     free(t.scratch);
     return done;
 }
-
-/* How k models are combined. */
-enum { SUM, AGREE, VOTE };
-
-typedef struct {
-    source base;
-    int32_t has_base, how, by_count, normalize, by_row, n_terms;
-    int32_t of_values; /* signs are elected before parts are scaled */
-    float winner, lambda;
-    int64_t n, columns;
-    const float *weights; /* of AGREE, one for each term */
-    const varied *among;  /* with of_values: which entries count, or NULL: all */
-    double votes;         /* of VOTE: sum of elected signs */
-} merge;
-
-enum { MANY = 60 };
 
 /* Whose entries are not finite: the term's number, k for the base, else -1. */
 static int32_t who(const merge *m, const tiles *read, int64_t at, int n)
@@ -340,38 +305,42 @@ static int32_t combine_some(merge *m, const term *terms, const tiles *read, stre
     return -1;
 }
 
-/* Combine the terms to `out` (but for VOTE, or if it is NULL), and close the result where there is a `c`. What is not
-   finite is told by the term's number (the base is k), else -1; TOO_MANY or UNREADABLE. */
-int32_t combine(merge *m, const term *terms, float *out, const closing *c)
+int32_t combine_span(merge *m, const term *terms, int64_t from, int64_t to, float *out, const closing *c, found *f)
 {
     static __thread stream streams[MANY];
     float base[SUB], before[SUB], x[SUB];
     int k = m->n_terms, reference = -1;
     tiles read = {.n_sources = k};
-    found f = {0};
     int32_t whose = -1;
     if (k > MANY) return TOO_MANY;
     for (int t = 0; t < k; t++) {
         read.from[t] = &terms[t].from;
-        if (terms[t].pick == DRAWN) begin(&streams[t], terms[t].key, terms[t].start);
+        if (terms[t].pick == DRAWN) begin(&streams[t], terms[t].key, terms[t].start + from);
     }
     if (m->has_base) read.from[read.n_sources++] = &m->base;
     for (int i = 0; c && i < read.n_sources; i++)
         if (is_same(read.from[i], &c->reference)) reference = i;
     if (c && reference < 0) read.from[reference = read.n_sources++] = &c->reference;
-    if (!open_tiles(&read, m->n)) return UNREADABLE;
-    for (int64_t at = 0; at < m->n && whose == -1; at += SUB) {
-        int n = m->n - at < SUB ? (int)(m->n - at) : SUB;
-        whose = reach(&read, at, n, m->n) ? combine_some(m, terms, &read, streams, at, n, base, x) : UNREADABLE;
+    if (!open_tiles(&read, to)) return UNREADABLE;
+    for (int64_t at = from; at < to && whose == -1; at += SUB) {
+        int n = to - at < SUB ? (int)(to - at) : SUB;
+        whose = reach(&read, at, n, to) ? combine_some(m, terms, &read, streams, at, n, base, x) : UNREADABLE;
         if (whose != -1 || m->how == VOTE) continue;
         if (out) memcpy(out + at, x, sizeof(float) * (size_t)n);
         if (!c) continue;
         int is_base = m->has_base && reference == k;
         if (!is_base) load(entries(&read, reference, at), c->reference.dtype, n, before);
-        close_some(c, at, n, m->n, x, is_base ? base : before, &f);
+        close_some(c, at, n, m->n, x, is_base ? base : before, f);
     }
     free(read.scratch);
     return whose;
+}
+
+/* Combine all entries of the terms. */
+int32_t combine(merge *m, const term *terms, float *out, const closing *c)
+{
+    found f = {0};
+    return combine_span(m, terms, 0, m->n, out, c, &f);
 }
 
 /* One model, or its task vector, in float32. 0: the model is not finite; 1: the base; -1: all is well. */

@@ -40,7 +40,8 @@ UNREADABLE = -3
 
 _TOO_MANY = -2
 _ALL, _LARGEST, _DRAWN, _MIDDLE = range(4)
-_SUM, _AGREE, _VOTE = range(3)
+SUM, AGREE, _VOTE = range(3)
+"""How kernels combine."""
 
 
 class Source(ctypes.Structure):
@@ -63,8 +64,8 @@ class _Term(ctypes.Structure):
     )  # fmt: skip
 
 
-class _Merge(ctypes.Structure):
-    """`merge` of kernels.c."""
+class Merge(ctypes.Structure):
+    """`merge` of merges.h."""
 
     _fields_ = (
         ("base", Source), ("has_base", ctypes.c_int32), ("how", ctypes.c_int32),
@@ -220,7 +221,7 @@ def weighted_sum(
     Returns:
         Which part is not finite (the base comes last), else -1; -3 if one cannot be read.
     """
-    asked = _merge(parts, base, out.numel(), _SUM, columns=columns, by_row=by_row)
+    asked = merge_of(parts, base, out.numel(), SUM, columns=columns, by_row=by_row)
     return _combine(asked, parts, out, closing)
 
 
@@ -234,7 +235,7 @@ def agreement(
     Only with ``of_values`` and without picks, ``among`` says which entries count.
     """
     own = np.array(weights, dtype=np.float32)
-    asked = _merge(parts, base, out.numel(), _AGREE)
+    asked = merge_of(parts, base, out.numel(), AGREE)
     asked.weights, asked.by_count, asked.normalize = own.ctypes.data, by_count, normalize
     asked.of_values = of_values
     asked.winner, asked.lambda_ = winner, lambda_
@@ -244,7 +245,7 @@ def agreement(
 
 def votes(parts: Sequence[Part], base: Stored | None, *, by_count: bool) -> tuple[int, int]:
     """Sum of the signs the parts elect; and as `weighted_sum`."""
-    asked = _merge(parts, base, len(parts[0].stored), _VOTE)
+    asked = merge_of(parts, base, len(parts[0].stored), _VOTE)
     asked.by_count = by_count
     bad = _combine(asked, parts, None, None)
     return int(asked.votes), bad
@@ -326,11 +327,12 @@ def _kernels() -> dict[str, Callable[..., int | None]]:
     return found
 
 
-def _merge(
+def merge_of(
     parts: Sequence[Part], base: Stored | None, n: int, how: int,
     *, columns: int = 1, by_row: bool = False,
-) -> _Merge:  # fmt: skip
-    asked = _Merge(
+) -> Merge:  # fmt: skip
+    """What `combine` is asked: parts less a base, n entries of each, to be combined in one of the ways above."""
+    asked = Merge(
         has_base=base is not None, how=how, by_row=by_row, n_terms=len(parts), n=n,
         columns=max(1, columns), lambda_=1.0,
     )  # fmt: skip
@@ -340,7 +342,7 @@ def _merge(
 
 
 def _combine(
-    asked: _Merge, parts: Sequence[Part], out: torch.Tensor | None, closing: Closing | None
+    asked: Merge, parts: Sequence[Part], out: torch.Tensor | None, closing: Closing | None
 ) -> int:
     """Combine parts, and close the result where that is asked for."""
     to = None if out is None or out.is_meta else _address(out)

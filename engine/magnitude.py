@@ -54,3 +54,9 @@ def as_rows(tensor: torch.Tensor, per: Per) -> torch.Tensor:
     if per == "tensor" or tensor.dim() < 2 or not tensor.numel():  # noqa: PLR2004 - not a matrix
         return tensor.reshape(1, -1)
     return tensor.reshape(tensor.shape[0], -1)
+
+
+def columns_of(shape: torch.Size) -> int:
+    """How many entries a row of a tensor has, see `as_rows`; 0 for no entries."""
+    size = shape.numel()
+    return size // shape[0] if size and len(shape) > 1 else size

@@ -77,7 +77,7 @@ def chances(delta: torch.Tensor, density: float, epsilon: float) -> torch.Tensor
     entry has the density. ε is made smaller where that would leave [0, 1].
     """
     rows = as_rows(delta, "row")
-    least, more = _span(density, epsilon)
+    least, more = span(density, epsilon)
     steps = max(1, rows.shape[1] - 1)
     place = torch.full_like(rows, 0.5)
     if rows.shape[1] > 1:
@@ -88,7 +88,7 @@ def chances(delta: torch.Tensor, density: float, epsilon: float) -> torch.Tensor
     return place.mul_(more).add_(least).clamp_(0, 1).reshape(delta.shape)
 
 
-def _span(density: float, epsilon: float) -> tuple[float, float]:
+def span(density: float, epsilon: float) -> tuple[float, float]:
     """The chance of the smallest entry of a row, and how much better that of the largest is."""
     window = min(epsilon, density, 1 - density)
     return density - window, 2 * window
@@ -206,7 +206,7 @@ def drop_by_rank(
     """
     rows = as_rows(delta, "row")
     kept = torch.empty_like(rows)
-    least, more = _span(density, epsilon)
+    least, more = span(density, epsilon)
     if rank_kernels.drop_by_rank(
         rows, draws.key(model), draws.start, kept, least=least, more=more, by_chance=by_chance
     ):

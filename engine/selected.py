@@ -29,6 +29,7 @@ ALL = Largest(0.0, 1 << 62)
 _HALF = 1 << 16
 _EVERY = 16  # slices that one slice stands for in an estimate
 _WIDEST = 1 << 16  # keys that are counted one by one
+_KEPT = 64  # keys of which each slice's counts are kept
 _MARGIN = 0.002  # of all entries, by which an estimate may be off
 
 
@@ -123,7 +124,13 @@ def largest_of(look: Look, asks: Callable[[int], list[Ask]]) -> list[Selected]:
     found = _counted(look, asked, near)
     if not found.size:
         return [Selected(0.0) for _ in asked]
-    return [_answer(look, found, i, ask) for i, ask in enumerate(asked)]
+    answers = [_answer(look, found, i, ask) for i, ask in enumerate(asked)]
+    open_ = {i: made for i, made in enumerate(answers) if isinstance(made, _Near)}
+    if open_:
+        again = _counted(look, [asked[i] for i in open_], list(open_.values()))
+        for place, i in enumerate(open_):
+            answers[i] = _answer(look, again, place, asked[i])
+    return [made for made in answers if isinstance(made, Selected)]
 
 
 @dataclass(frozen=True)
@@ -139,6 +146,23 @@ _ZERO = _Near(0, 1, 0)
 """The key of 0."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Here:
+    """What was counted in one slice.
+
+    Attributes:
+        start: its first element.
+        keys: those that occur, ascending: all that were counted, or, where they are many, the guessed one alone.
+        counts: how often each of them does.
+        is_all: they are all.
+    """
+
+    start: int
+    keys: NDArray[np.int64]
+    counts: Counts
+    is_all: bool
+
+
 @dataclass
 class _Counted:
     """What a look counted.
@@ -148,39 +172,48 @@ class _Counted:
         zeros: of each question's model, its entries that are 0.
         near: which keys were counted.
         totals: of each question, the entries below those keys, and those of each of them.
-        ties: of each question, tensor → (first element, entries of the guessed key) of each slice.
+        slices: of each question, tensor → what was counted in each slice.
     """
 
     size: int
     zeros: list[int]
     near: list[_Near]
     totals: list[Counts]
-    ties: list[dict[str, list[tuple[int, int]]]]
+    slices: list[dict[str, list[_Here]]]
+
+    def ties(self, i: int, key: int) -> dict[str, list[tuple[int, int]]] | None:
+        """Tensor → first element of each slice, and how many entries have a key; None where that was not kept."""
+        tensors = self.slices[i]
+        kept = key == self.near[i].guess or all(h.is_all for t in tensors.values() for h in t)
+        if not kept:
+            return None
+        return {
+            tensor: [(here.start, int(here.counts[here.keys == key].sum())) for here in slices]
+            for tensor, slices in tensors.items()
+        }
 
 
-def _answer(look: Look, found: _Counted, i: int, ask: Ask) -> Selected:
-    """One selection, from what was counted; looks again where that is not enough."""
+def _answer(look: Look, found: _Counted, i: int, ask: Ask) -> Selected | _Near:
+    """One selection, from what was counted; where that is not enough, the key that is still to be counted."""
     n = min(ask.count(found.size - found.zeros[i]), found.size)
     if n >= found.size:
         return ALL_OF_IT
     if n <= 0:
         return NONE_OF_IT
-    near, total, ties = found.near[i], found.totals[i], found.ties[i]
+    near, total = found.near[i], found.totals[i]
     ends = total.cumsum()
     place = found.size - n  # of the smallest that stays, from the smallest of all
     if not ends[0] <= place < ends[-1]:
-        near = _found_key(look, ask.model, place)
-        again = _counted(look, [ask], [near])
-        total, ties = again.totals[0], again.ties[0]
-        ends = total.cumsum()
+        return _found_key(look, ask.model, place)
     offset = int(np.searchsorted(ends, place, side="right")) - 1
     key = near.low + offset
     left = n - (found.size - int(ends[offset + 1]))  # of the smallest, that stay
     if key == 0 or left == total[offset + 1]:
         return Selected(_magnitude(key))
-    if key != near.guess:
-        ties = _counted(look, [ask], [_Near(key, 1, key)]).ties[0]
-    return Selected(_magnitude(key), _first(ties, left), ties)
+    ties = found.ties(i, key)
+    return (
+        _Near(key, 1, key) if ties is None else Selected(_magnitude(key), _first(ties, left), ties)
+    )
 
 
 ALL_OF_IT = Selected(0.0)
@@ -253,26 +286,32 @@ def _counted(look: Look, asked: list[Ask], near: list[_Near]) -> _Counted:
     places = [(ask.model, n) for ask, n in zip(asked, near, strict=True)]
     at_zero = [(ask.model, _ZERO) for ask in asked if ask.changed]
 
-    def count(seen: Seen) -> tuple[int, int, list[tuple[Counts, int]]]:
+    def count(seen: Seen) -> tuple[int, list[int], list[tuple[Counts, Counts, _Here]]]:
         tables = _near_counts(seen, [*places, *at_zero])
         zeros = iter(tables[len(places) :])
-        made = [
-            (table, int(next(zeros)[1]) if ask.changed else 0)
-            for ask, table in zip(asked, tables[: len(places)], strict=True)
-        ]
-        return seen.start, shape_of(seen.models).numel(), made
+        n_zeros = [int(next(zeros)[1]) if ask.changed else 0 for ask in asked]
+        made = [_sparse(seen.start, *each) for each in zip(tables, near, strict=False)]
+        return shape_of(seen.models).numel(), n_zeros, made
 
     size, zeros = 0, [0] * len(asked)
     totals = [np.zeros(n.width + 1, np.int64) for n in near]
-    ties: list[dict[str, list[tuple[int, int]]]] = [{} for _ in asked]
-    for tensor, (start, length, made) in look(count):
+    slices: list[dict[str, list[_Here]]] = [{} for _ in asked]
+    for tensor, (length, n_zeros, made) in look(count):
         size += length
-        for i, (counts, n_zero) in enumerate(made):
-            totals[i] += counts
-            zeros[i] += n_zero
-            tied = int(counts[1 + near[i].guess - near[i].low])
-            ties[i].setdefault(tensor, []).append((start, tied))
-    return _Counted(size, zeros, near, totals, ties)
+        for i, (places_of, counts, here) in enumerate(made):
+            totals[i][places_of] += counts
+            zeros[i] += n_zeros[i]
+            slices[i].setdefault(tensor, []).append(here)
+    return _Counted(size, zeros, near, totals, slices)
+
+
+def _sparse(start: int, table: Counts, near: _Near) -> tuple[Counts, Counts, _Here]:
+    """The entries of a table that are not 0, and what is kept of it."""
+    places = table.nonzero()[0]
+    counts = table[places]
+    keys, is_all = places + (near.low - 1), len(places) <= _KEPT
+    which = (keys >= near.low) if is_all else (keys == near.guess)
+    return places, counts, _Here(start, keys[which], counts[which], is_all)
 
 
 def _halves(seen: Seen) -> list[Counts]:

@@ -18,11 +18,13 @@ from engine.method import (
     merge_method,
     per_model,
 )
-from engine.ops import Sign, agreement
-from engine.pruning import l1_factors, magprune
+from engine.ops import Sign
+from engine.pruned import Pruning, agreement
+from engine.pruning import l1_factors
 
 
 @merge_method(
+    ends_in_sum=True,
     space="delta",
     scope="tensor",
     rows=True,
@@ -73,15 +75,8 @@ def della(
         The merged task vector, (*shape) float32.
     """
     weights = per_model(weight, len(deltas))
-    kept = magprune(
-        deltas,
-        draws,
-        density=density,
-        epsilon=epsilon,
-        rescale_by=rescale_by if rescale else None,
-        factors=whole,
-    )
+    pruning = Pruning(density, epsilon, rescale_by if rescale else None, whole)
     return agreement(
-        kept, weights, sign=sign, winner=1 if tie == "positive" else 0, normalize=normalize,
-        lambda_=lambda_,
+        deltas, draws, pruning, weights, sign=sign, winner=1 if tie == "positive" else 0,
+        normalize=normalize, lambda_=lambda_,
     )  # fmt: skip

@@ -18,11 +18,13 @@ from engine.method import (
     merge_method,
     per_model,
 )
-from engine.ops import shares, weighted_sum
-from engine.pruning import l1_factors, magprune
+from engine.ops import shares
+from engine.pruned import Pruning, weighted_sum
+from engine.pruning import l1_factors
 
 
 @merge_method(
+    ends_in_sum=True,
     space="delta",
     scope="tensor",
     rows=True,
@@ -72,13 +74,6 @@ def della_linear(
         BadParameter: if Σ w_i = 0 and ``normalize``.
     """
     weights = per_model(weight, len(deltas))
-    kept = magprune(
-        deltas,
-        draws,
-        density=density,
-        epsilon=epsilon,
-        rescale_by=rescale_by if rescale else None,
-        factors=whole,
-    )
+    pruning = Pruning(density, epsilon, rescale_by if rescale else None, whole)
     coefficients = shares(weights) if normalize else weights
-    return weighted_sum(kept, [lambda_ * c for c in coefficients])
+    return weighted_sum(deltas, draws, pruning, [lambda_ * c for c in coefficients])

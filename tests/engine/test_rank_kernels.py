@@ -27,9 +27,32 @@ def outlier(value):
     return values
 
 
+def child(rows, columns, scale, *, odd=0, tiny=0):
+    """What a bfloat16 child has more than its base; of so many entries one has many bits, one is next to nothing."""
+    base = random(rows, columns).bfloat16().float()
+    change = torch.randn(rows, columns, generator=torch.Generator().manual_seed(2)) * scale
+    found = (base + change).bfloat16().float() - base
+    if odd:
+        found[:, ::odd] *= 1 + 2**-14
+        found[:, 1::odd] *= 1 + 2**-19
+    if tiny:
+        found[:, 2::tiny] = found[:, 3::tiny] * 2**-40 * (1 + 2**-20)
+    return found
+
+
 ROWS = {
     "continuous": random(20, 2048),
     "of a child in bfloat16": random(20, 2048).mul(1e-3).bfloat16().float() - 2**-9,
+    "of children": torch.cat([child(9, 2048, scale) for scale in (1e-4, 1e-3, 1e-2, 1)]),
+    "of an odd number of columns": child(9, 3001, 1e-2, odd=200, tiny=300),
+    "odd": child(20, 2048, 1e-3, odd=100),
+    "too odd": child(9, 2048, 1e-3, odd=40),
+    "odd and far below": child(20, 2048, 1e-3, odd=150, tiny=200),
+    "too many far below": child(9, 2048, 1e-3, tiny=20),
+    "odd and equal": 1
+    + (torch.arange(9 * 4096).reshape(9, 4096) % 64 == 7) * random(9, 4096).abs() * 2**-9,
+    "odd and many": 1
+    + (torch.arange(200_000).reshape(1, -1) % 64 == 7) * random(1, 200_000).abs() * 2**-9,
     "many equal": random(20, 1000).mul(4).round(),
     "zeros": torch.zeros(3, 700),
     "of both signs": torch.zeros(3, 700).neg(),

@@ -57,3 +57,50 @@ def test_a_model_without_entries_keeps_nothing():
     (chosen,) = select(looks({"a": torch.zeros(0), "b": torch.zeros(0, 3)}), 0.5)
     assert chosen.of("a", lambda: torch.zeros(0)).keep(torch.zeros(0)).tolist() == []
     assert select(looks({}), 0.5) == []
+
+
+def counting(look):
+    """A look, and how often all slices were looked at."""
+    seen = []
+
+    def counted(measure, *, every=1):
+        if every == 1:
+            seen.append(measure)
+        return look(measure, every=every)
+
+    return counted, seen
+
+
+def is_kept(selected, values, cut):
+    parts = [values[i : i + cut] for i in range(0, len(values), cut)]
+    kept = [selected.of("a", lambda p=p: p, i * cut).keep(p) for i, p in enumerate(parts)]
+    return torch.cat(kept) != 0
+
+
+def first_of_largest(values, n):
+    """Which of positive numbers are the n largest; of equal ones the first."""
+    order = values.neg().argsort(stable=True)
+    return torch.zeros(len(values), dtype=torch.bool).index_fill(0, order[:n], value=True)
+
+
+def test_where_few_magnitudes_are_near_a_wrong_guess_costs_no_look():
+    low, high = 1.0, 1 + 2**-10
+    sampled = torch.tensor([low, high]).repeat(500)
+    others = torch.tensor([low, high]).repeat(499)
+    values = torch.cat([sampled, *([others, torch.tensor([low, low])] * 15)])
+    look, n_looks = counting(looks({"a": values}, cut=1000))
+    (found,) = select(look, 0.5)
+    assert found.threshold == low
+    assert len(n_looks) == 1
+    assert torch.equal(is_kept(found, values, 1000), first_of_largest(values, 8000))
+
+
+def test_where_many_magnitudes_are_near_wrong_guesses_cost_one_look():
+    generator = torch.Generator().manual_seed(3)
+    models = [1 + torch.randint(100_000, (640_000,), generator=generator) * 2**-20 for _ in "ab"]
+    look, n_looks = counting(looks(*({"a": values} for values in models), cut=40_000))
+    chosen = select(look, 0.3)
+    assert all(found.ties for found in chosen)
+    assert len(n_looks) == 2
+    for found, values in zip(chosen, models, strict=True):
+        assert torch.equal(is_kept(found, values, 40_000), first_of_largest(values, 192_000))
