@@ -68,9 +68,7 @@ def sketch_on(tensors, layout: Layout, model="a", *, dtype="F32", invariants=Non
 def cut(array, patch):
     """The scalars of a patch, by plain indexing."""
     rows = np.asarray(array).reshape(patch.shape)
-    part = rows[
-        patch.row : patch.row + patch.n_rows, patch.column : patch.column + patch.n_columns
-    ]
+    part = rows[patch.row : patch.row + patch.n_rows, patch.column : patch.column + patch.n_columns]
     return part.reshape(-1)
 
 

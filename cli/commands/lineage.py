@@ -1,6 +1,6 @@
 """`reg lineage`: the graph."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -75,10 +75,17 @@ def command(session: Session, model: str | None, direction: str | None, form: st
     document = graph.as_json() | {"conflicts": conflicts, "licenses": findings, "license": licence}
     lines = [Line(licence)] if licence and form == "tree" else []
     session.out.answer(document, block, *lines, ids=graph.nodes)
+    _tell(session, conflicts, findings)
+    for row in allowed:
+        if row["child"] in graph.nodes:
+            session.out.note(f"{row['child_name']}: {row['detail']}")
+
+
+def _tell(session: Session, conflicts: Iterable[Row], findings: Sequence[Row]) -> None:
+    """Say what contradicts what, and what is wrong with licences."""
     for row in conflicts:
-        if row["kind"] == "license_dropped":  # told below, with what is dropped
-            continue
-        session.out.note(f"{row['child']}: {row['detail']} ({row['kind']})")
+        if row["kind"] != "license_dropped":  # told below, with what is dropped
+            session.out.note(f"{row['child']}: {row['detail']} ({row['kind']})")
     unknown = [row["model"] for row in findings if row["kind"] == "license_unknown"]
     for found in (row for row in findings if row["kind"] != "license_unknown"):
         asked, of = ", ".join(found["rules"]), ", ".join(found["from"])
@@ -89,9 +96,6 @@ def command(session: Session, model: str | None, direction: str | None, form: st
         session.out.note(f"licence unknown for {', '.join(unknown)} (license_unknown)")
     if findings:
         session.out.hint("reg licenses MODEL tells more")
-    for row in allowed:
-        if row["child"] in graph.nodes:
-            session.out.note(f"{row['child_name']}: {row['detail']}")
 
 
 def _findings(licenses: Iterable["Effective"], names: Mapping[str, str]) -> list[Row]:

@@ -332,7 +332,12 @@ def inferred(catalog, child, parents, relation):
 def test_a_claim_that_the_weights_contradict_is_a_conflict_but_not_a_claimed_grandparent(
     tmp_path, catalog
 ):
-    for name, card in (("base", ""), ("far", ""), ("mid", "base_model: base"), ("liar", "base_model: far")):
+    for name, card in (
+        ("base", ""),
+        ("far", ""),
+        ("mid", "base_model: base"),
+        ("liar", "base_model: far"),
+    ):
         model(tmp_path / name, f"license: mit\n{card}")
     model(tmp_path / "leaf", "license: mit\nbase_model: base")
     scan(catalog, [str(tmp_path)])
