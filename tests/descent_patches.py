@@ -42,7 +42,7 @@ def tuned(tensors, seed, scale=0.05):
 def rounded(tensors, dtype):
     """Tensors as a dtype holds them, float32."""
     return {
-        name: torch.from_numpy(value).to(TORCH[dtype]).float().numpy()
+        name: torch.from_numpy(value).to(TORCH[dtype]).float().numpy().copy()
         for name, value in tensors.items()
     }
 
@@ -68,9 +68,7 @@ def sketch_on(tensors, layout: Layout, model="a", *, dtype="F32", invariants=Non
 def cut(array, patch):
     """The scalars of a patch, by plain indexing."""
     rows = np.asarray(array).reshape(patch.shape)
-    part = rows[
-        patch.row : patch.row + patch.n_rows, patch.column : patch.column + patch.n_columns
-    ]
+    part = rows[patch.row : patch.row + patch.n_rows, patch.column : patch.column + patch.n_columns]
     return part.reshape(-1)
 
 
