@@ -34,7 +34,7 @@ def test_layers_repeated_left_out_or_reordered_give_the_map(layers):
 
 def test_layers_beyond_the_tenth_are_in_order_of_their_numbers():
     base = network(1, layers=12)
-    layers = tuple(range(11, -1, -1)) + (3,)
+    layers = (*range(11, -1, -1), 3)
     found = stacked(sketch_of(restacked(base, layers)), sketch_of(base))
     assert found is not None
     assert found.layers == layers

@@ -54,10 +54,8 @@ def test_a_copy_of_a_cast_is_a_copy_and_the_cast_a_cast():
 
 
 def test_every_model_is_at_most_one_twin_and_never_its_own():
-    exact, models = network(1), []
-    for dtype in ("BF16", "F32", "F16", "BF16", "F32", "F16"):
-        models.append((dtype, rounded(exact, dtype)))
-    made = found(*models)
+    exact, dtypes = network(1), ("BF16", "F32", "F16", "BF16", "F32", "F16")
+    made = found(*((dtype, rounded(exact, dtype)) for dtype in dtypes))
     assert sorted(t.model for t in made) == [0, 2, 3, 4, 5]
     assert all(t.model != t.of for t in made)
 
