@@ -120,3 +120,9 @@ def test_one_model_is_no_twin():
 def test_models_of_which_nothing_was_compared_are_no_twins(dtype):
     a, b = {"w": np.zeros((0, 4), np.float32)}, {"w": np.zeros((0, 4), np.float32)}
     assert found(("F32", a), (dtype, b)) == []
+
+
+def test_a_cast_of_two_finer_ones_is_told_once():
+    exact = {"w": np.array([[1 + 2.0**-12, 1 + 2.0**-9 + 2.0**-12]], np.float32)}
+    made = found(*((dtype, rounded(exact, dtype)) for dtype in ("F32", "F16", "BF16")))
+    assert made == [Twin(1, 0, "cast", lossy=True), Twin(2, 0, "cast", lossy=True)]
