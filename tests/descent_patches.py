@@ -42,7 +42,7 @@ def tuned(tensors, seed, scale=0.05):
 def rounded(tensors, dtype):
     """Tensors as a dtype holds them, float32."""
     return {
-        name: torch.from_numpy(value).to(TORCH[dtype]).float().numpy()
+        name: torch.from_numpy(value).to(TORCH[dtype]).float().numpy().copy()
         for name, value in tensors.items()
     }
 

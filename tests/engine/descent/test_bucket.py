@@ -240,3 +240,18 @@ def test_the_layout_of_a_bucket_does_not_depend_on_the_order_of_its_models():
     made, turned = of(a, b, n_scalars=600), of(b, a, n_scalars=600)
     np.testing.assert_array_equal(made.values, turned.values[::-1])
     assert layout_of(shapes(a), 600) != layout_of(shapes(b), 600)
+
+
+def test_costs_and_floors_of_a_part_are_those_of_whole_matrices():
+    tall, low = ((n, 2) for n in (8, 2))
+    part = Layout(tuple(
+        Patch(name, shape, 0, 1, 0, 2, is_vector=False)
+        for name, shape in (("low", low), ("tall", tall))
+    ))  # fmt: skip
+    a = {"low": np.ones(low), "tall": np.ones(tall)}
+    b = a | {"tall": a["tall"] * 1.5}
+    made = gather([sketch_on(t, part, n, dtype="BF16") for n, t in (("a", a), ("b", b))])
+    whole = of(a, b, dtype="BF16")
+    np.testing.assert_allclose(made.costs, whole.costs)
+    np.testing.assert_allclose(made.floors, whole.floors)
+    np.testing.assert_allclose(made.distances, whole.distances)
