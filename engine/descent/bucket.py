@@ -142,9 +142,14 @@ _BLOCK = 1 << 14
 _OTHER_ROWS = 0.01  # nats an entry, of another vocabulary
 
 
+_SUBNORMAL = {"F16": -13}
+"""Least exponent, as frexp has it, by dtype: steps get no smaller below."""
+
+
 def rounding_energy(values: Singles, dtype: str) -> Floats:
     """Mean square of the error that rounding leaves on each value: ulp² / 12; (s,)."""
     _, exponents = np.frexp(values)
+    exponents = np.maximum(exponents, _SUBNORMAL.get(dtype, -125))
     ulp = np.ldexp(1.0, exponents.astype(np.int64) - 1 - MANTISSA.get(dtype, 23))
     return np.where(values == 0, 0.0, np.square(ulp) / 12)
 
