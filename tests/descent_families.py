@@ -1,10 +1,12 @@
 """Families whose descent is known: bases, what was trained from them, and what was merged of those."""
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 
 from engine.descent.bucket import gather
-from engine.descent.patch import whole
+from engine.descent.patch import Layout, whole
 from engine.descent.sketch import Sketch
 from engine.reader import DTYPES
 
@@ -33,7 +35,7 @@ def views(values):
             yield patch, own.reshape(patch.n_rows, patch.n_columns)
 
 
-def changed(values, change, where=lambda patch: True):
+def changed(values, change, where=bool):
     """A model some of whose matrices are ``change(matrix)``; not rounded."""
     found = np.array(values, np.float64)
     for patch, matrix in views(found):
@@ -70,7 +72,7 @@ class Family:
         found = np.ones(LAYOUT.size)
         return self.kept(changed(found, lambda w: self.rng.normal(0, SPREAD, w.shape)))
 
-    def tuned(self, parent, size=0.05, rank=6, where=lambda patch: True):
+    def tuned(self, parent, size=0.05, rank=6, where=bool):
         """A child of some relative size: most of its change in a few directions, the rest noise; gains change too."""
 
         def change(w):
@@ -169,10 +171,13 @@ def stocked(base, children):
     return over(change, base, *children)
 
 
-def put(models, dtype="BF16"):
-    """A bucket of models by name, and the place of each."""
+def put(models, dtype="BF16", rows=WIDTH):
+    """A bucket of the first rows of models by name, and the place of each."""
+    layout = Layout(tuple(replace(p, n_rows=min(rows, p.n_rows)) for p in LAYOUT.patches))
+    parts = zip(layout.patches, STARTS, strict=False)
+    columns = np.concatenate([np.arange(at, at + patch.size) for patch, at in parts])
     sketches = [
-        Sketch(name, dtype, LAYOUT, np.asarray(values, np.float32), invariants={}, read_bytes=0)
+        Sketch(name, dtype, layout, np.asarray(values, np.float32)[columns], {}, 0)
         for name, values in models.items()
     ]
     return gather(sketches), {name: i for i, name in enumerate(models)}

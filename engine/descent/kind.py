@@ -159,7 +159,7 @@ def _quantized(found: Change) -> Kind | None:
         detail = f"{share:.0%} of the groups of {_GRID} have at most {_LEVELS} levels"
         return Kind("quantized", "grouped_levels_share", share, detail, certain=True)
     own, others = (_regularity(parts, found.touched) for parts in (found.child, found.parent))
-    if own - others > _REGULAR:
+    if others and own - others > _REGULAR:
         detail = f"rows are multiples of one step: regularity {own:.2f}, the parent's {others:.2f}"
         return Kind("quantized", "row_regularity", own, detail, certain=True)
     return None

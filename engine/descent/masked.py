@@ -169,7 +169,9 @@ def _chances(scales: Floats, at: Floats, ranks: Floats) -> Floats:
         ranks: of all entries.
     """
     alike = np.abs(1 / scales[:, None] - 1 / scales) < _CONSTANT / scales
-    most = alike[:, int(np.argmax(alike.sum(0)))]  # small changes are few ulps: their ratios mislead
+    most = alike[
+        :, int(np.argmax(alike.sum(0)))
+    ]  # small changes are few ulps: their ratios mislead
     if len(scales) < _SLOPE_OF or most.mean() >= _MOSTLY:
         return np.full_like(ranks, float(np.median(1 / scales[most])))
     pairs = [

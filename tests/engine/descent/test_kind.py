@@ -61,9 +61,7 @@ def writes(patch):
 @pytest.mark.parametrize("dtype", ["BF16", "F32"])
 def test_an_equal_model_is_a_copy(dtype):
     kind = found(start(dtype)[1].copy(), dtype=dtype)
-    assert kind == Kind(
-        "copy", "changed_share", 0.0, "every sampled entry is equal", certain=True
-    )
+    assert kind == Kind("copy", "changed_share", 0.0, "every sampled entry is equal", certain=True)
 
 
 @pytest.mark.parametrize("dtype", ["BF16", "F32"])
@@ -76,7 +74,7 @@ def test_a_little_training_is_a_finetune_and_says_how_much(dtype, size):
 
 
 def test_only_gains_that_changed_are_a_finetune_too():
-    family, base = start()
+    _, base = start()
     tuned = base.copy()
     for patch, at in zip(LAYOUT.patches, STARTS, strict=False):
         if patch.is_vector:
@@ -193,7 +191,7 @@ def test_the_finer_of_two_grids_is_seen_on_a_finetune_too():
 
 
 def test_a_change_is_measured_over_whole_matrices():
-    family, base = start()
+    _, base = start()
     bucket, _ = put({"p": base, "c": base * 1.5})
     found_ = change(bucket, 0, 1)
     assert found_.relative() == pytest.approx(0.5)

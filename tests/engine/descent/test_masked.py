@@ -128,7 +128,7 @@ def test_too_few_models_or_nothing_but_zeros_or_equal_ones_are_no_merge():
     zero = np.zeros(LAYOUT.size, np.float32)
     assert found_of({"x": zero, "y": zero, "z": zero}, "x")[0] is None
     assert found_of(models | {"zero": zero}, "zero")[0] is None
-    same = {name: models["e1"] for name in ("x", "y", "z")}
+    same = dict.fromkeys("xyz", models["e1"])
     assert found_of(same, "x")[0] is None
 
 

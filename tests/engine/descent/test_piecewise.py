@@ -61,7 +61,9 @@ def test_a_slope_over_layers_is_found_with_its_mean(dtype):
     for patch, at in zip(LAYOUT.patches, STARTS, strict=False):
         own = slice(at, at + patch.size)
         share = 0.2 + 0.2 * patch.layer
-        child[own] = (1 - share) * models["e1"][own].astype(float) + share * models["e2"][own].astype(float)
+        child[own] = (1 - share) * models["e1"][own].astype(float) + share * models["e2"][
+            own
+        ].astype(float)
     child = relatives(dtype)[0].kept(child)
     found, weights = found_by(piecewise, models | {"child": child}, "child", dtype)
     assert weights == pytest.approx({"e1": 0.5, "e2": 0.5}, abs=0.01)
@@ -169,7 +171,7 @@ def test_equal_parents_are_one():
     twice = models | {"e1 again": models["e1"], "child": child}
     _, weights = found_by(frankenmerge, twice, "child")
     assert weights == {"e1": 0.5, "e2": 0.5}
-    same = {name: models["e1"] for name in ("x", "y", "z")}
+    same = dict.fromkeys("xyz", models["e1"])
     assert found_by(piecewise, same, "x")[0] is None
 
 
