@@ -37,7 +37,7 @@ def int8(w):
 
 def named(models, dtype="BF16", group=None):
     """Leaf → parent, by name."""
-    bucket, _ = put(models, dtype)
+    bucket, _ = put(models, dtype, rows=16)
     found = leaves_of(bucket, range(len(bucket)) if group is None else group)
     return {bucket.models[leaf]: bucket.models[parent] for leaf, parent in found.items()}
 
@@ -92,7 +92,7 @@ def test_degenerate_groups_have_no_leaves_or_break_nothing():
 def test_only_a_group_is_looked_at():
     family, models = relatives("BF16")
     leaf = family.kept(changed(models["b"], int4))
-    bucket, place = put(models | {"leaf": leaf})
+    bucket, place = put(models | {"leaf": leaf}, rows=16)
     found = leaves_of(bucket, [place["b"], place["leaf"]])
     assert found == {place["leaf"]: place["b"]}
     assert leaves_of(bucket, [place["leaf"]]) == {}
