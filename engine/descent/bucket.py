@@ -142,6 +142,10 @@ _NEAR = 1e-9  # of the squared lengths; below it a difference of products has lo
 _OTHER_ROWS = 0.01  # nats an entry, of another vocabulary
 
 
+_SUBNORMAL = {"F16": -13}
+"""Least exponent, as frexp has it, by dtype: steps get no smaller below."""
+
+
 def _apart(part: Floats) -> Floats:
     """Squared distances of rows, (n, s) → (n, n): exactly 0 for equal ones."""
     sizes = np.square(part).sum(1)
@@ -155,6 +159,7 @@ def _apart(part: Floats) -> Floats:
 def rounding_energy(values: Singles, dtype: str) -> Floats:
     """Mean square of the error that rounding leaves on each value: ulp² / 12; (s,)."""
     _, exponents = np.frexp(values)
+    exponents = np.maximum(exponents, _SUBNORMAL.get(dtype, -125))
     ulp = np.ldexp(1.0, exponents.astype(np.int64) - 1 - MANTISSA.get(dtype, 23))
     return np.where(values == 0, 0.0, np.square(ulp) / 12)
 

@@ -137,7 +137,9 @@ def _combination(
 ) -> Combination | None:
     """A combination whose residual, taken exactly, is that of rounding; None where it is not."""
     step = max(1, bucket.values.shape[1] // _GLANCE)
-    best = max(_snapped(weights), key=lambda w: _match(bucket, child, parents, w, step=step))
+    nearer = _refined(bucket, child, parents, weights, step=step)
+    tried = [*_snapped(weights), *_snapped(nearer), weights, nearer]  # round ones first
+    best = max(tried, key=lambda w: _match(bucket, child, parents, w, step=step))
     if _match(bucket, child, parents, best, step=step) < LEAST_MATCH - _GLANCE_LOSS:
         return None
     match = _match(bucket, child, parents, best)
@@ -156,10 +158,37 @@ def _combination(
     )  # fmt: skip
 
 
+def _refined(
+    bucket: Bucket, child: int, parents: Sequence[int], weights: Floats, *, step: int
+) -> Floats:
+    """Weights whose sum leaves less beyond half an ulp: least squares take what rounding left for normal, and it is not.
+
+    Parents are on a grid too, and a small share of their difference is rounded towards one of them.
+    """
+    own = bucket.values[child, ::step].astype(np.float64)
+    half = np.sqrt(3 * rounding_energy(bucket.values[child, ::step], bucket.dtypes[child]))
+    terms = bucket.values[list(parents), ::step].astype(np.float64)
+    counted = bucket.counts[::step] > 0
+    found = weights.copy()
+    for _ in range(_REFINED):
+        left = own - found @ terms
+        beyond = left - np.clip(left, -half, half)
+        off = counted & (beyond != 0)
+        if not off.any():
+            break
+        free = (terms[1:, off] - terms[0, off]).T
+        found[1:] += np.linalg.lstsq(free, beyond[off], rcond=None)[0]
+        found[0] = 1 - found[1:].sum()
+    return found
+
+
+_REFINED = 8  # rounds
+
+
 def _snapped(weights: Floats) -> list[Floats]:
-    """Weights as they were found, and the round ones that may have been meant."""
+    """The round weights that may have been meant."""
     parts = (np.round(weights * n) / n for n in (1000, 100, 10, 2, 3, 6, 7, 9))
-    return [weights, *(rounded for rounded in parts if abs(rounded.sum() - 1) < _WHOLE)]
+    return [rounded for rounded in parts if abs(rounded.sum() - 1) < _WHOLE]
 
 
 _WHOLE = 1e-9

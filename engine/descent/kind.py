@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from engine.descent.bucket import Bucket, Floats, Span, rounding_energy
 
@@ -131,8 +132,8 @@ def _pruned(found: Change) -> Kind | None:
     share = new / max(1, total)
     if share < _ZEROS:
         return None
-    same = sum(int((d[k] == 0).sum()) for k, d in kept) / max(1, sum(int(k.sum()) for k, _ in kept))
-    if same < _SUPPORT:
+    same = sum(int((d[k] == 0).sum()) for k, d in kept)
+    if same < _SUPPORT * sum(int(k.sum()) for k, _ in kept):
         return None
     return Kind(
         "pruned",
@@ -150,19 +151,23 @@ def _quantized(found: Change) -> Kind | None:
         width = found.child[i].shape[1] // _GRID * _GRID
         groups = found.child[i][:, :width].reshape(-1, _GRID)
         before = found.parent[i][:, :width].reshape(-1, _GRID)
-        for group, old in zip(groups, before, strict=True):
-            if len(np.unique(old)) > _LEVELS:
-                n_groups += 1
-                levels += len(np.unique(group)) <= _LEVELS
+        free = _distinct(before) > _LEVELS
+        n_groups += int(free.sum())
+        levels += int((_distinct(groups)[free] <= _LEVELS).sum())
     if n_groups and levels / n_groups > _GROUPED:
         share = levels / n_groups
         detail = f"{share:.0%} of the groups of {_GRID} have at most {_LEVELS} levels"
         return Kind("quantized", "grouped_levels_share", share, detail, certain=True)
     own, others = (_regularity(parts, found.touched) for parts in (found.child, found.parent))
-    if own - others > _REGULAR:
+    if others and own - others > _REGULAR:
         detail = f"rows are multiples of one step: regularity {own:.2f}, the parent's {others:.2f}"
         return Kind("quantized", "row_regularity", own, detail, certain=True)
     return None
+
+
+def _distinct(rows: Floats) -> NDArray[np.int64]:
+    """How many values each row has."""
+    return np.asarray(1 + (np.diff(np.sort(rows, 1), axis=1) != 0).sum(1))
 
 
 def _regularity(parts: Sequence[Floats], places: Sequence[int]) -> float:
@@ -176,15 +181,16 @@ def _regularity(parts: Sequence[Floats], places: Sequence[int]) -> float:
             spread = float(row.std())
             if spread == 0 or len(row) < _GRID:
                 continue
-            waves = np.cos(2 * np.pi * np.outer(_STEPS / spread, row[:_ENTRIES])).mean(1)
-            found.append(float(waves.max()))
+            turns = 2j * np.pi * row[:_ENTRIES] / spread
+            waves = np.exp(np.outer(_COARSE, turns)) @ np.exp(np.outer(_FINE, turns)).T
+            found.append(float(waves.real.max()) / len(turns))
         if len(found) >= _ENOUGH:
             break
     return float(np.mean(found)) if found else 0.0
 
 
 _REGULAR = 0.12
-_STEPS = np.linspace(8.0, 60.0, 1200)
+_COARSE, _FINE = np.linspace(8.0, 58.7, 40), np.linspace(0.0, 1.26, 30)  # each sum is one step
 _ROWS, _ENTRIES, _ENOUGH = 8, 128, 60
 
 

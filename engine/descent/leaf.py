@@ -16,11 +16,14 @@ def leaves_of(bucket: Bucket, group: Sequence[int]) -> dict[int, int]:
         others = [i for i in group if i != node]
         if not others:
             continue
-        near = min(others, key=lambda i: (bucket.costs[node, i], i))
+        near = sorted(others, key=lambda i: (bucket.costs[node, i], i))[:_TRIED]
         pruned = _unpruned(bucket, node, others)
-        parent = near if pruned is None else pruned
-        if kind_of(change(bucket, parent, node)).name in LEAVES:
-            found[node] = parent
+        for parent in (
+            near if pruned is None else [pruned, *near]
+        ):  # the nearest may be a leaf as well
+            if kind_of(change(bucket, parent, node)).name in LEAVES:
+                found[node] = parent
+                break
     for leaf in sorted(found):
         if found[leaf] in found:  # the parent of a leaf is none
             others = [i for i in group if i not in found]
@@ -34,9 +37,10 @@ def _unpruned(bucket: Bucket, node: int, others: Sequence[int]) -> int | None:
     counted = bucket.counts > 0
     own = bucket.values[node, counted]
     zero = own == 0
-    if zero.mean() < _ZEROS:
+    if zero.mean() < _ZEROS or zero.all():
         return None
     return max(others, key=lambda i: float((bucket.values[i, counted][~zero] == own[~zero]).mean()))
 
 
 _ZEROS = 0.05
+_TRIED = 4

@@ -168,9 +168,12 @@ def _chances(scales: Floats, at: Floats, ranks: Floats) -> Floats:
         at: ranks where they do, in [0, 1].
         ranks: of all entries.
     """
-    middle = float(np.median(1 / scales))
-    if len(scales) < _SLOPE_OF or np.abs(1 / scales - middle).max() < _CONSTANT * middle:
-        return np.full_like(ranks, middle)
+    alike = np.abs(1 / scales[:, None] - 1 / scales) < _CONSTANT / scales
+    most = alike[
+        :, int(np.argmax(alike.sum(0)))
+    ]  # small changes are few ulps: their ratios mislead
+    if len(scales) < _SLOPE_OF or most.mean() >= _MOSTLY:
+        return np.full_like(ranks, float(np.median(1 / scales[most])))
     pairs = [
         ((1 / scales[j] - 1 / scales[i]) / (at[j] - at[i]), i)
         for i in range(len(at)) for j in range(i + 1, len(at))
@@ -182,6 +185,7 @@ def _chances(scales: Floats, at: Floats, ranks: Floats) -> Floats:
 _SLOPE_OF = 4
 _EDGE = 1e-6
 _CONSTANT = 0.04
+_MOSTLY = 0.5  # of the ratios, that are one number
 _SMALLEST = 0.02
 
 

@@ -66,9 +66,14 @@ def _above(accepted: dict[int, Merge], node: int, ancestor: int) -> bool:
     if node == ancestor:
         return True
     merge = accepted.get(node)
-    return merge is not None and any(_above(accepted, p, ancestor) for p in merge.parents)
+    return merge is not None and any(_above(accepted, p, ancestor) for p in _makers(merge))
 
 
 def _is_cycle(accepted: dict[int, Merge], merge: Merge) -> bool:
     """Tell whether a merge is made of what is made of it."""
-    return any(_above(accepted, parent, merge.child) for parent in merge.parents)
+    return any(_above(accepted, maker, merge.child) for maker in _makers(merge))
+
+
+def _makers(merge: Merge) -> set[int]:
+    """What a merge is made of: its parents, and the base of their changes."""
+    return {*merge.parents} | ({merge.base} if merge.base is not None else set())

@@ -12,6 +12,7 @@ import numpy as np
 
 from engine.descent.bucket import Bucket, Floats, Span, rounding_energy
 from engine.descent.combination import base_among
+from engine.descent.direction import direction
 from registry.tensor_name import module_of
 
 LEAST_MATCH = 0.97
@@ -19,6 +20,7 @@ LEAST_MATCH = 0.97
 _NEAREST = 8
 _COVERED = 0.95  # of the entries, that are in tensors taken whole
 _PART = 0.08  # of the entries, that a parent of a Frankenmerge gives alone, at least
+_CLEARLY = 0.25  # statistic of a direction, from which on the child is clearly the parent
 _FEW = 6
 _APART = 12.0  # times rounding, that a parent is away
 _EXTRA = 4  # entries of a patch for each weight, at least
@@ -72,7 +74,9 @@ def frankenmerge(bucket: Bucket, child: int, among: Sequence[int]) -> Piecewise 
         left &= ~same[best]
     if len(parents) < 2 or (sizes * left).sum() > (1 - _COVERED) * sizes.sum():  # noqa: PLR2004
         return None
-    if not _in_every_module(bucket, spans, parents):
+    if not _in_every_module(bucket, spans, parents) or all(
+        direction(bucket, child, p) > _CLEARLY for p in parents
+    ):  # of children that were trained in other parts, their own parent holds each part too
         return None
     return Piecewise(child, tuple(parents), tuple(given), 1.0, None, whole=True)
 
