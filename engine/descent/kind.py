@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from engine.descent.bucket import Bucket, Floats, Span, rounding_energy
 
@@ -148,12 +149,11 @@ def _quantized(found: Change) -> Kind | None:
     levels = n_groups = 0
     for i in found.touched:
         width = found.child[i].shape[1] // _GRID * _GRID
-        groups = found.child[i][:, :width].reshape(-1, _GRID)
-        before = found.parent[i][:, :width].reshape(-1, _GRID)
-        for group, old in zip(groups, before, strict=True):
-            if len(np.unique(old)) > _LEVELS:
-                n_groups += 1
-                levels += len(np.unique(group)) <= _LEVELS
+        now, before = (
+            _n_levels(part[:, :width].reshape(-1, _GRID)) for part in (found.child[i], found.parent[i])
+        )
+        n_groups += int((before > _LEVELS).sum())
+        levels += int(((before > _LEVELS) & (now <= _LEVELS)).sum())
     if n_groups and levels / n_groups > _GROUPED:
         share = levels / n_groups
         detail = f"{share:.0%} of the groups of {_GRID} have at most {_LEVELS} levels"
@@ -163,6 +163,12 @@ def _quantized(found: Change) -> Kind | None:
         detail = f"rows are multiples of one step: regularity {own:.2f}, the parent's {others:.2f}"
         return Kind("quantized", "row_regularity", own, detail, certain=True)
     return None
+
+
+def _n_levels(groups: Floats) -> NDArray[np.int64]:
+    """Distinct values of each group: (n, _GRID) → (n,)."""
+    ordered = np.sort(groups, axis=1)
+    return np.asarray((ordered[:, 1:] != ordered[:, :-1]).sum(1) + 1)
 
 
 def _regularity(parts: Sequence[Floats], places: Sequence[int]) -> float:
@@ -176,15 +182,21 @@ def _regularity(parts: Sequence[Floats], places: Sequence[int]) -> float:
             spread = float(row.std())
             if spread == 0 or len(row) < _GRID:
                 continue
-            waves = np.cos(2 * np.pi * np.outer(_STEPS / spread, row[:_ENTRIES])).mean(1)
-            found.append(float(waves.max()))
+            found.append(float(_waves(row[:_ENTRIES] / spread).max()))
         if len(found) >= _ENOUGH:
             break
     return float(np.mean(found)) if found else 0.0
 
 
+def _waves(row: Floats) -> Floats:
+    """The mean cosine of a row with a wave of each step; those of a coarse step and a fine one make all: (1200,)."""
+    coarse, fine = (np.exp(2j * np.pi * np.outer(steps, row)) for steps in (_COARSE, _FINE))
+    return np.asarray((coarse @ fine.T).real.reshape(-1) / len(row))
+
+
 _REGULAR = 0.12
 _STEPS = np.linspace(8.0, 60.0, 1200)
+_COARSE, _FINE = _STEPS[::30], _STEPS[:30] - _STEPS[0]
 _ROWS, _ENTRIES, _ENOUGH = 8, 128, 60
 
 
