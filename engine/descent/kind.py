@@ -112,7 +112,7 @@ def kind_of(found: Change) -> Kind:
     """Name a change."""
     if not found.touched and not found.vectors_changed:
         return Kind("copy", "changed_share", 0.0, "every sampled entry is equal", certain=True)
-    for test in (_pruned, _quantized, _noise, _low_rank):
+    for test in (leaf_kind, _noise, _low_rank):
         kind = test(found)
         if kind is not None:
             return kind
@@ -120,6 +120,11 @@ def kind_of(found: Change) -> Kind:
     name = "continued_pretrain" if size > _CONTINUED else "finetune"
     detail = f"the difference is {size:.1%} of the parent's weights"
     return Kind(name, "relative_l2", size, detail, certain=False)
+
+
+def leaf_kind(found: Change) -> Kind | None:
+    """Name a change after which nobody goes on: pruned or quantized; None for any other."""
+    return _pruned(found) or _quantized(found)
 
 
 def _pruned(found: Change) -> Kind | None:
@@ -158,6 +163,9 @@ def _quantized(found: Change) -> Kind | None:
         share = levels / n_groups
         detail = f"{share:.0%} of the groups of {_GRID} have at most {_LEVELS} levels"
         return Kind("quantized", "grouped_levels_share", share, detail, certain=True)
+    glance = (_regularity(parts, found.touched[:_GLANCE], 1) for parts in (found.child, found.parent))
+    if next(glance) - next(glance) < _REGULAR / 3:
+        return None
     own, others = (_regularity(parts, found.touched) for parts in (found.child, found.parent))
     if own - others > _REGULAR:
         detail = f"rows are multiples of one step: regularity {own:.2f}, the parent's {others:.2f}"
@@ -171,14 +179,14 @@ def _n_levels(groups: Floats) -> NDArray[np.int64]:
     return np.asarray((ordered[:, 1:] != ordered[:, :-1]).sum(1) + 1)
 
 
-def _regularity(parts: Sequence[Floats], places: Sequence[int]) -> float:
+def _regularity(parts: Sequence[Floats], places: Sequence[int], most: int = 8) -> float:
     """How near the entries of rows are to multiples of the row's best step: the mean over rows of its largest mean cosine.
 
     Steps from an eighth to a sixtieth of a row's spread are tried, as grids of 255 values have them; 0 for no row.
     """
     found: list[float] = []
     for i in places:
-        for row in parts[i][:_ROWS]:
+        for row in parts[i][:most]:
             spread = float(row.std())
             if spread == 0 or len(row) < _GRID:
                 continue
@@ -197,7 +205,7 @@ def _waves(row: Floats) -> Floats:
 _REGULAR = 0.12
 _STEPS = np.linspace(8.0, 60.0, 1200)
 _COARSE, _FINE = _STEPS[::30], _STEPS[:30] - _STEPS[0]
-_ROWS, _ENTRIES, _ENOUGH = 8, 128, 60
+_GLANCE, _ENTRIES, _ENOUGH = 8, 128, 60
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,7 @@
 from collections.abc import Sequence
 
 from engine.descent.bucket import Bucket
-from engine.descent.kind import change, kind_of
-
-LEAVES = ("pruned", "quantized")
-"""Kinds of models that others do not descend from; they are put on last."""
+from engine.descent.kind import change, leaf_kind
 
 
 def leaves_of(bucket: Bucket, group: Sequence[int]) -> dict[int, int]:
@@ -19,7 +16,7 @@ def leaves_of(bucket: Bucket, group: Sequence[int]) -> dict[int, int]:
         near = min(others, key=lambda i: (bucket.costs[node, i], i))
         pruned = _unpruned(bucket, node, others)
         parent = near if pruned is None else pruned
-        if kind_of(change(bucket, parent, node)).name in LEAVES:
+        if leaf_kind(change(bucket, parent, node)) is not None:
             found[node] = parent
     for leaf in sorted(found):
         if found[leaf] in found:  # the parent of a leaf is none
