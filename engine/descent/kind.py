@@ -155,7 +155,8 @@ def _quantized(found: Change) -> Kind | None:
     for i in found.touched:
         width = found.child[i].shape[1] // _GRID * _GRID
         now, before = (
-            _n_levels(part[:, :width].reshape(-1, _GRID)) for part in (found.child[i], found.parent[i])
+            _n_levels(part[:, :width].reshape(-1, _GRID))
+            for part in (found.child[i], found.parent[i])
         )
         n_groups += int((before > _LEVELS).sum())
         levels += int(((before > _LEVELS) & (now <= _LEVELS)).sum())
@@ -163,7 +164,9 @@ def _quantized(found: Change) -> Kind | None:
         share = levels / n_groups
         detail = f"{share:.0%} of the groups of {_GRID} have at most {_LEVELS} levels"
         return Kind("quantized", "grouped_levels_share", share, detail, certain=True)
-    glance = (_regularity(parts, found.touched[:_GLANCE], 1) for parts in (found.child, found.parent))
+    glance = (
+        _regularity(parts, found.touched[:_GLANCE], 1) for parts in (found.child, found.parent)
+    )
     if next(glance) - next(glance) < _REGULAR / 3:
         return None
     own, others = (_regularity(parts, found.touched) for parts in (found.child, found.parent))

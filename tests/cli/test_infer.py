@@ -67,9 +67,13 @@ def test_a_model_without_weights_is_left_out_with_a_warning(made):
     assert "leaf2" in result.stdout
 
 
-def test_an_empty_catalog_is_an_error_that_says_what_to_type(place):
+def test_without_a_catalog_or_with_one_model_it_says_what_to_type(place):
     result = place.run("infer", code=1)
-    assert "has 0 models whose weights can be read" in result.stderr
+    assert "there is no catalog at" in result.stderr
+    assert "reg scan PATH makes one" in result.stderr
+    place.run("scan", "models/base")
+    result = place.run("infer", code=1)
+    assert "has 1 models whose weights can be read" in result.stderr
     assert "reg scan PATH adds models" in result.stderr
 
 

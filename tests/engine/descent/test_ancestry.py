@@ -116,10 +116,10 @@ def test_pruned_and_quantised_models_are_leaves(plain):
 def test_an_adapter_that_was_merged_is_told_from_training(plain):
     rng = np.random.default_rng(10)
     made = dict(plain["b"])
-    for name in made:
+    for name, old in plain["b"].items():
         if name.endswith(("q_proj.weight", "v_proj.weight")):
             few = rng.normal(size=(48, 4)) @ rng.normal(size=(4, 48)) / 2
-            made[name] = rounded(made[name] + STEP * few)
+            made[name] = rounded(old + STEP * few)
     links, _ = found({"b": plain["b"], "one": plain["one"], "lora": made})
     assert ("lora", "b", "adapter_merged", "parent", None) in links
 

@@ -5,7 +5,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from descent_trees import (
-    base, edges, permuted, rounded, saved, sketched, stacked_as, summed, taken, tuned,
+    base,
+    edges,
+    permuted,
+    rounded,
+    saved,
+    sketched,
+    stacked_as,
+    summed,
+    taken,
+    tuned,
 )  # fmt: skip
 
 from engine.descent.forest import forest

@@ -25,12 +25,14 @@ TRAINED = [
 def inferred(catalog):
     """Inferred edges as (child, parent, relation), by name; a latent parent is "latent"."""
     names = {r["id"]: r["name"] for r in catalog.rows("select id, name from models")}
-    rows = catalog.rows(
-        "select child, parent, relation from store.edge where status = 'inferred'"
-    )
+    rows = catalog.rows("select child, parent, relation from store.edge where status = 'inferred'")
     latent = {r["id"] for r in catalog.rows("select id from store.model where status = 'latent'")}
     return sorted(
-        (names[r["child"]], "latent" if r["parent"] in latent else names[r["parent"]], r["relation"])
+        (
+            names[r["child"]],
+            "latent" if r["parent"] in latent else names[r["parent"]],
+            r["relation"],
+        )
         for r in rows
     )
 
@@ -92,7 +94,7 @@ def test_what_was_inferred_is_replaced_and_all_else_stays(folder, catalog):
         for status in ("recorded", "inferred"):
             given = row | {"status": status}
             transaction.execute(
-                f"insert into store.edge ({', '.join(given)}) values ({', '.join('?' * len(given))})",  # noqa: S608 - our own columns
+                f"insert into store.edge ({', '.join(given)}) values ({', '.join('?' * len(given))})",
                 list(given.values()),
             )
     before = other_edges(catalog)

@@ -1,6 +1,7 @@
 """Rooting: all edges of a tree together say where it begins."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 from descent_trees import base, bucket_of, tuned
@@ -34,8 +35,8 @@ def test_a_chain_begins_at_its_end(order):
         chain.append(tuned(chain[-1], seed))
     bucket = bucket_of(**{f"m{place}": chain[i] for place, i in enumerate(order)})
     at = [order.index(i) for i in range(4)]
-    edges = [(min(a, b), max(a, b)) for a, b in zip(at, at[1:], strict=False)]
-    assert pairs(directed(bucket, edges)) == sorted(zip(at, at[1:], strict=False))
+    edges = [(min(a, b), max(a, b)) for a, b in pairwise(at)]
+    assert pairs(directed(bucket, edges)) == sorted(pairwise(at))
 
 
 def test_probabilities_are_those_of_roots_on_the_parents_side():
