@@ -7,6 +7,7 @@ each tree gets its root, and each edge a kind.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 from engine.descent.bucket import Bucket
 from engine.descent.direction import direction
@@ -47,6 +48,7 @@ def ancestry(bucket: Bucket, group: Sequence[int]) -> Ancestry:
     merges = merges_of(bucket, inner)
     plain = [i for i in inner if i not in merges]
 
+    @cache
     def is_parent(a: int, b: int) -> bool:
         return direction(bucket, a, b) > _CLEARLY
 

@@ -112,7 +112,7 @@ def kind_of(found: Change) -> Kind:
     """Name a change."""
     if not found.touched and not found.vectors_changed:
         return Kind("copy", "changed_share", 0.0, "every sampled entry is equal", certain=True)
-    for test in (_pruned, _quantized, _noise, _low_rank):
+    for test in (leaf_kind, _noise, _low_rank):
         kind = test(found)
         if kind is not None:
             return kind
@@ -120,6 +120,11 @@ def kind_of(found: Change) -> Kind:
     name = "continued_pretrain" if size > _CONTINUED else "finetune"
     detail = f"the difference is {size:.1%} of the parent's weights"
     return Kind(name, "relative_l2", size, detail, certain=False)
+
+
+def leaf_kind(found: Change) -> Kind | None:
+    """Name a change after which nobody goes on: pruned or quantized; None for any other."""
+    return _pruned(found) or _quantized(found)
 
 
 def _pruned(found: Change) -> Kind | None:
@@ -149,15 +154,21 @@ def _quantized(found: Change) -> Kind | None:
     levels = n_groups = 0
     for i in found.touched:
         width = found.child[i].shape[1] // _GRID * _GRID
-        groups = found.child[i][:, :width].reshape(-1, _GRID)
-        before = found.parent[i][:, :width].reshape(-1, _GRID)
-        free = _distinct(before) > _LEVELS
-        n_groups += int(free.sum())
-        levels += int((_distinct(groups)[free] <= _LEVELS).sum())
+        now, before = (
+            _n_levels(part[:, :width].reshape(-1, _GRID))
+            for part in (found.child[i], found.parent[i])
+        )
+        n_groups += int((before > _LEVELS).sum())
+        levels += int(((before > _LEVELS) & (now <= _LEVELS)).sum())
     if n_groups and levels / n_groups > _GROUPED:
         share = levels / n_groups
         detail = f"{share:.0%} of the groups of {_GRID} have at most {_LEVELS} levels"
         return Kind("quantized", "grouped_levels_share", share, detail, certain=True)
+    glance = (
+        _regularity(parts, found.touched[:_GLANCE], 1) for parts in (found.child, found.parent)
+    )
+    if next(glance) - next(glance) < _REGULAR / 3:
+        return None
     own, others = (_regularity(parts, found.touched) for parts in (found.child, found.parent))
     if others and own - others > _REGULAR:
         detail = f"rows are multiples of one step: regularity {own:.2f}, the parent's {others:.2f}"
@@ -165,33 +176,39 @@ def _quantized(found: Change) -> Kind | None:
     return None
 
 
-def _distinct(rows: Floats) -> NDArray[np.int64]:
-    """How many values each row has."""
-    return np.asarray(1 + (np.diff(np.sort(rows, 1), axis=1) != 0).sum(1))
+def _n_levels(groups: Floats) -> NDArray[np.int64]:
+    """Distinct values of each group: (n, _GRID) → (n,)."""
+    ordered = np.sort(groups, axis=1)
+    return np.asarray((ordered[:, 1:] != ordered[:, :-1]).sum(1) + 1)
 
 
-def _regularity(parts: Sequence[Floats], places: Sequence[int]) -> float:
+def _regularity(parts: Sequence[Floats], places: Sequence[int], most: int = 8) -> float:
     """How near the entries of rows are to multiples of the row's best step: the mean over rows of its largest mean cosine.
 
     Steps from an eighth to a sixtieth of a row's spread are tried, as grids of 255 values have them; 0 for no row.
     """
     found: list[float] = []
     for i in places:
-        for row in parts[i][:_ROWS]:
+        for row in parts[i][:most]:
             spread = float(row.std())
             if spread == 0 or len(row) < _GRID:
                 continue
-            turns = 2j * np.pi * row[:_ENTRIES] / spread
-            waves = np.exp(np.outer(_COARSE, turns)) @ np.exp(np.outer(_FINE, turns)).T
-            found.append(float(waves.real.max()) / len(turns))
+            found.append(float(_waves(row[:_ENTRIES] / spread).max()))
         if len(found) >= _ENOUGH:
             break
     return float(np.mean(found)) if found else 0.0
 
 
+def _waves(row: Floats) -> Floats:
+    """The mean cosine of a row with a wave of each step; those of a coarse step and a fine one make all: (1200,)."""
+    coarse, fine = (np.exp(2j * np.pi * np.outer(steps, row)) for steps in (_COARSE, _FINE))
+    return np.asarray((coarse @ fine.T).real.reshape(-1) / len(row))
+
+
 _REGULAR = 0.12
-_COARSE, _FINE = np.linspace(8.0, 58.7, 40), np.linspace(0.0, 1.26, 30)  # each sum is one step
-_ROWS, _ENTRIES, _ENOUGH = 8, 128, 60
+_STEPS = np.linspace(8.0, 60.0, 1200)
+_COARSE, _FINE = _STEPS[::30], _STEPS[:30] - _STEPS[0]
+_GLANCE, _ENTRIES, _ENOUGH = 8, 128, 60
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,7 @@
 from collections.abc import Sequence
 
 from engine.descent.bucket import Bucket
-from engine.descent.kind import change, kind_of
-
-LEAVES = ("pruned", "quantized")
-"""Kinds of models that others do not descend from; they are put on last."""
+from engine.descent.kind import change, leaf_kind
 
 
 def leaves_of(bucket: Bucket, group: Sequence[int]) -> dict[int, int]:
@@ -18,10 +15,9 @@ def leaves_of(bucket: Bucket, group: Sequence[int]) -> dict[int, int]:
             continue
         near = sorted(others, key=lambda i: (bucket.costs[node, i], i))[:_TRIED]
         pruned = _unpruned(bucket, node, others)
-        for parent in (
-            near if pruned is None else [pruned, *near]
-        ):  # the nearest may be a leaf as well
-            if kind_of(change(bucket, parent, node)).name in LEAVES:
+        # the nearest may be a leaf as well
+        for parent in near if pruned is None else [pruned, *near]:
+            if leaf_kind(change(bucket, parent, node)) is not None:
                 found[node] = parent
                 break
     for leaf in sorted(found):

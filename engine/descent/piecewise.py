@@ -105,7 +105,7 @@ def piecewise(bucket: Bucket, child: int, among: Sequence[int]) -> Piecewise | N
     found: list[Piecewise] = []
     floor = bucket.floors[child]
     near = [i for i in near if distances[i] > _APART * floor]
-    if len(near) < 2:  # noqa: PLR2004
+    if len(near) < 2 or not _may_be_made(bucket, child, near):  # noqa: PLR2004
         return None
     for size, most in ((2, _NEAREST), (3, _NEAREST), (4, _FEW)):
         for pick in combinations(near[:most], size):
@@ -115,6 +115,25 @@ def piecewise(bucket: Bucket, child: int, among: Sequence[int]) -> Piecewise | N
         if found:
             return max(found, key=lambda p: (p.match, [-x for x in p.parents]))
     return None
+
+
+def _may_be_made(bucket: Bucket, child: int, near: Sequence[int]) -> bool:
+    """Tell whether all of the nearest together come close; where they do not, no few of them do."""
+    rest = floor = 0.0
+    n_seen = 0
+    for span in bucket.matrices():
+        own = bucket.values[child, span.slice].astype(np.float64)
+        terms = bucket.values[list(near), span.slice].astype(np.float64)
+        if own.size < _EXTRA * len(near) or (own == terms).all(1).any():
+            continue
+        axes = np.linalg.qr(terms.T)[0]
+        rest += float(np.square(own - axes @ (axes.T @ own)).sum())
+        energy = rounding_energy(bucket.values[child, span.slice], bucket.dtypes[child])
+        floor += float(energy.sum())
+        n_seen += 1
+        if n_seen == _FIRST:
+            break
+    return rest <= _CLOSE * floor or not n_seen
 
 
 def _fitted(bucket: Bucket, child: int, parents: tuple[int, ...]) -> Piecewise | None:
@@ -149,3 +168,4 @@ def _fitted(bucket: Bucket, child: int, parents: tuple[int, ...]) -> Piecewise |
 
 
 _FIRST = 4
+_CLOSE = 16.0  # times the energy of rounding
