@@ -73,7 +73,7 @@ def infer(
         catalog, [row["id"] for row in rows], n_scalars, progress=progress
     )
     if len(sketches) < 2:  # noqa: PLR2004 - nobody descends from himself
-        message = f"catalog {catalog.path} has {len(sketches)} models whose weights can be read"
+        message = f"catalog {catalog.path}: weights of {len(sketches)} of its models can be read; lineage takes two"
         raise NotHomologous(message, hint="reg scan PATH adds models")
     found = forest(sketches)
     ids = _latent_ids(found)

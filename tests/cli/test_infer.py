@@ -73,7 +73,7 @@ def test_without_a_catalog_or_with_one_model_it_says_what_to_type(place):
     assert "reg scan PATH makes one" in result.stderr
     place.run("scan", "models/base")
     result = place.run("infer", code=1)
-    assert "has 1 models whose weights can be read" in result.stderr
+    assert "weights of 1 of its models can be read" in result.stderr
     assert "reg scan PATH adds models" in result.stderr
 
 

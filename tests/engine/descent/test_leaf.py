@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from descent_families import LAYOUT, Family, changed, put
 
-from engine.descent.leaf import LEAVES, leaves_of
+from engine.descent.leaf import leaves_of
 
 
 @cache
@@ -96,7 +96,3 @@ def test_only_a_group_is_looked_at():
     found = leaves_of(bucket, [place["b"], place["leaf"]])
     assert found == {place["leaf"]: place["b"]}
     assert leaves_of(bucket, [place["leaf"]]) == {}
-
-
-def test_the_words_of_leaves_are_kinds():
-    assert LEAVES == ("pruned", "quantized")
