@@ -1,13 +1,15 @@
-# The words of the project: demo, test, check, fix, bench, zoo, zoo-report.
+# The words of the project: demo, test, check, fix, bench, zoo, zoo-report, zoo-lineage.
 VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 TORCH := torch==2.13.0
 JOBS ?= 2
 BENCH ?=
+ZOO_LINEAGE ?= lineage-zoo
+ZOO_LINEAGE_REPORT ?= --regimes 2048,8192,32768,full
 export HF_HUB_DISABLE_TELEMETRY = 1
 
-.PHONY: demo test check fix bench zoo zoo-report install install-dev clean
+.PHONY: demo test check fix bench zoo zoo-report zoo-lineage install install-dev clean
 
 demo: install                       ## environment, then the whole story on really trained weights
 	$(BIN)/reg demo
@@ -33,6 +35,11 @@ zoo: install-dev                    ## train the family of data/zoo again, from 
 
 zoo-report: install-dev             ## merge the family by every method, score the results: data/methods.md
 	$(BIN)/python tests/zoo/report.py
+
+zoo-lineage: install-dev            ## families whose descent is known, inferred and judged: data/lineage.md
+	$(BIN)/python tests/zoo_lineage/make.py --out $(ZOO_LINEAGE) --split dev --jobs $(JOBS)
+	$(BIN)/python tests/zoo_lineage/make.py --out $(ZOO_LINEAGE) --split sealed --jobs $(JOBS)
+	$(BIN)/python tests/zoo_lineage/report.py $(ZOO_LINEAGE) $(ZOO_LINEAGE_REPORT)
 
 install: $(VENV)/.installed
 install-dev: $(VENV)/.installed-dev

@@ -19,12 +19,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from engine.casts import record_casts
     from engine.collect import collect
+    from engine.descent.infer import Inferred, infer
     from engine.extract import Extracted, extract
     from engine.merge import Merged, merge, plan, reproduce
     from engine.method import Method
     from engine.methods import all_methods as methods
     from engine.methods import get as method
     from engine.options import Options
+    from engine.permission import license_of_plan
     from engine.plan import Plan
     from engine.recipe import AdapterSize, Part, Recipe, out_dtype, parse_rounding
     from engine.recipe_file import read_recipe
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from engine.verify import Verification, verify
     from registry.catalog import Catalog, Columns
     from registry.errors import RegError
+    from registry.license_report import licenses
     from registry.lineage import Lineage
     from registry.scan import ScanReport, ensure, scan
     from registry.scores import Score, read_harness, score_row
@@ -43,11 +46,13 @@ if TYPE_CHECKING:
 _HOMES = {
     "engine.casts": ("record_casts",),
     "engine.collect": ("collect",),
+    "engine.descent.infer": ("Inferred", "infer"),
     "engine.extract": ("Extracted", "extract"),
     "engine.merge": ("Merged", "merge", "plan", "reproduce"),
     "engine.method": ("Method",),
     "engine.methods": ("method", "methods"),
     "engine.options": ("Options",),
+    "engine.permission": ("license_of_plan",),
     "engine.plan": ("Plan",),
     "engine.recipe": ("AdapterSize", "Part", "Recipe", "out_dtype", "parse_rounding"),
     "engine.recipe_file": ("read_recipe",),
@@ -56,6 +61,7 @@ _HOMES = {
     "engine.verify": ("Verification", "verify"),
     "registry.catalog": ("Catalog", "Columns"),
     "registry.errors": ("RegError",),
+    "registry.license_report": ("licenses",),
     "registry.lineage": ("Lineage",),
     "registry.scan": ("ScanReport", "ensure", "scan"),
     "registry.scores": ("Score", "read_harness", "score_row"),
@@ -74,6 +80,7 @@ __all__ = [
     "Catalog",
     "Columns",
     "Extracted",
+    "Inferred",
     "Lineage",
     "Measured",
     "Merged",
@@ -91,6 +98,9 @@ __all__ = [
     "collect",
     "ensure",
     "extract",
+    "infer",
+    "license_of_plan",
+    "licenses",
     "merge",
     "mergeable",
     "method",

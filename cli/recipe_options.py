@@ -54,6 +54,10 @@ _OPTIONS = (
         help="Where the arithmetic is done: cpu, cuda or cuda:N; changes no byte. Default: cpu.",
     ),
     click.option("--allow-unrelated", is_flag=True, help="Merge although no common base is known."),
+    click.option(
+        "--allow-license-conflict", metavar="REASON",
+        help="Merge although no licence satisfies all models; the reason is recorded.",
+    ),
 )  # fmt: skip
 
 
@@ -77,6 +81,7 @@ class Asked:
         jobs: threads; None: one per core.
         device: does the arithmetic.
         allow_unrelated: merge although no common base is known.
+        allow_license_conflict: why to merge although no licence satisfies all models.
     """
 
     models: tuple[str, ...]
@@ -94,6 +99,7 @@ class Asked:
     jobs: int | None
     device: str
     allow_unrelated: bool
+    allow_license_conflict: str | None
 
     def options(self, shard_bytes: int | None = None, *, resume: bool = False) -> "Options":
         """How the run is carried out."""
@@ -102,6 +108,7 @@ class Asked:
         return homolog.Options(
             jobs=self.jobs,
             allow_unrelated=self.allow_unrelated,
+            allow_license_conflict=self.allow_license_conflict,
             resume=resume,
             device=self.device,
             **given,

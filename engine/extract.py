@@ -32,6 +32,7 @@ from registry.catalog import ID_DIGITS, Catalog, Columns, now
 from registry.errors import BadParameter, NotMergeable
 from registry.fingerprint import digest_text
 from registry.header import TensorRef
+from registry.license_report import card_license, license_of_merge
 from registry.progress import SILENT, Progress
 from registry.records import Edge, Evidence
 from registry.scan import scan
@@ -364,13 +365,8 @@ def _word(text: str) -> str:
 
 
 def _license(catalog: Catalog, sides: Sequence[Parent]) -> str | None:
-    """The licence that is stated of the two models, if it is one."""
-    ids = [side.id for side in sides]
-    rows = catalog.rows(
-        "select distinct license from models where license is not null and id in (select store.each(?))",
-        [ids],
-    )
-    return str(rows[0]["license"]) if len(rows) == 1 else None
+    """The licence that the lineage of the two models leaves to what is made of them, as the Hub calls it."""
+    return card_license(license_of_merge(catalog, [side.id for side in sides]))[0]
 
 
 def _record(catalog: Catalog, model: str, sides: tuple[Parent, Parent], total: float) -> None:

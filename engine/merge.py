@@ -7,7 +7,7 @@ model. What was recorded can be made again: `reproduce` runs the stored recipe a
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,6 +24,7 @@ from engine.memory import refuse_too_large
 from engine.options import Options
 from engine.output import place, refuse_full_disk
 from engine.parent import refuse_change
+from engine.permission import allowances, license_of_plan, refuse_conflict
 from engine.plan import Plan
 from engine.recipe import Recipe
 from engine.recorded import from_canonical
@@ -33,6 +34,7 @@ from registry.checkpoint import read_checkpoint
 from registry.database import Reader
 from registry.errors import CatalogError, RegError, UnknownModel
 from registry.fingerprint import digest_model, digest_tensors, digest_text
+from registry.license_findings import Effective
 from registry.progress import SILENT, Progress
 from registry.records import Edge, Evidence
 from registry.records import Recipe as RecipeRow
@@ -57,6 +59,7 @@ class Merged:
         write_bytes: tensor bytes written, likewise.
         notes: of the plan and of the run.
         change: against the reference; None for an adapter, which has none.
+        license: of the result, as its lineage makes it.
     """
 
     model: str
@@ -67,6 +70,7 @@ class Merged:
     write_bytes: int
     notes: tuple[str, ...]
     change: Change | None
+    license: Effective
 
 
 def plan(
@@ -109,18 +113,22 @@ def merge(
         NotEnoughDisk: the result does not fit.
         NotEnoughMemory: what must be worked on at once does not fit.
         NothingToResume: as ``options`` insist.
+        LicenseConflict: no licence satisfies all models, and ``options`` do not allow it.
         Interrupted: Ctrl-C in a run that can be resumed.
         RegError: as `plan` and `run_plan`; nothing is left at ``output`` then.
     """
     options = options or Options()
     place(output)
     decided = plan(catalog, recipe, allow_unrelated=options.allow_unrelated, progress=progress)
+    license_ = license_of_plan(catalog, decided)
+    refuse_conflict(license_, options.allow_license_conflict)
     if decided.recipe.adapter is None:
         refuse_too_large(decided, options.memory_bytes)
     if told:
-        for note in decided.remarks(options.memory_bytes, options.device):
+        said = (license_.summary,) if license_.remarkable else ()
+        for note in (*decided.remarks(options.memory_bytes, options.device), *said):
             told(note)
-    return _carry_out(catalog, decided, output, options, progress)
+    return _carry_out(catalog, decided, license_, output, options, progress=progress)
 
 
 def reproduce(
@@ -141,7 +149,9 @@ def reproduce(
     place(output)
     expected = ensure(catalog, target)
     decided = decide(catalog, from_canonical(recorded_recipe(catalog, expected)))
-    return expected, _carry_out(catalog, decided, output, options or Options(), progress)
+    license_ = license_of_plan(catalog, decided)
+    done = _carry_out(catalog, decided, license_, output, options or Options(), progress=progress)
+    return expected, done
 
 
 def recorded_recipe(catalog: Catalog, model: str) -> Any:
@@ -165,8 +175,9 @@ def recorded_recipe(catalog: Catalog, model: str) -> Any:
 
 
 def _carry_out(
-    catalog: Catalog, decided: Plan, output: Path, options: Options, progress: Progress
-) -> Merged:
+    catalog: Catalog, decided: Plan, license_: Effective, output: Path, options: Options,
+    *, progress: Progress,
+) -> Merged:  # fmt: skip
     """Carry out a plan and register the result."""
     target = place(output)
     started_in = folder_of(target, decided, options.shard_bytes)
@@ -182,7 +193,7 @@ def _carry_out(
     ):  # fmt: skip
         _record_start(catalog, decided, run, target, journal.runs)
         outcome = _written(catalog, decided, journal, options, progress)
-        model = _describe(catalog, decided, journal.folder, outcome, options.jobs)
+        model = _describe(catalog, decided, license_, journal.folder, outcome, jobs=options.jobs)
         journal.take_name(target)
         with catalog.database.kept_open():
             scan(catalog, [str(target)], jobs=options.jobs, digests=outcome.digests)
@@ -191,9 +202,10 @@ def _carry_out(
             read_bytes=decided.read_bytes,
             write_bytes=decided.write_bytes if outcome.write_bytes is None else outcome.write_bytes,
             notes=(*decided.notes, *_resumed(outcome), *_lost(decided, outcome), *outcome.notes),
-            change=outcome.change,
+            change=outcome.change, license=license_,
         )  # fmt: skip
-        _record_complete(catalog, decided, merged, outcome.state)
+        columns = _edges(decided, merged, options.allow_license_conflict)
+        _record_complete(catalog, columns, merged, outcome.state)
     return merged
 
 
@@ -272,8 +284,9 @@ def _record_start(
 
 
 def _describe(
-    catalog: Catalog, decided: Plan, folder: Path, outcome: Outcome, jobs: int | None
-) -> str:
+    catalog: Catalog, decided: Plan, license_: Effective, folder: Path, outcome: Outcome,
+    *, jobs: int | None,
+) -> str:  # fmt: skip
     """Write sidecar and card into a folder that has its shards; return the model's digest."""
     checkpoint = read_checkpoint(folder)
     digests = outcome.digests or digest_tensors(checkpoint.tensors, jobs=jobs)
@@ -282,21 +295,12 @@ def _describe(
         decided, folder, model=model, digests=digests, version=VERSION, state=outcome.state
     )
     with catalog.read() as reader:
-        licenses, facts = _licenses(reader, decided), _known_facts(reader, decided)
+        facts = _known_facts(reader, decided)
     provenance.write_readme(
-        decided, folder, model=model, change=outcome.change, version=VERSION, licenses=licenses,
+        decided, folder, model=model, change=outcome.change, version=VERSION, license_=license_,
         measured=(*facts, *outcome.measured),
     )  # fmt: skip
     return model
-
-
-def _licenses(reader: Reader, decided: Plan) -> Mapping[str, str | None]:
-    """Parent id → licence as its card says it."""
-    rows = reader.rows(
-        "select id, license from models where id in (select store.each(?))",
-        [[p["digest"] for p in provenance.parents_of(decided)]],
-    )
-    return {row["id"]: row["license"] for row in rows}
 
 
 def _known_facts(reader: Reader, decided: Plan) -> tuple[tuple[str, str], ...]:
@@ -352,10 +356,8 @@ def _lost(decided: Plan, outcome: Outcome) -> list[str]:
     return [message]
 
 
-def _record_complete(
-    catalog: Catalog, decided: Plan, merged: Merged, state: dict[str, float] | None
-) -> None:
-    """Write the edges of a finished run and mark it COMPLETE."""
+def _edges(decided: Plan, merged: Merged, allowed: str | None) -> Columns:
+    """The edges of a finished run, with their evidence."""
     made_of: dict[tuple[str, str], float | None] = {}
     for entry in provenance.parents_of(decided):
         key, coefficient = (entry["digest"], entry["role"]), entry["coefficient"]
@@ -364,11 +366,12 @@ def _record_complete(
             made_of[key] = coefficient if before is None else before + coefficient
     columns = Columns()
     for (parent, role), coefficient in made_of.items():
+        edge = Edge(
+            child=merged.model, parent=parent, relation="merge", role=role, status="recorded",
+            coefficient=coefficient, confidence=1.0, run_id=merged.run, created_at=now(),
+        )  # fmt: skip
         columns.add([
-            Edge(
-                child=merged.model, parent=parent, relation="merge", role=role, status="recorded",
-                coefficient=coefficient, confidence=1.0, run_id=merged.run, created_at=now(),
-            ),
+            edge,
             Evidence(
                 id=digest_text(f"run\0{merged.run}\0{parent}\0{role}"), child=merged.model,
                 parent=parent, relation="merge", status="recorded", method="run", version=VERSION,
@@ -376,6 +379,14 @@ def _record_complete(
                 detail=f"run {merged.run[:ID_DIGITS]} of recipe {decided.recipe.digest[:ID_DIGITS]}",
             ),
         ])  # fmt: skip
+        columns.add(allowances(merged.license, allowed, [edge]))
+    return columns
+
+
+def _record_complete(
+    catalog: Catalog, columns: Columns, merged: Merged, state: dict[str, float] | None
+) -> None:
+    """Write the edges of a finished run and mark it COMPLETE."""
     with catalog.write() as transaction:
         columns.insert(transaction, "replace")
         transaction.execute(

@@ -24,6 +24,9 @@ from registry.chat_template import write_chat_template
 from registry.claims import METADATA_KEY, SIDECAR_FORMAT
 from registry.documents import read_json
 from registry.file_ref import list_files, resolve_inside
+from registry.license_findings import Effective
+from registry.license_report import card_license
+from registry.license_table import NOT_ADVICE
 
 SIDECAR = "homolog.json"
 """Name of the file beside the weights that says how they were made."""
@@ -204,7 +207,7 @@ def write_sidecar(
 
 
 def write_readme(
-    plan: Plan, folder: Path, *, model: str, change: Change | None, licenses: Mapping[str, str | None],
+    plan: Plan, folder: Path, *, model: str, change: Change | None, license_: Effective,
     measured: tuple[tuple[str, str], ...], version: str,
 ) -> None:  # fmt: skip
     """Write the model card.
@@ -214,13 +217,13 @@ def write_readme(
         folder: of the output.
         model: its digest.
         change: measured against the reference while it was written; None for an adapter.
-        licenses: parent id → licence; the card states one only when all parents have the same.
+        license_: of the result, as its lineage makes it; the card states one where there is one, and what is asked.
         measured: further (what, value) lines, such as the parents' delta statistics and scores.
         version: of Homolog.
     """
     names = _names(plan)
     parents = parents_of(plan)
-    stated = {licenses.get(parent["digest"]) for parent in parents}
+    stated, license_name = card_license(license_)
     own: tuple[tuple[str, str], ...] = ()
     if change is not None:
         own = (
@@ -237,11 +240,20 @@ def write_readme(
         ),
         method=plan.recipe.method.name,
         recipe_yaml=as_yaml(plan.recipe, names),
-        license=stated.pop() if len(stated) == 1 else None,
+        license=stated,
         measured=own + measured,
         version=version,
         model_digest=model,
         recipe_digest=plan.recipe.digest,
         is_adapter=plan.recipe.adapter is not None,
+        license_name=license_name,
+        license_notes=_license_notes(license_),
     )
     (folder / "README.md").write_text(write_card(card), encoding="utf-8")
+
+
+def _license_notes(license_: Effective) -> tuple[str, ...]:
+    """Why a card states the licence that it states, what is asked, and what contradicts."""
+    said = f"{license_.suggested or 'No single licence'}: {license_.why} ({NOT_ADVICE})."
+    findings = (f"{finding.kind}: {finding.detail}" for finding in license_.conflicts)
+    return (said, *findings, *(obligation.text for obligation in license_.obligations))

@@ -77,6 +77,8 @@ class MergeCard:
         model_digest: of the merged weights, hex.
         recipe_digest: of the canonical recipe, hex.
         is_adapter: whether adapters became an adapter.
+        license_name: name of a licence that the Hub has no identifier for; ``license`` is `other` then.
+        license_notes: why that licence, then what it asks, line by line.
     """
 
     title: str
@@ -89,6 +91,8 @@ class MergeCard:
     model_digest: str
     recipe_digest: str
     is_adapter: bool = False
+    license_name: str | None = None
+    license_notes: tuple[str, ...] = ()
 
 
 def read_card(text: str, *, where: str = "README.md") -> Card:
@@ -198,6 +202,9 @@ def write_card(card: MergeCard) -> str:
     if card.measured:
         rows = ((_words(what), _words(value)) for what, value in card.measured)
         sections += ["## Measured\n", _table(("what", "value"), rows)]
+    if card.license_notes:
+        first, *rest = map(_words, card.license_notes)
+        sections += ["## Licence\n", f"{first}\n", "".join(f"- {line}\n" for line in rest)]
     sections += [
         "## Reproduce\n",
         "The same recipe on the same parents gives the same bytes:\n",
@@ -235,6 +242,7 @@ def _front_matter(card: MergeCard) -> str:
         base_model=names or None,
         library_name="peft" if card.is_adapter else "transformers",
         license=None if card.license is None else _one_line(card.license),
+        license_name=None if card.license_name is None else _one_line(card.license_name),
         model_name=_one_line(card.title),
         tags=["merge", "homolog", _one_line(card.method)],
     )

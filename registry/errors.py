@@ -8,6 +8,7 @@ RegError
 │                     OverlappingTensors · DuplicateTensor · BadIndex · MissingShard · PathEscapes
 │                     UnsafeFormat
 ├─ NotMergeable       NotHomologous · ShapeMismatch · MissingTensor · NonFinite · UnsupportedDtype
+│                     LicenseConflict
 ├─ CatalogError       CatalogLocked · CatalogMissing · CatalogTooNew · CatalogDamaged · SqlRefused · BadSql
 ├─ RunError           NotEnoughDisk · NotEnoughMemory · FileChanged · RunFailed
 └─ SourceError        Offline · Unreadable · MissingExtra
@@ -162,6 +163,10 @@ class NonFinite(NotMergeable):
 
 class UnsupportedDtype(NotMergeable):
     """A dtype the engine cannot compute with."""
+
+
+class LicenseConflict(NotMergeable):
+    """Models whose licences cannot all be obeyed by what is made of them."""
 
 
 class CatalogError(RegError):

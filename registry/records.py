@@ -318,6 +318,22 @@ class Spectrum(SQLModel, table=True):
     n_components: Count
 
 
+class Sketch(SQLModel, table=True):
+    """Sampled weights of a model."""
+
+    __tablename__: ClassVar[str] = "sketch"
+    __table_args__ = _STORE
+    model_id: str = Field(primary_key=True, foreign_key=_MODEL)
+    spec: str = Field(primary_key=True)
+    dtype: str
+    patches: str
+    n_scalars: Count
+    scalars: bytes
+    invariants: str
+    read_bytes: Count
+    taken_at: datetime
+
+
 def references(table: str) -> list[tuple[str, str]]:
     """(table, column) of every column that refers to the key of ``table``; names without the schema's."""
     return [

@@ -182,7 +182,7 @@ def _write(
     columns = Columns()
     columns.add_rows("claim", ({k: v for k, v in row.items() if k != "kind"} for row in changed))
     for table, where, rows in (
-        ("model", "status = 'latent'", models),
+        ("model", "status = 'latent' and digest_name = 'blake3-name-1'", models),
         ("edge", "status = 'declared'", edges),
         ("evidence", "method = 'claim'", evidence),
     ):

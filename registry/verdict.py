@@ -19,6 +19,8 @@ from typing import Any
 from registry.catalog import Catalog
 from registry.database import Row
 from registry.errors import UnknownModel
+from registry.license_findings import Effective
+from registry.license_report import license_of_merge
 from registry.lineage import Lineage
 
 SFT_RANGE = 0.005
@@ -81,9 +83,10 @@ class _Case:
         lineage: the models, the base, and all they descend from.
         models: ids, each once.
         base: id; None where none is given or known.
-        rows: id → name, kind, status, dtype, signature, tokenizer and licence, of the base and the models.
+        rows: id → name, kind, status, dtype, signature and tokenizer, of the base and the models.
         deltas: id → row of the view `delta_summary` against the base.
         near: rows of `delta_summary` among the models themselves.
+        license: that what is made of the models would have.
     """
 
     lineage: Lineage
@@ -92,6 +95,7 @@ class _Case:
     rows: dict[str, Row]
     deltas: dict[str, Row]
     near: list[Row]
+    license: Effective
 
     @property
     def shown(self) -> list[Row]:
@@ -99,13 +103,20 @@ class _Case:
         return [row for row in self.rows.values() if row["status"] != "latent"]
 
 
-def mergeable(catalog: Catalog, models: Sequence[str], base: str | None = None) -> Verdict:
+def mergeable(
+    catalog: Catalog,
+    models: Sequence[str],
+    base: str | None = None,
+    *,
+    allow_license_conflict: str | None = None,
+) -> Verdict:
     """Judge whether models can be merged with each other.
 
     Args:
         catalog: what is known.
         models: ids, at least one (two without a base).
         base: id of the base; None: the nearest common one.
+        allow_license_conflict: why licences that cannot all be obeyed are no reason to say no; None: they are.
 
     Raises:
         UnknownModel: an id that the catalog does not have.
@@ -118,7 +129,7 @@ def mergeable(catalog: Catalog, models: Sequence[str], base: str | None = None) 
         _homology(case),
         *_measured(case),
         _dtype(case),
-        _license(case),
+        _license(case, allow_license_conflict),
     )
     ok = all(reason.ok is not False for reason in reasons)
     return Verdict(ok, case.base, reasons, _suggest(case) if ok else ())
@@ -150,6 +161,7 @@ def _case(catalog: Catalog, models: tuple[str, ...], base: str | None) -> _Case:
         rows={model: found[model] for model in asked},
         deltas={row["child_id"]: row for row in deltas if row["base_id"] == base},
         near=[row for row in deltas if row["base_id"] in models],
+        license=license_of_merge(catalog, asked),
     )
 
 
@@ -270,16 +282,19 @@ def _dtype(case: _Case) -> Reason:
     return _yes("dtype", f"mixed {', '.join(dtypes)}: the base's is kept")
 
 
-def _license(case: _Case) -> Reason:
-    """What the cards say; unknown stays unknown."""
-    rows = case.rows.values()
-    stated = sorted({str(row["license"]) for row in rows if row["license"]})
-    silent = [str(row["name"]) for row in rows if not row["license"]]
-    if len(stated) == 1 and not silent:
-        return _yes("licence", stated[0])
-    parts = [", ".join(stated)] if stated else []
-    parts += [f"unknown for {', '.join(silent)}"] if silent else []
-    return _open("licence", "; ".join(parts))
+def _license(case: _Case, allowed: str | None) -> Reason:
+    """What all that the models were made of asks; unknown stays unknown."""
+    license_ = case.license
+    asked = [obligation.text for obligation in license_.obligations]
+    unknown = [f.detail for f in license_.findings if f.kind == "license_unknown"]
+    conflicts = [finding.detail for finding in license_.conflicts]
+    if conflicts and allowed is None:
+        return _no("licence", "; ".join([*conflicts, *unknown]))
+    if conflicts:
+        return _open("licence", "; ".join([f"conflict allowed: {allowed}", *conflicts, *unknown]))
+    if unknown:
+        return _open("licence", "; ".join([*unknown, *asked]))
+    return _yes("licence", "; ".join([license_.suggested or license_.why, *asked]))
 
 
 def _suggest(case: _Case) -> tuple[Suggestion, ...]:

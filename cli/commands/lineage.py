@@ -1,12 +1,20 @@
 """`reg lineage`: the graph."""
 
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
 import click
 
 import homolog
-from cli.block import Block, Text, Tree
+from cli.block import Block, Line, Row, Text, Tree
 from cli.command import Command
 from cli.family_tree import tree_lines
 from cli.session import Session
+
+if TYPE_CHECKING:
+    from registry.license_findings import Effective
+
+_SAID = {"license_drift": "its licence drops", "license_conflict": "no licence satisfies"}
 
 _FORMATS = ("tree", "json", "dot", "mermaid", "graphml")
 
@@ -49,14 +57,55 @@ def command(session: Session, model: str | None, direction: str | None, form: st
         session.voice = "json"
     id_ = session.model(model) if model else None
     graph = homolog.Lineage.load(session.catalog)
+    names = {node.id: node.name for node in graph.nodes.values()}
     if id_:
         up = graph.ancestors(id_) if direction != "descendants" else []
         down = graph.descendants(id_) if direction != "ancestors" else []
         graph = graph.around([*up, id_, *down])
     conflicts = session.catalog.rows("select * from conflicts order by child, kind, parent, detail")
     conflicts = [row for row in conflicts if row["child_id"] in graph.nodes]
+    licenses = homolog.licenses(session.catalog, list(graph.nodes) if id_ else None)
+    findings = _findings([licenses[node] for node in graph.nodes], names)
+    licence = licenses[id_].summary if id_ else None
+    allowed = session.catalog.rows(
+        "select distinct child, child_name, detail from evidence where method = 'license' order by all"
+    )
     writers = {"dot": graph.as_dot, "mermaid": graph.as_mermaid, "graphml": graph.as_graphml}
     block: Block = Text(writers[form]()) if form in writers else Tree(tuple(tree_lines(graph)))
-    session.out.answer(graph.as_json() | {"conflicts": conflicts}, block, ids=graph.nodes)
+    document = graph.as_json() | {"conflicts": conflicts, "licenses": findings, "license": licence}
+    lines = [Line(licence)] if licence and form == "tree" else []
+    session.out.answer(document, block, *lines, ids=graph.nodes)
+    _tell(session, conflicts, findings)
+    for row in allowed:
+        if row["child"] in graph.nodes:
+            session.out.note(f"{row['child_name']}: {row['detail']}")
+
+
+def _tell(session: Session, conflicts: Iterable[Row], findings: Sequence[Row]) -> None:
+    """Say what contradicts what, and what is wrong with licences."""
     for row in conflicts:
-        session.out.note(f"{row['child']}: {row['detail']} ({row['kind']})")
+        if row["kind"] != "license_dropped":  # told below, with what is dropped
+            session.out.note(f"{row['child']}: {row['detail']} ({row['kind']})")
+    unknown = [row["model"] for row in findings if row["kind"] == "license_unknown"]
+    for found in (row for row in findings if row["kind"] != "license_unknown"):
+        asked, of = ", ".join(found["rules"]), ", ".join(found["from"])
+        session.out.note(
+            f"{found['model']}: {_SAID[found['kind']]} {asked} of {of} ({found['kind']})"
+        )
+    if unknown:
+        session.out.note(f"licence unknown for {', '.join(unknown)} (license_unknown)")
+    if findings:
+        session.out.hint("reg licenses MODEL tells more")
+
+
+def _findings(licenses: Iterable["Effective"], names: Mapping[str, str]) -> list[Row]:
+    """What is wrong with licences and is not inherited."""
+    return [
+        {
+            "model": names[f.model], "model_id": f.model, "kind": f.kind, "about": f.about, "rules": f.rules,
+            "from": [names[ancestor] for ancestor in f.ancestors], "detail": f.detail,
+        }
+        for license_ in licenses
+        for f in license_.findings
+        if not f.inherited
+    ]  # fmt: skip

@@ -46,6 +46,9 @@ def command(
     With --device cuda a GPU does the arithmetic of methods that work entry by entry (reg methods NAME names a method's
     devices); the bytes are the same, and what stays on the processor is said.
 
+    The licence of the result is worked out from all it is made of and stated in its card; models whose licences cannot
+    all be obeyed are refused, unless --allow-license-conflict says why (reg licenses tells what is asked; no legal advice).
+
     Adapters alone become one adapter of their base; write MODEL+ADAPTER for a whole model that wears one.
 
     Examples:
@@ -74,6 +77,7 @@ def command(
         "seconds": merged.seconds,
         "read_bytes": merged.read_bytes,
         "write_bytes": merged.write_bytes,
+        "license": merged.license.suggested,
         "notes": merged.notes,
     }
     session.out.answer(
@@ -82,6 +86,7 @@ def command(
             ("model", name, "text"),
             ("digest", [merged.model], "text"),
             ("folder", str(merged.folder), "text"),
+            ("licence", f"{merged.license.suggested or 'no single one'} ({merged.license.why})", "text"),
             ("run", merged.run, "id"),
             ("took", merged.seconds, "seconds"),
             ("read", merged.read_bytes, "bytes"),

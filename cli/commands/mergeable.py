@@ -1,5 +1,6 @@
 """`reg mergeable`: a verdict with reasons."""
 
+from functools import partial
 from typing import Any
 
 import click
@@ -16,8 +17,19 @@ _MARKS = {True: "yes", False: "no", None: "open"}
 @click.argument("models", metavar="MODEL...", nargs=-1, required=True)
 @click.option("--base", metavar="MODEL", help="Their base. Default: the nearest common one.")
 @click.option("--measure", is_flag=True, help="Measure first what is not yet measured.")
+@click.option(
+    "--allow-license-conflict",
+    metavar="REASON",
+    help="Licences that cannot all be obeyed are no reason to say no.",
+)
 @click.pass_obj
-def command(session: Session, models: tuple[str, ...], base: str | None, measure: bool) -> bool:
+def command(
+    session: Session,
+    models: tuple[str, ...],
+    base: str | None,
+    measure: bool,
+    allow_license_conflict: str | None,
+) -> bool:
     """Judge whether models can be merged, with reasons.
 
     Homologous models share a base; compatible ones have the same tensors. The verdict comes from what the catalog
@@ -31,10 +43,11 @@ def command(session: Session, models: tuple[str, ...], base: str | None, measure
     catalog = session.catalog
     ids = [session.model(model) for model in models]
     base_id = session.model(base) if base else None
-    verdict = homolog.mergeable(catalog, ids, base_id)
+    judge = partial(homolog.mergeable, catalog, ids, base_id)
+    verdict = judge(allow_license_conflict=allow_license_conflict)
     if measure:
         _measure(session, ids, verdict.base)
-        verdict = homolog.mergeable(catalog, ids, base_id)
+        verdict = judge(allow_license_conflict=allow_license_conflict)
     reasons = [{"check": r.check, "ok": r.ok, "detail": r.detail} for r in verdict.reasons]
     suggestions = [
         {"method": s.method, "parameters": s.parameters, "why": s.why} for s in verdict.suggestions

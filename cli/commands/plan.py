@@ -58,7 +58,15 @@ def command(session: Session, asked: Asked, output: Path) -> None:
             allow_unrelated=asked.allow_unrelated,
             progress=progress,
         )
-    document = _document(plan, options, output)
+    license_ = homolog.license_of_plan(session.catalog, plan)
+    document = _document(plan, options, output) | {
+        "license": {
+            "suggested": license_.suggested,
+            "why": license_.why,
+            "obligations": [o.text for o in license_.obligations],
+            "findings": [{"kind": f.kind, "detail": f.detail} for f in license_.findings],
+        }
+    }
     session.out.answer(
         document,
         Facts((
@@ -71,13 +79,18 @@ def command(session: Session, asked: Asked, output: Path) -> None:
             ("peak memory", document["peak_bytes"], "bytes"),
             ("device", document["device"], "text"),
             ("free disk", document["free_bytes"], "bytes"),
+            ("licence", f"{license_.suggested or 'no single one'} ({license_.why})", "text"),
         )),
         Table(document["models"], _MODELS, title="models"),
         Table(_grouped(document["steps"]), _STEPS, title=f"steps ({len(plan.steps):,})"),
         *([Table(document["rows"], _ROWS, title=f"rows of tokens ({len(document['rows']):,})")] if document["rows"] else []),
+        *(Line(f"asked: {o.text}") for o in license_.obligations),
+        *(Line(f"{f.kind}: {f.detail}", "bad") for f in license_.conflicts),
         *(Line(f"note: {note}", "open") for note in document["notes"]),
         ids=[plan.recipe.digest],
     )  # fmt: skip
+    if license_.conflicts and asked.allow_license_conflict is None:
+        session.out.hint("reg merge refuses this without --allow-license-conflict REASON")
 
 
 def _document(plan: "Plan", options: "Options", output: Path) -> dict[str, Any]:

@@ -4,6 +4,7 @@ import json
 
 import click
 
+import homolog
 from cli.block import Block, Column, Facts, Row, Table, Text
 from cli.command import Command
 from cli.session import Session
@@ -24,6 +25,7 @@ _QUERIES = {
     "problems": "select p.* from problems p join files f on f.uri = p.uri where f.model_id = ? "
     "group by all order by all",
     "conflicts": "select * from conflicts where child_id = ? order by kind, parent",
+    "allowed": "select distinct detail from evidence where child = ? and method = 'license' order by detail",
     "tensors": "select name, dtype, shape, n_params, n_bytes, layer, module, digest from tensors "
     "where model_id = ? order by layer nulls first, name",
 }
@@ -59,6 +61,8 @@ _COLUMNS = {
     "runs": ("id:id", "status", "started_at", "seconds:seconds", "output"),
     "problems": ("file", "error", "detail"),
     "conflicts": ("kind", "parent", "detail"),
+    "license_findings": ("kind", "detail"),
+    "allowed": ("detail",),
     "tensors": ("name", "dtype", "shape", "n_params:params", "n_bytes:bytes", "module"),
 }
 
@@ -88,6 +92,9 @@ def command(session: Session, model: str, all_tensors: bool) -> None:
     document["recipe"] = (
         json.loads(document["recipe"][0]["canonical"]) if document["recipe"] else None
     )
+    license_ = homolog.licenses(session.catalog, [id_])[id_]
+    document["effective_license"] = {"suggested": license_.suggested, "why": license_.why}
+    document["license_findings"] = [{"kind": f.kind, "detail": f.detail} for f in license_.findings]
     for tensor in document["tensors"]:
         tensor["shape"] = json.loads(tensor["shape"])
     session.out.answer(document, *_blocks(document, None if all_tensors else _FEW), ids=[id_])
@@ -107,6 +114,7 @@ def _blocks(model: Row, n_tensors: int | None) -> list[Block]:
         ("size", model["n_bytes"], "bytes"),
         ("dtype", model["dtype"], "text"),
         ("licence", model["license"], "text"),
+        ("effective licence", _effective(model["effective_license"]), "text"),
         ("tokenizer", model["tokenizer"], "id"),
         ("signature", model["signature"], "id"),
         ("descends as", model["relation"], "text"),
@@ -124,6 +132,11 @@ def _blocks(model: Row, n_tensors: int | None) -> list[Block]:
         if name == "runs" and model["recipe"]:
             blocks.append(Text("recipe " + json.dumps(model["recipe"], indent=2)))
     return blocks
+
+
+def _effective(license_: Row) -> str:
+    """The licence that the lineage leaves, and why."""
+    return f"{license_['suggested'] or 'no single one'} ({license_['why']})"
 
 
 def _column(text: str) -> Column:

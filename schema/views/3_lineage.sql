@@ -59,6 +59,7 @@ comment on column claims.resolved is 'Name of that model';
 comment on column claims.uri is 'Address where it is said';
 comment on column claims.raw is 'The snippet it was read from, cut to 2,000 characters';
 
+-- (Of licences only what differs from parent to child; what whole ancestries ask for `reg licenses` tells.)
 create or replace view conflicts as
 with said as (
     select model_id, resolved_id, source, uri from store.claim
@@ -67,6 +68,15 @@ with said as (
 ), several as (
     select model_id from said group by model_id
     having count(distinct resolved_id) > 1 and count(distinct source || ' of ' || uri) > 1
+), shown as (  -- what the weights show; the base of a merge is no parent, and copies have no direction
+    select e.child, e.parent, e.relation, e.confidence from store.edge e
+    where e.status = 'inferred' and e.role <> 'base' and e.relation not in ('copy', 'cast', 'permuted')
+), above as (
+    with recursive far(child, parent) as (
+        select child, parent from store.edge where status = 'inferred'
+        union
+        select f.child, e.parent from far f join store.edge e on e.child = f.parent and e.status = 'inferred'
+    ) select child, parent from far
 ), found as (
     select 'claims_disagree' as kind, s.model_id as child, s.resolved_id as parent,
            s.source || ' names it as the base, another source names another' as detail
@@ -78,6 +88,24 @@ with said as (
     from store.edge e
     join delta_summary d on d.child_id = e.child and d.base_id = e.parent
     where e.status = 'declared' and d.cosine_matrices < 0.5
+    union
+    select 'claim_contradicted', e.child, e.parent,
+           'declared a ' || e.relation || ' of it, but the weights show a ' || i.relation || ' of '
+               || string_agg(p.name, ' and ' order by p.name) || ' (confidence ' || printf('%.2f', min(i.confidence)) || ')'
+    from store.edge e
+    join shown i on i.child = e.child and i.confidence >= 0.8
+    join store.named p on p.id = i.parent
+    where e.status = 'declared' and e.parent in (select model_id from store.sketch)
+      and (e.child, e.parent) not in (select child, parent from above)
+      and (e.parent, e.child) not in (select child, parent from above)
+    group by e.child, e.parent, e.relation, i.relation
+    union
+    select 'parent_undeclared', i.child, i.parent,
+           'the weights show a ' || i.relation || ' of it (confidence ' || printf('%.2f', i.confidence)
+               || '), which nobody declares'
+    from shown i
+    where i.confidence >= 0.8 and i.relation in ('merge', 'frankenmerge')
+      and (i.child, i.parent) not in (select child, parent from store.edge where status <> 'inferred')
     union
     select 'shapes_differ', e.child, e.parent,
            'declared a ' || e.relation || ', but tensor names or shapes are not the parent''s'
@@ -104,7 +132,7 @@ from found f
 join store.named c on c.id = f.child
 join store.named p on p.id = f.parent;
 comment on view conflicts is 'One row per contradiction: between claims, or between a claim and the bytes';
-comment on column conflicts.kind is 'claims_disagree, claim_refuted, shapes_differ, parents_of_each_other or license_dropped';
+comment on column conflicts.kind is 'claims_disagree, claim_refuted, claim_contradicted, parent_undeclared, shapes_differ, parents_of_each_other or license_dropped';
 comment on column conflicts.child_id is 'Model the claim is about';
 comment on column conflicts.child is 'Name of that model';
 comment on column conflicts.parent_id is 'Parent it names';

@@ -49,10 +49,24 @@ def test_contradictions_are_told(place):
     place.run("scan", "models")
     result = place.run("lineage")
     assert (
-        "note: chat: the parent is under apache-2.0, the child says mit (license_dropped)"
+        "note: chat: its licence drops apache-2.0:state_changes of base (license_drift)"
         in result.stderr
     )
-    assert [c["kind"] for c in place.json("lineage")["conflicts"]] == ["license_dropped"]
+    (found,) = place.json("lineage")["licenses"]
+    assert (found["model"], found["kind"], found["from"]) == ("chat", "license_drift", ["base"])
+
+
+def test_a_model_is_drawn_with_its_licence_and_those_who_say_nothing_are_named(place):
+    card = place.folder / "models" / "chat" / "README.md"
+    card.write_text("---\nbase_model: base\n---\n")
+    place.run("scan", "models")
+    result = place.run("lineage", "math")
+    assert (
+        "licence: apache-2.0 (covers all it was made of); asked: notice, state_changes"
+        in result.stdout
+    )
+    assert "licence" not in place.run("lineage", "math", "--format", "dot").stdout
+    assert "note: licence unknown for chat (license_unknown)" in place.run("lineage").stderr
 
 
 def test_a_direction_needs_a_model(known):

@@ -20,6 +20,9 @@ from engine.provenance import (
 from registry.card import read_card
 from registry.checkpoint import read_checkpoint
 from registry.errors import BadDocument, PathEscapes
+from registry.license_findings import effective
+from registry.license_table import license_table
+from registry.licensing import Descent, Licensed
 
 CONFIG = {"model_type": "llama", "_name_or_path": "/home/me/base", "torch_dtype": "float32"}
 CHANGE = Change(n=10, n_changed=4, sum_sq=0.25, base_sum_sq=1.0, max_abs=0.125)
@@ -37,12 +40,20 @@ def plan(make_parent, planned):
     )
 
 
+def license_of(plan, others):
+    """The effective licence of a result whose parents are all under MIT but for the others, by name."""
+    said = {p.id: others.get(p.name, "mit") for p in plan.parents}
+    models = [Licensed(p.id, p.name, tuple(filter(None, [said[p.id]]))) for p in plan.parents]
+    models.append(Licensed("r", "r", ours=True))
+    return effective(models, [Descent("r", id_, "merge") for id_ in said], license_table())["r"]
+
+
 def readme(plan, folder, **changed):
     options = {
         "model": "f" * 64,
         "change": CHANGE,
         "version": "1.2",
-        "licenses": {},
+        "license_": license_of(plan, {}),
         "measured": (),
     }
     write_readme(plan, folder, **{**options, **changed})
@@ -104,12 +115,14 @@ def test_what_is_written_holds_no_path_no_time_and_no_machine(plan, tmp_path):
 
 def test_the_card_names_parents_digests_recipe_and_what_changed(plan, tmp_path):
     text = readme(
-        plan, tmp_path, licenses={p.id: "mit" for p in plan.parents}, measured=(("x", "y"),)
+        plan, tmp_path, license_=license_of(plan, {"one": "apache-2.0"}), measured=(("x", "y"),)
     )
     front = read_card(text).front_matter
     assert front["base_model"] == ["base", "one", "two"]
     assert front["base_model_relation"] == "merge"
-    assert front["license"] == "mit"
+    assert front["license"] == "apache-2.0"
+    assert "apache-2.0: covers all it was made of (not legal advice" in text
+    assert "- say what was changed (apache-2.0:state_changes 4(b) of Apache License 2.0" in text
     for parent in plan.parents:
         assert parent.id[:12] in text
     assert plan.recipe.digest in text
@@ -122,11 +135,21 @@ def test_the_card_names_parents_digests_recipe_and_what_changed(plan, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "others", [{"one": "mit", "two": None}, {"one": "mit", "two": "apache-2.0"}]
-)
-def test_a_licence_is_stated_only_when_all_agree(others, plan, tmp_path):
-    licenses = {p.id: others.get(p.name, "mit") for p in plan.parents}
-    assert "license" not in read_card(readme(plan, tmp_path, licenses=licenses)).front_matter
+    ("others", "stated", "why"),
+    [
+        ({"two": None}, {}, "No single licence: licence unknown for two (no card names a licence)"),
+        ({"two": "bsd-2-clause"}, {"license": "other"}, "each of bsd-2-clause, mit would do"),
+        ({"one": "gpl-3.0", "two": "llama3.1"}, {"license": "other"}, "- license_conflict: copyleft forbids"),
+        ({"two": "qwen-research"}, {"license": "other", "license_name": "qwen-research"}, "qwen-research: covers"),
+    ],
+)  # fmt: skip
+def test_a_licence_is_stated_where_there_is_one_and_why_not_where_there_is_none(
+    others, stated, why, plan, tmp_path
+):
+    text = readme(plan, tmp_path, license_=license_of(plan, others))
+    front = read_card(text).front_matter
+    assert {k: v for k, v in front.items() if k.startswith("license")} == stated
+    assert why in text
 
 
 CARRIED = [

@@ -14,6 +14,7 @@ TYPES = {
     "Integer": "INTEGER",
     "Float": "DOUBLE",
     "UTCDateTime": "TIMESTAMP WITH TIME ZONE",
+    "LargeBinary": "BLOB",
 }
 ONLY_IN_SQL = {"migration", "setting"}
 

@@ -74,7 +74,11 @@ def test_two_fine_tunes_of_one_base_are_mergeable(known):
     ]  # fmt: skip
     assert all(r.ok for r in verdict.reasons)
     assert reason(verdict, "homologous").detail == "common base base (declared)"
-    assert reason(verdict, "licence").detail == "apache-2.0"
+    licence = reason(verdict, "licence").detail
+    assert licence.startswith(
+        "apache-2.0; keep its notices and pass its text on (apache-2.0:notice 4(a)"
+    )
+    assert "of Apache License 2.0 (2004-01), from base, chat, math" in licence
     assert [s.method for s in verdict.suggestions] == ["task_arithmetic", "ties"]
     assert all(s.why for s in verdict.suggestions)
 
@@ -217,3 +221,36 @@ def test_an_id_that_is_not_there_has_no_verdict(known):
 def test_the_verdict_needs_no_weights(known, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     assert judge(known, "chat", "math").ok
+
+
+@pytest.fixture
+def quarrel(family, tmp_path, catalog):
+    """Two fine-tunes of one llama, one of which says that it is under the GPL."""
+    base = family.weights["base"]
+    save_model(tmp_path / "m" / "base", base, card="license: llama3.1")
+    for name, seed, license_ in (("one", 31, "gpl-3.0"), ("two", 32, "llama3.1")):
+        card = f"base_model: base\nlicense: {license_}"
+        save_model(tmp_path / "m" / name, moved(base, seed, 0.001), card=card)
+    scan(catalog, [str(tmp_path / "m")])
+    return catalog
+
+
+def test_licences_that_cannot_all_be_obeyed_forbid_a_merge(quarrel):
+    ids = [quarrel.find("one"), quarrel.find("two")]
+    verdict = mergeable(quarrel, ids)
+    refused = refusals(verdict)
+    assert set(refused) == {"licence"}
+    for words in (
+        "gpl-3.0:share_alike 5(c)",
+        "llama3.1:use_policy 1(b)(iv)",
+        "copyleft-restricted, GPL-3.0 section 10",
+    ):
+        assert words in refused["licence"]
+
+
+def test_a_reason_turns_a_licence_conflict_into_an_open_question(quarrel):
+    ids = [quarrel.find("one"), quarrel.find("two")]
+    verdict = mergeable(quarrel, ids, allow_license_conflict="in house only")
+    assert verdict.ok
+    assert reason(verdict, "licence").ok is None
+    assert reason(verdict, "licence").detail.startswith("conflict allowed: in house only; copyleft")

@@ -314,14 +314,58 @@ def test_a_child_that_drops_the_licence_is_a_conflict_once(tmp_path, catalog, sa
     assert conflicts(catalog) == [("license_dropped", "chat", "base")]
 
 
+def inferred(catalog, child, parents, relation):
+    """Write inferred edges between models, by name, as `reg infer` does, and a sketch of each."""
+    ids = {row["name"]: row["id"] for row in catalog.rows("select id, name from models")}
+    with catalog.write() as transaction:
+        for parent in parents:
+            transaction.execute(
+                "insert into store.edge values (?, ?, ?, 'parent', 'inferred', null, 0.9, null, now())",
+                [ids[child], ids[parent], relation],
+            )
+        transaction.execute(
+            "insert or ignore into store.sketch select id, 'patches-1/1', 'F32', '[]', 0, ''::blob, '{}', 0, now() "
+            "from store.model"
+        )
+
+
+def test_a_claim_that_the_weights_contradict_is_a_conflict_but_not_a_claimed_grandparent(
+    tmp_path, catalog
+):
+    for name, card in (
+        ("base", ""),
+        ("far", ""),
+        ("mid", "base_model: base"),
+        ("liar", "base_model: far"),
+    ):
+        model(tmp_path / name, f"license: mit\n{card}")
+    model(tmp_path / "leaf", "license: mit\nbase_model: base")
+    scan(catalog, [str(tmp_path)])
+    inferred(catalog, "mid", ["base"], "finetune")
+    inferred(catalog, "leaf", ["mid"], "finetune")
+    inferred(catalog, "liar", ["mid"], "finetune")
+    found = {row for row in conflicts(catalog) if row[0] == "claim_contradicted"}
+    assert found == {("claim_contradicted", "liar", "far")}
+
+
+def test_a_merge_that_nobody_declares_is_a_conflict(tmp_path, catalog):
+    for name in ("a", "b", "merged"):
+        model(tmp_path / name, "license: mit")
+    scan(catalog, [str(tmp_path)])
+    inferred(catalog, "merged", ["a", "b"], "merge")
+    assert conflicts(catalog) == [
+        ("parent_undeclared", "merged", "a"), ("parent_undeclared", "merged", "b"),
+    ]  # fmt: skip
+
+
 def test_every_kind_of_conflict_has_a_test(catalog):
     (row,) = catalog.rows(
         "select comment from duckdb_columns() where table_name = 'conflicts' and column_name = 'kind'"
     )
     kinds = row["comment"].replace(" or ", ", ").split(", ")
     assert sorted(kinds) == [
-        "claim_refuted", "claims_disagree", "license_dropped", "parents_of_each_other",
-        "shapes_differ",
+        "claim_contradicted", "claim_refuted", "claims_disagree", "license_dropped", "parent_undeclared",
+        "parents_of_each_other", "shapes_differ",
     ]  # fmt: skip
 
 

@@ -107,14 +107,10 @@ def tree(d: np.ndarray, k: np.ndarray) -> list[tuple[int, int]]:
     return sorted(nx.minimum_spanning_arborescence(graph).edges)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Try both settings of the flag, keep the better, say which."""
-    parser = argparse.ArgumentParser(description="Predict family trees by MoTHer's rule.")
-    parser.add_argument("split", type=Path, help="the folder that holds models/ and truth.json")
-    parser.add_argument("--out", type=Path, required=True)
-    options = parser.parse_args(arguments)
-    truth = json.loads((options.split / "truth.json").read_text(encoding="utf-8"))
-    models = {f.name: load(f) for f in sorted((options.split / "models").iterdir())}
+def better(split: Path) -> tuple[Facts, bool]:
+    """The predictions for a split under the better setting of the flag, and that setting."""
+    truth = json.loads((split / "truth.json").read_text(encoding="utf-8"))
+    models = {f.name: load(f) for f in sorted((split / "models").iterdir())}
     tried = []
     for turned in (False, True):
         said = predict(models, truth, turned=turned)
@@ -123,8 +119,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"flag {turned}: undirected F1 {both[0]:.3f}, directed F1 {both[1]:.3f}")
         tried.append((both[1], said))
     best = max(tried, key=lambda pair: pair[0])
-    options.out.write_text(json.dumps(best[1], indent=1) + "\n", encoding="utf-8")
-    print(f"kept: flag {tried.index(best) == 1}, written to {options.out}")
+    return best[1], tried.index(best) == 1
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Try both settings of the flag, keep the better, say which."""
+    parser = argparse.ArgumentParser(description="Predict family trees by MoTHer's rule.")
+    parser.add_argument("split", type=Path, help="the folder that holds models/ and truth.json")
+    parser.add_argument("--out", type=Path, required=True)
+    options = parser.parse_args(arguments)
+    said, flag = better(options.split)
+    options.out.write_text(json.dumps(said, indent=1) + "\n", encoding="utf-8")
+    print(f"kept: flag {flag}, written to {options.out}")
     return 0
 
 

@@ -57,10 +57,14 @@ class Lion(torch.optim.Optimizer):
                 momentum.mul_(0.99).add_(p.grad, alpha=0.01)
 
 
+_SGD_MOST = 0.05
+"""A larger learning rate loses the smaller networks."""
+
+
 def new_optimiser(name: str, learned: Parameters, lr: float) -> torch.optim.Optimizer:
     """The optimiser of a course; ``lr`` is meant for AdamW."""
     if name == "sgd":
-        return torch.optim.SGD(learned, lr=60 * lr, momentum=0.9)
+        return torch.optim.SGD(learned, lr=min(60 * lr, _SGD_MOST), momentum=0.9)
     if name == "lion":
         return Lion(learned, lr=0.3 * lr)
     decay = float(name.removeprefix("adamw-"))

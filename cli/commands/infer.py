@@ -1,0 +1,70 @@
+"""`reg infer`: lineage from the weights."""
+
+import click
+
+import homolog
+from cli.block import Column, Table
+from cli.command import Command
+from cli.session import Session
+
+_COLUMNS = (
+    Column("child"),
+    Column("parent"),
+    Column("relation"),
+    Column("role"),
+    Column("coefficient", kind="number"),
+    Column("confidence", kind="number"),
+    Column("why"),
+)
+
+
+@click.command(cls=Command)
+@click.option(
+    "--scalars",
+    type=click.IntRange(min=1024),
+    help="Weights looked at of each model. Default: 32,768.",
+)
+@click.option("--full", is_flag=True, help="Look at every weight; all models must fit into memory.")
+@click.pass_obj
+def command(session: Session, *, scalars: int | None, full: bool) -> None:
+    """Recover who descends from whom from the weights alone.
+
+    Reads the same few thousand weights of every model, once, and keeps them. Says how each child came about
+    (finetune, merge with its coefficients, adapter_merged with its rank, quantized, pruned, …), why, and how sure that
+    is. Parents that nobody has are latent. Models that are the same network in another basis are "permuted": they are
+    homologous, but cannot be merged before they are aligned. What cards claim is neither used nor overwritten; the view
+    conflicts, and reg lineage, tell where the weights say otherwise.
+
+    Examples:
+      reg infer
+      reg infer --scalars 8192 --json
+      reg infer --full
+    """
+    if scalars and full:
+        message = "--scalars and --full exclude each other"
+        raise click.UsageError(message)
+    size = {} if scalars is None and not full else {"n_scalars": scalars}
+    with session.progress("models") as progress:
+        found = homolog.infer(session.catalog, progress=progress, **size)
+    catalog = session.catalog
+    ids = sorted({end for edge in found.edges for end in (edge.child, edge.parent)})
+    names = {
+        row["id"]: row["name"] for row in catalog.rows("select id, name from store.nodes(?)", [ids])
+    }
+    rows = [
+        {
+            "child": names[e.child], "parent": names[e.parent], "relation": e.kind.name, "role": e.role,
+            "coefficient": e.coefficient, "confidence": round(e.confidence, 3), "why": e.kind.detail,
+            "statistic": e.kind.statistic, "value": e.kind.value, "child_id": e.child, "parent_id": e.parent,
+        }
+        for e in found.edges
+    ]  # fmt: skip
+    rows.sort(key=lambda row: (row["parent"], row["child"], row["role"]))
+    document = {
+        "edges": rows, "scope": found.scope, "n_models": found.n_models, "n_latent": found.n_latent,
+        "read_bytes": found.read_bytes, "seconds": round(found.seconds, 3), "problems": found.problems,
+    }  # fmt: skip
+    table = Table(rows, _COLUMNS, empty="no model descends from another")
+    session.out.answer(document, table, ids=[e.child for e in found.edges])
+    for model, why in found.problems.items():
+        session.out.warning(f"{catalog.name(model)} was left out: {why}")

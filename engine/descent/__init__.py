@@ -1,0 +1,1 @@
+"""Descent: what the weights alone say of who comes from whom."""

@@ -1,0 +1,66 @@
+"""Ancestry: from models of one bucket to a graph of descent.
+
+Merges first, for they bend every tree; then the least tree of what is left, with the parents that are missing; then
+each model that is nearer to a merge than to the tree becomes its child; quantised and pruned models are leaves; then
+each tree gets its root, and each edge a kind.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+
+from engine.descent.bucket import Bucket
+from engine.descent.direction import direction
+from engine.descent.hanging import hang
+from engine.descent.kind import change, kind_of
+from engine.descent.leaf import leaves_of
+from engine.descent.link import Link, link, merge_links
+from engine.descent.merging import merges_of
+from engine.descent.rooting import rooted
+from engine.descent.tree import slid, spanning, with_latent
+
+_CLEARLY = 0.25  # statistic of a direction, from which on a model is clearly a parent
+_LEAF = 0.97  # confidence of an edge to a leaf
+
+
+@dataclass(frozen=True)
+class Ancestry:
+    """What was found.
+
+    Attributes:
+        links: all edges.
+        latent: nodes that nobody has.
+    """
+
+    links: tuple[Link, ...]
+    latent: tuple[int, ...]
+
+
+def ancestry(bucket: Bucket, group: Sequence[int]) -> Ancestry:
+    """The graph of one component of a bucket, none of whose models equals another.
+
+    Args:
+        bucket: all models.
+        group: places of the component's.
+    """
+    leaves = leaves_of(bucket, group)
+    inner = [i for i in group if i not in leaves]
+    merges = merges_of(bucket, inner)
+    plain = [i for i in inner if i not in merges]
+
+    @cache
+    def is_parent(a: int, b: int) -> bool:
+        return direction(bucket, a, b) > _CLEARLY
+
+    skeleton = slid(spanning(bucket.costs, plain), bucket.gram, bucket.costs, is_parent)
+    tree = with_latent(skeleton, bucket.gram, is_parent)
+    hang(bucket, tree, merges)
+    nodes = [*plain, *tree.latent, *merges]
+    links = [link(bucket, edge) for edge in rooted(bucket, tree, nodes, merges)]
+    for merge in merges.values():
+        links += merge_links(merge)
+    for leaf, parent in leaves.items():
+        kind = kind_of(change(bucket, parent, leaf))
+        links.append(Link(leaf, parent, kind, None, "parent", _LEAF))
+    order = sorted(links, key=lambda found: (found.child, found.parent, found.role))
+    return Ancestry(tuple(order), tuple(sorted(tree.latent)))

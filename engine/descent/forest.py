@@ -1,0 +1,218 @@
+"""Forests: everything a set of sketches tells, over all architectures.
+
+Models of one signature make a bucket. Those that are alone in theirs may bear other names, or be layers of others
+stacked anew; components that have nothing in common entry by entry may be each other in another basis.
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from engine.descent.ancestry import ancestry
+from engine.descent.bucket import gather
+from engine.descent.invariant import distance
+from engine.descent.kin import components
+from engine.descent.kind import Kind
+from engine.descent.link import Link
+from engine.descent.naming import called_as
+from engine.descent.sketch import Sketch
+from engine.descent.stacking import Stack, stacked
+from engine.descent.twin import twins
+
+TURNED = 0.12
+"""Distance of invariants up to which two models are one network in two bases."""
+
+
+@dataclass(frozen=True)
+class Descent:
+    """An edge between models.
+
+    Attributes:
+        child, parent: ids; of a latent parent, a name that begins with "latent:".
+        kind: the relation and what it rests on.
+        coefficient: in a merge.
+        role: parent, model or base.
+        confidence: that edge and direction are right, in [0, 1].
+    """
+
+    child: str
+    parent: str
+    kind: Kind
+    coefficient: float | None
+    role: str
+    confidence: float
+
+
+@dataclass
+class Forest:
+    """What was found.
+
+    Attributes:
+        edges: in order of buckets and components.
+        latent: parents that nobody has.
+        unaligned: pairs of models that are one network in two bases, or descend from one.
+    """
+
+    edges: list[Descent] = field(default_factory=list)
+    latent: list[str] = field(default_factory=list)
+    unaligned: list[tuple[str, str, float]] = field(default_factory=list)
+
+
+def forest(sketches: Sequence[Sketch]) -> Forest:
+    """Infer who descends from whom.
+
+    Args:
+        sketches: of one specification, of distinct models; their order decides nothing but ties.
+    """
+    found = Forest()
+    tops: list[tuple[list[Sketch], str]] = []
+    sound = [s for s in sketches if np.isfinite(s.values).all()]
+    for group in _grouped(sorted(sound, key=lambda s: s.model)):
+        tops += _of_group(group, found)
+    made = _stack(tops, found)
+    _turn([top for top in tops if top[1] not in made], found)
+    return found
+
+
+def _grouped(sketches: Sequence[Sketch]) -> list[list[Sketch]]:
+    """Sketches by their tensors' names and columns, the largest group first, those under other names among them."""
+    groups: dict[tuple[tuple[str, int, bool], ...], list[Sketch]] = defaultdict(list)
+    for sketch in sketches:
+        groups[_signature(sketch)].append(sketch)
+    kept: list[list[Sketch]] = []
+    for group in sorted(groups.values(), key=lambda g: (-len(g), g[0].model)):
+        for sketch in group:
+            home = _home(sketch, [g for g in kept if _signature(g[0]) != _signature(sketch)])
+            if home is not None:
+                home[0].append(home[1])
+            elif kept and _signature(kept[-1][0]) == _signature(sketch):
+                kept[-1].append(sketch)
+            else:
+                kept.append([sketch])
+    return kept
+
+
+def _signature(sketch: Sketch) -> tuple[tuple[str, int, bool], ...]:
+    """Names and columns of its patches."""
+    return tuple((p.tensor, p.shape[1], p.is_vector) for p in sketch.layout.patches)
+
+
+def _home(sketch: Sketch, groups: Sequence[list[Sketch]]) -> tuple[list[Sketch], Sketch] | None:
+    """The group whose tensors a sketch has under other names, and the sketch under those."""
+    for group in groups:
+        if len(group[0].layout.patches) == len(sketch.layout.patches):
+            for other in group:
+                named = called_as(sketch, other)
+                if named is not None:
+                    return group, named
+    return None
+
+
+def _of_group(group: list[Sketch], found: Forest) -> list[tuple[list[Sketch], str]]:
+    """Infer within a bucket; its components, each with its root."""
+    bucket = gather(group)
+    doubles = twins(bucket)
+    for twin in doubles:
+        certain = Kind(
+            twin.kind,
+            "equal_share",
+            1.0,
+            "every sampled entry is equal" + (" after rounding" if twin.lossy else ""),
+            certain=True,
+        )
+        found.edges.append(
+            Descent(
+                bucket.models[twin.model], bucket.models[twin.of], certain, None, "parent", 0.99
+            )
+        )
+    gone = {twin.model for twin in doubles}
+    single = bucket.of([i for i in range(len(bucket)) if i not in gone])
+    by_name = {s.model: s for s in group}
+    tops = []
+    for part in components(single):
+        made = ancestry(single, part)
+        prefix = f"latent:{single.models[part[0]][:12]}"
+        names = dict(enumerate(single.models)) | {v: f"{prefix}:{v}" for v in made.latent}
+        found.latent += [names[v] for v in made.latent]
+        found.edges += [_named(link, names) for link in made.links]
+        children = {link.child for link in made.links}
+        root = next((i for i in part if i not in children), part[0])
+        tops.append(([by_name[single.models[i]] for i in part], single.models[root]))
+    return tops
+
+
+def _named(link: Link, names: dict[int, str]) -> Descent:
+    """A link between models."""
+    return Descent(
+        names[link.child],
+        names[link.parent],
+        link.kind,
+        link.coefficient,
+        link.role,
+        link.confidence,
+    )
+
+
+def _stack(tops: list[tuple[list[Sketch], str]], found: Forest) -> set[str]:
+    """Join roots that are stacked of another component's layers; which they are."""
+    joined: set[str] = set()
+    for i, (_, top) in enumerate(tops):
+        child = next(s for s in tops[i][0] if s.model == top)
+        best: tuple[Stack, Sketch] | None = None
+        for j, (others, _) in enumerate(tops):
+            for parent in others if j != i else ():
+                made = stacked(child, parent)
+                if (
+                    made
+                    and len(set(made.layers)) < len(made.layers)
+                    and (best is None or made.distance < best[0].distance)
+                ):
+                    best = (made, parent)
+        if best is not None:
+            stack, parent = best
+            detail = "its layers are the parent's " + ", ".join(map(str, stack.layers))
+            kind = Kind("frankenmerge", "equal_layers_share", stack.exact, detail, certain=True)
+            found.edges.append(Descent(top, parent.model, kind, None, "parent", 0.97))
+            joined.add(top)
+    return joined
+
+
+def _turn(tops: list[tuple[list[Sketch], str]], found: Forest) -> None:
+    """Find components that are another one in another basis; the smaller hangs on the larger."""
+    joined: set[int] = set()
+    order = sorted(range(len(tops)), key=lambda i: (len(tops[i][0]), tops[i][1]))
+    for i in order:
+        best: tuple[float, Sketch, Sketch, int] | None = None
+        for j in order:
+            if i == j or j in joined:
+                continue
+            for one in tops[i][0]:
+                for other in tops[j][0]:
+                    apart = distance(one.invariants, other.invariants)
+                    if apart <= TURNED and (best is None or apart < best[0]):
+                        best = (apart, one, other, j)
+        if best is not None and len(tops[i][0]) <= len(tops[best[3]][0]):
+            joined.add(i)
+            apart, one, other, _ = best
+            found.unaligned.append((one.model, other.model, apart))
+            _reroot(found, one.model)
+            detail = f"inner products along the data's axes agree (distance {apart:.3f}), the entries do not: align first"
+            kind = Kind("permuted", "invariant_distance", apart, detail, certain=True)
+            found.edges.append(Descent(one.model, other.model, kind, None, "parent", 0.95))
+
+
+def _reroot(found: Forest, root: str) -> None:
+    """Turn the edges on the way from a model up to its component's root, so that it is the root itself."""
+    by_child = {
+        e.child: i
+        for i, e in enumerate(found.edges)
+        if e.role == "parent" and e.kind.name != "frankenmerge"
+    }
+    at = by_child.get(root)
+    while at is not None:
+        edge = found.edges[at]
+        above = by_child.get(edge.parent)
+        found.edges[at] = replace(edge, child=edge.parent, parent=edge.child)
+        at = above

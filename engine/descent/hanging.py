@@ -1,0 +1,80 @@
+"""Hanging: models that descend from a merge, taken from where the tree put them and hung under it."""
+
+import math
+from collections.abc import Iterable, Mapping
+
+from engine.descent.bucket import Bucket
+from engine.descent.merging import Merge
+from engine.descent.tree import Tree
+
+
+def hang(bucket: Bucket, tree: Tree, merges: Mapping[int, Merge]) -> None:
+    """Join models to the merge they are nearer to than to what the tree joins them with; the tree is changed.
+
+    Args:
+        bucket: all models.
+        tree: of those that are no merges.
+        merges: child → how it was made.
+    """
+    for child, (parent, cut) in _hung(bucket, tree, merges).items():
+        if cut in tree.edges:  # else its other end hangs elsewhere already
+            tree.edges.remove(cut)
+            tree.edges.append((min(child, parent), max(child, parent)))
+
+
+def _hung(
+    bucket: Bucket, tree: Tree, merges: Mapping[int, Merge]
+) -> dict[int, tuple[int, tuple[int, int]]]:
+    """Child → (merge, the edge to cut)."""
+    found: dict[int, tuple[int, tuple[int, int]]] = {}
+    for merge in sorted(merges):
+        above = set(merges[merge].parents)
+        base = merges[merge].base
+        above |= {base} if base is not None else set()
+        for node in sorted({v for edge in tree.edges for v in edge if v < tree.n} - above):
+            cut = _towards(tree, node, min(above))
+            if cut is None:
+                continue
+            if _between(tree, node, above):
+                continue
+            length = _length(bucket, tree, cut)
+            near = bucket.distances[node, merge]
+            if near < _NEARER * length and (
+                node not in found or near < bucket.distances[node, found[node][0]]
+            ):
+                found[node] = (merge, cut)
+    return found
+
+
+_NEARER = 0.8
+
+
+def _between(tree: Tree, node: int, others: Iterable[int]) -> bool:
+    """Tell whether a node lies on the way between two others: it is what holds them together, their base."""
+    first = {_towards(tree, node, other) for other in others if other != node} - {None}
+    return len(first) > 1
+
+
+def _towards(tree: Tree, node: int, goal: int) -> tuple[int, int] | None:
+    """The first edge of the way from a node to another; None where there is no way."""
+    via: dict[int, int] = {goal: goal}
+    edge = [goal]
+    while edge and node not in via:
+        nearer = []
+        for one in edge:
+            for other in tree.neighbours(one):
+                if other not in via:
+                    via[other] = one
+                    nearer.append(other)
+        edge = nearer
+    if node not in via or node == goal:
+        return None
+    return (min(node, via[node]), max(node, via[node]))
+
+
+def _length(bucket: Bucket, tree: Tree, edge: tuple[int, int]) -> float:
+    """Squared length of an edge."""
+    a, b = edge
+    if b >= tree.n:
+        return tree.latent[b].get(a, math.inf)
+    return float(bucket.distances[a, b])

@@ -1,0 +1,139 @@
+"""The use case `infer`: who descends from whom, by the weights alone, written beside what people claim.
+
+Everything is inferred anew from sketches, which are small and kept, and replaces what was inferred before; claims,
+casts and our own merges stay as they are.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from engine.descent.forest import Descent, Forest, forest
+from engine.descent.patch import N_SCALARS
+from engine.descent.shelf import sketches_of
+from registry.catalog import Catalog, Columns, now
+from registry.database import Row
+from registry.errors import NotHomologous
+from registry.fingerprint import digest_text
+from registry.progress import SILENT, Progress
+from registry.records import Edge, Evidence
+
+VERSION = "1"
+"""Version of the rules; stored with every reason."""
+
+_LATENT = "blake3-children-1"
+
+
+@dataclass(frozen=True)
+class Inferred:
+    """What was inferred.
+
+    Attributes:
+        edges: of all models that were looked at, latent parents by their new ids.
+        unaligned: pairs that are one network in two bases, and how far their invariants are apart.
+        n_models: looked at.
+        n_latent: parents that nobody has.
+        problems: model → why it was not looked at.
+        read_bytes: of weights, for all sketches, those on the shelf included.
+        scope: sampled or full.
+        seconds: it took.
+    """
+
+    edges: tuple[Descent, ...]
+    unaligned: tuple[tuple[str, str, float], ...]
+    n_models: int
+    n_latent: int
+    problems: dict[str, str]
+    read_bytes: int
+    scope: str
+    seconds: float
+
+
+def infer(
+    catalog: Catalog,
+    *,
+    n_scalars: int | None = N_SCALARS,
+    progress: Progress = SILENT,
+) -> Inferred:
+    """Infer the lineage of all models of a catalog whose weights are at hand or were sketched before.
+
+    Args:
+        catalog: where the models are and the edges go.
+        n_scalars: entries looked at of each model, about; None: all.
+        progress: told of every model.
+
+    Raises:
+        NotHomologous: there are fewer than two models to compare.
+    """
+    started = time.monotonic()
+    rows = catalog.rows(
+        "select id from store.model where kind = 'model' and status <> 'latent' order by id"
+    )
+    sketches, problems = sketches_of(
+        catalog, [row["id"] for row in rows], n_scalars, progress=progress
+    )
+    if len(sketches) < 2:  # noqa: PLR2004 - nobody descends from himself
+        message = f"catalog {catalog.path}: weights of {len(sketches)} of its models can be read; lineage takes two"
+        raise NotHomologous(message, hint="reg scan PATH adds models")
+    found = forest(sketches)
+    ids = _latent_ids(found)
+    edges = tuple(_renamed(edge, ids) for edge in found.edges)
+    scope = "full" if n_scalars is None else "sampled"
+    _store(catalog, edges, sorted(ids.values()), scope)
+    return Inferred(
+        edges, tuple(found.unaligned), len(sketches), len(ids), problems,
+        sum(s.read_bytes for s in sketches), scope, time.monotonic() - started,
+    )  # fmt: skip
+
+
+def _latent_ids(found: Forest) -> dict[str, str]:
+    """Names of latent parents → ids that follow from their children, so that the same one keeps its own."""
+    children: dict[str, list[str]] = {name: [] for name in found.latent}
+    for edge in found.edges:
+        if edge.parent in children:
+            children[edge.parent].append(edge.child)
+    return {
+        name: digest_text(f"{_LATENT}\0" + "\n".join(sorted(below)))
+        for name, below in children.items()
+    }
+
+
+def _renamed(edge: Descent, ids: dict[str, str]) -> Descent:
+    """An edge with the ids of latent ends."""
+    child, parent = (ids.get(end, end) for end in (edge.child, edge.parent))
+    return Descent(child, parent, edge.kind, edge.coefficient, edge.role, edge.confidence)
+
+
+def _store(catalog: Catalog, edges: Sequence[Descent], latent: Sequence[str], scope: str) -> None:
+    """Write what was inferred in place of what was before, in one transaction."""
+    columns = Columns()
+    columns.add_rows("model", [_latent(id_) for id_ in latent])
+    made = now()
+    for edge in edges:
+        columns.add([
+            Edge(
+                child=edge.child, parent=edge.parent, relation=edge.kind.name, role=edge.role,
+                status="inferred", coefficient=edge.coefficient, confidence=edge.confidence,
+                run_id=None, created_at=made,
+            ),
+            Evidence(
+                id=digest_text(f"descent\0{edge.child}\0{edge.parent}\0{edge.role}"),
+                child=edge.child, parent=edge.parent, relation=edge.kind.name, status="inferred",
+                method="descent", version=VERSION, statistic=edge.kind.statistic,
+                value=edge.kind.value, scope=scope, detail=edge.kind.detail,
+            ),
+        ])  # fmt: skip
+    with catalog.write() as transaction:
+        transaction.execute("delete from store.edge where status = 'inferred'")
+        transaction.execute("delete from store.evidence where status = 'inferred'")
+        transaction.execute("delete from store.model where digest_name = ?", [_LATENT])
+        columns.insert(transaction, "replace")
+
+
+def _latent(model_id: str) -> Row:
+    """A model that nobody has, and its children show."""
+    unknown = dict.fromkeys(("signature", "dtype", "n_params", "n_bytes", "n_tensors"))
+    return {
+        "id": model_id, "kind": "model", "status": "latent", "digest_name": _LATENT,
+        **unknown, "created_at": now(),
+    }  # fmt: skip

@@ -1,0 +1,88 @@
+"""Invariants: what stays when a network's units change places, signs or basis, and nothing else does.
+
+The matrices at the edges of a network have an axis that belongs to the data: tokens, pixels, classes. Inner products of
+their slices along it sum over the hidden axis, so that permuting, flipping or rotating that leaves them as they are.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.reader import Reader
+from registry.header import TensorRef
+from registry.tensor_name import has_vocabulary, layer_of
+
+Values = NDArray[np.float32]
+
+_SLICES = 32  # rows, or columns, whose inner products are taken
+_MOST_BYTES = 2 << 20  # read of one tensor
+_FEW = 2  # tensors outside of layers that are enough
+
+
+def invariants(reader: Reader, tensors: Sequence[TensorRef]) -> tuple[dict[str, Values], int]:
+    """Inner products of rows, and of columns, of the matrices at a network's edges, and the bytes read for them.
+
+    Args:
+        reader: of files.
+        tensors: whose values are weights.
+
+    Returns:
+        By tensor and axis, the upper triangle: (k (k + 1) / 2,) float32.
+    """
+    found: dict[str, Values] = {}
+    n_bytes = 0
+    for ref in edges(tensors):
+        rows, columns = ref.shape[0], ref.n_params // ref.shape[0]
+        size = ref.n_bytes // ref.n_params
+        top = min(rows, _SLICES)
+        if top * columns * size <= _MOST_BYTES and rows > 1:
+            part = reader.flat(ref, 0, top * columns).float().reshape(top, columns)
+            found[f"{ref.name} rows"] = _products(part.numpy())
+            n_bytes += top * columns * size
+        if ref.n_bytes <= _MOST_BYTES and columns > 1 and not has_vocabulary(ref.name):
+            whole = reader.flat(ref, 0, ref.n_params).float().reshape(rows, columns)
+            found[f"{ref.name} columns"] = _products(whole[:, :_SLICES].T.contiguous().numpy())
+            n_bytes += ref.n_bytes
+    return found, n_bytes
+
+
+def edges(tensors: Sequence[TensorRef]) -> list[TensorRef]:
+    """Matrices outside of layers; where there are too few, those of the first and the last layer."""
+    matrices = [ref for ref in tensors if len(ref.shape) > 1 and ref.n_params]
+    outside = [ref for ref in matrices if layer_of(ref.name) is None]
+    if len(outside) >= _FEW or not matrices:
+        return outside
+    layers = sorted({n for ref in matrices if (n := layer_of(ref.name)) is not None})
+    return outside + [ref for ref in matrices if layer_of(ref.name) in (*layers[:1], *layers[-1:])]
+
+
+def _products(slices: Values) -> Values:
+    """Inner products of slices, (k, d) → the upper triangle."""
+    exact = slices.astype(np.float64)
+    gram = exact @ exact.T
+    return gram[np.triu_indices(len(gram))].astype(np.float32)
+
+
+def distance(a: dict[str, Values], b: dict[str, Values]) -> float:
+    """How far two models' invariants are apart, the nearest of those they share: 0 for one network; about 1 for two."""
+    found = [1.0]
+    for name in sorted(set(a) & set(b)):
+        n = min(len(a[name]), len(b[name]))
+        one, other = a[name].astype(np.float64), b[name].astype(np.float64)
+        if len(one) != len(other) or n < _LEAST:
+            continue
+        size = float(np.linalg.norm(_apart(one)) * np.linalg.norm(_apart(other)))
+        if size > 0:
+            found.append(float(np.linalg.norm(_apart(one) - _apart(other)) / np.sqrt(size)))
+    return min(found)
+
+
+_LEAST = 36  # products, of 8 slices, that tell anything
+
+
+def _apart(products: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Inner products of different slices; those of one with itself are alike in all models of a recipe."""
+    k = int((np.sqrt(8 * len(products) + 1) - 1) / 2)
+    rows, columns = np.triu_indices(k)
+    return np.asarray(products[rows != columns])

@@ -1,0 +1,112 @@
+"""Links: the edges of a graph of descent, each with what it rests on."""
+
+from dataclasses import dataclass
+
+from engine.descent.bucket import Bucket
+from engine.descent.combination import Combination
+from engine.descent.kind import Kind, change, kind_of
+from engine.descent.masked import Masked
+from engine.descent.merging import Merge
+from engine.descent.piecewise import Piecewise
+from engine.descent.rooting import Oriented
+
+
+@dataclass(frozen=True)
+class Link:
+    """An edge of the graph.
+
+    Attributes:
+        child, parent: nodes: places in the bucket, or latent ones behind them.
+        kind: the relation, and what it rests on.
+        coefficient: in a merge.
+        role: parent, model or base.
+        confidence: that edge and direction are right, in [0, 1].
+        direction: the statistic; 0 where there is none.
+    """
+
+    child: int
+    parent: int
+    kind: Kind
+    coefficient: float | None
+    role: str
+    confidence: float
+    direction: float = 0.0
+
+
+def link(bucket: Bucket, edge: Oriented) -> Link:
+    """A link of a tree; nodes that are not in the bucket are latent."""
+    if max(edge.child, edge.parent) >= len(bucket):
+        kind = Kind(
+            "finetune", "siblings", 0.0, "siblings of it stand 60 degrees apart", certain=False
+        )
+    else:
+        kind = _kind(bucket, edge.parent, edge.child)
+    sure = _EDGE * edge.probability
+    return Link(edge.child, edge.parent, kind, None, "parent", sure, edge.statistic)
+
+
+_EDGE = 0.98  # of the edges of a tree are right, whatever their direction
+
+
+def _kind(bucket: Bucket, parent: int, child: int) -> Kind:
+    """The kind of an edge; more rows, and the others as they were, are a longer vocabulary."""
+    kind = kind_of(change(bucket, parent, child))
+    more = bucket.rows[child] - bucket.rows[parent]
+    if more > 0 and kind.value <= _AS_IT_WAS:
+        detail = f"{more} rows more, the others as they were"
+        return Kind("vocab_extended", "more_rows", float(more), detail, certain=True)
+    return kind
+
+
+_AS_IT_WAS = 0.01
+
+
+def merge_links(merge: Merge) -> list[Link]:
+    """The links of a merge to its parents, and to the base of their task vectors where there is one."""
+    if isinstance(merge, Masked):
+        return _masked_links(merge)
+    kind, sure = _proof(merge), _PROVED
+    away = min(merge.weights) < 0 and len(merge.parents) == _PAIR
+    links = []
+    for parent, weight in zip(merge.parents, merge.weights, strict=True):
+        role = "base" if parent == merge.base else "parent" if away else "model"
+        links.append(Link(merge.child, parent, kind, weight, role, sure))
+    return links
+
+
+def _proof(merge: Combination | Piecewise) -> Kind:
+    """What a merge is called that is proved entry by entry."""
+    share = f"{merge.match:.1%} of the entries are"
+    if isinstance(merge, Piecewise) and merge.whole:
+        detail = "every tensor is one of the parents'"
+        return Kind("frankenmerge", "match", merge.match, detail, certain=True)
+    if isinstance(merge, Piecewise):
+        detail = (
+            f"{share} the parents' weighted sum, with weights of its own for each tensor, rounded"
+        )
+        return Kind("merge", "match", merge.match, detail, certain=True)
+    if min(merge.weights) < 0 and len(merge.parents) == _PAIR:  # away from a task vector, or on
+        most, least = merge.weights
+        detail = f"{share} {most:g} of it and {least:g} of another, rounded"
+        return Kind("edited", "match", merge.match, detail, certain=True)
+    detail = f"{share} the parents' weighted sum, rounded"
+    return Kind("merge", "match", merge.match, detail, certain=True)
+
+
+def _masked_links(merge: Masked) -> list[Link]:
+    """The links of a merge that took some entries of each parent."""
+    detail = (
+        f"{merge.explained:.0%} of the entries are one parent's change at one scale, a sum or a mean of some; "
+        f"{merge.dropped:.0%} of what the parents changed was dropped"
+    )
+    kind = Kind("merge", "explained_share", merge.explained, detail, certain=True)
+    links = [
+        Link(merge.child, parent, kind, scale, "model", _EXPLAINED)
+        for parent, scale in zip(merge.parents, merge.scales, strict=True)
+    ]
+    return [*links, Link(merge.child, merge.base, kind, None, "base", _EXPLAINED)]
+
+
+_PAIR = 2
+_PROVED = 0.99
+_EXPLAINED = 0.9

@@ -1,0 +1,224 @@
+"""Masked merges: models most of whose entries are one parent's change, scaled, or another's, or their sum, or none.
+
+TIES, DARE, DELLA and Breadcrumbs drop entries and add up what is left. Where only one parent's entry stays, the child's
+change divided by that parent's is one number (of DELLA, one for each rank of magnitude), so that the ratios of a parent
+have a peak as narrow as rounding; for models that are merely related they are spread out. The proof is the share of the
+entries that are one of the few sums the peaks allow: a parent, read as a child of its own merges, leaves too many over.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.descent.bucket import Bucket, Floats, rounding_energy
+from engine.descent.combination import is_base
+
+LEAST_EXPLAINED = 0.7
+"""Share of the entries that are one of the sums, at least."""
+
+_ENTRIES = 12_288  # looked at, at most
+_BASES = 3  # tried
+_EQUAL = 0.04  # share of the entries that a child has of its base, at least
+_NEAREST = 16
+_MOST_PARENTS = 4
+_CLEAR = 6.0  # a change counts when it is so many times what rounding may have added
+_RANKS = 20  # classes of magnitude
+_BINS = 400  # of ratios, over [-4, 4]
+_RANGE = 4.0
+_NEAR = 12  # bins on each side that a peak is compared with
+_LEAST_ENTRIES = 40
+_LEAST_PEAK = 6
+_FIT = 2.5  # times rounding, that a sum may be off
+_PEAK = 0.08  # share of the clear entries in a peak, at least
+_SHARP = 4.0  # times what its neighbourhood has
+_OWN = 0.25  # of a parent's peak, that no better parent explains
+
+
+@dataclass(frozen=True)
+class Masked:
+    """A model that took some entries of each parent's change.
+
+    Attributes:
+        child: its place in the bucket.
+        base: place of the model the changes are from.
+        parents: places, by share, largest first.
+        scales: by what each parent's change is multiplied, in the mean.
+        shares: of each parent's clear entries, how many the child has at that scale.
+        explained: share of the entries that are one of the sums.
+        dropped: share of the entries that parents changed and the child did not.
+    """
+
+    child: int
+    base: int
+    parents: tuple[int, ...]
+    scales: tuple[float, ...]
+    shares: tuple[float, ...]
+    explained: float
+    dropped: float
+
+
+@dataclass(frozen=True)
+class _Peak:
+    """A parent whose ratios have a peak.
+
+    Attributes:
+        parent: its place.
+        scaled: its change, times the peak's ratio: what the child has where it took it.
+        scale: the mean ratio.
+        share: of the clear entries, how many have it.
+        fits: which have.
+    """
+
+    parent: int
+    scaled: Floats
+    scale: float
+    share: float
+    fits: NDArray[np.bool_]
+
+
+def masked(bucket: Bucket, child: int, among: Sequence[int]) -> Masked | None:
+    """The base and the parents whose entries a child took; None where they do not explain it."""
+    places = np.flatnonzero(bucket.counts > 0)
+    places = places[:: max(1, len(places) // _ENTRIES)]
+    own = bucket.values[child, places]
+    distances = bucket.distances[child]
+    near = sorted((i for i in among if i != child), key=lambda i: (distances[i], i))[:_NEAREST]
+    equal = {i: float((bucket.values[i, places] == own).mean()) for i in near}
+    best: Masked | None = None
+    for base in sorted(near, key=lambda i: (-equal[i], i))[:_BASES]:
+        if equal[base] < _EQUAL:
+            break
+        others = {i: bucket.values[i, places].astype(np.float64) for i in near if i != base}
+        made = _on(bucket, child, base, places, others)
+        if made is not None and (best is None or _quality(made) > _quality(best)):
+            best = made
+    return best
+
+
+def _quality(found: Masked) -> tuple[float, int]:
+    """What explains more is better; of equally good ones what needs fewer parents."""
+    return round(found.explained, 2), -len(found.parents)
+
+
+def _on(
+    bucket: Bucket, child: int, base: int, places: NDArray[np.int64], others: dict[int, Floats]
+) -> Masked | None:
+    """What explains a child from one base on."""
+    own = bucket.values[child, places]
+    noise = np.sqrt(rounding_energy(own, bucket.dtypes[child]))
+    origin = bucket.values[base, places].astype(np.float64)
+    moved = own.astype(np.float64) - origin
+    changes = {i: values - origin for i, values in others.items()}
+    peaks = [
+        peak for i, change in changes.items()
+        if (peak := _peak(i, moved, change, noise, _ranks(bucket, change, places))) is not None
+    ]  # fmt: skip
+    peaks = _independent(peaks)[:_MOST_PARENTS]
+    parents = [p.parent for p in peaks]
+    if len(peaks) < 2 or not is_base(bucket, base, [base, *parents]):  # noqa: PLR2004 - one parent is no merge
+        return None
+    changed = np.logical_or.reduce([np.abs(p.scaled) > _CLEAR * noise for p in peaks])
+    if not changed.any():
+        return None
+    explained = np.abs(moved) <= noise
+    dropped = float(explained[changed].mean())
+    for size in range(1, len(peaks) + 1):
+        for pick in combinations(peaks, size):
+            total = np.sum([p.scaled for p in pick], axis=0)
+            for made in (total, total / size):
+                explained |= np.abs(moved - made) <= _FIT * noise * size
+    share = float(explained[changed].mean())
+    if share < LEAST_EXPLAINED:
+        return None
+    return Masked(
+        child, base, tuple(p.parent for p in peaks), tuple(p.scale for p in peaks),
+        tuple(p.share for p in peaks), share, dropped,
+    )  # fmt: skip
+
+
+def _peak(parent: int, moved: Floats, change: Floats, noise: Floats, ranks: Floats) -> _Peak | None:
+    """The ratios that stand out, one for each class of magnitude that has one; None where there are too few."""
+    clear = np.abs(change) > _CLEAR * noise
+    both = clear & (np.abs(moved) > _CLEAR * noise)
+    if both.sum() < _LEAST_ENTRIES:
+        return None
+    ratios = np.zeros_like(change)
+    np.divide(moved, change, out=ratios, where=both)
+    place = (ranks * _RANKS).astype(np.int64)
+    scales = np.array([_standing_out(ratios[both & (place == rank)]) for rank in range(_RANKS)])
+    found = np.flatnonzero(scales)
+    if not len(found):
+        return None
+    scaled = change / _chances(scales[found], (found + 0.5) / _RANKS, ranks)
+    fits = both & (np.abs(moved - scaled) <= _FIT * noise)
+    share = float(fits.sum() / clear.sum())
+    if share < _PEAK:
+        return None
+    return _Peak(parent, scaled, float(ratios[fits].mean()), share, fits)
+
+
+def _chances(scales: Floats, at: Floats, ranks: Floats) -> Floats:
+    """By what changes are divided: one number, or one that is linear in the rank, as DELLA has it.
+
+    Args:
+        scales: ratios that stand out.
+        at: ranks where they do, in [0, 1].
+        ranks: of all entries.
+    """
+    alike = np.abs(1 / scales[:, None] - 1 / scales) < _CONSTANT / scales
+    most = alike[
+        :, int(np.argmax(alike.sum(0)))
+    ]  # small changes are few ulps: their ratios mislead
+    if len(scales) < _SLOPE_OF or most.mean() >= _MOSTLY:
+        return np.full_like(ranks, float(np.median(1 / scales[most])))
+    pairs = [
+        ((1 / scales[j] - 1 / scales[i]) / (at[j] - at[i]), i)
+        for i in range(len(at)) for j in range(i + 1, len(at))
+    ]  # fmt: skip
+    slope = float(np.median([p for p, _ in pairs]))  # Theil and Sen's: outliers do not move it
+    return np.maximum(float(np.median(1 / scales - slope * at)) + slope * ranks, _SMALLEST)
+
+
+_SLOPE_OF = 4
+_EDGE = 1e-6
+_CONSTANT = 0.04
+_MOSTLY = 0.5  # of the ratios, that are one number
+_SMALLEST = 0.02
+
+
+def _standing_out(ratios: Floats) -> float:
+    """The ratio many have exactly, above 0; 0 where none stands out."""
+    counts, edges = np.histogram(ratios, bins=_BINS, range=(-_RANGE, _RANGE))
+    best = int(np.argmax(counts))
+    low, top = max(0, best - 1), min(_BINS, best + 2)
+    around = counts[max(0, best - _NEAR) : best + _NEAR + 1]
+    peak = int(counts[low:top].sum())
+    usual = 3 * (int(around.sum()) - peak) / max(1, len(around) - 3)
+    if peak < _LEAST_PEAK or peak < _SHARP * max(1.0, usual):
+        return 0.0
+    inside = ratios[(ratios >= edges[low] - _EDGE) & (ratios <= edges[top] + _EDGE)]
+    return max(0.0, float(np.median(inside)))
+
+
+def _ranks(bucket: Bucket, values: Floats, places: NDArray[np.int64]) -> Floats:
+    """The rank of each entry's magnitude within its patch, in [0, 1): what DELLA draws by."""
+    found = np.zeros(len(places))
+    for span in bucket.matrices():
+        first, last = np.searchsorted(places, [span.start, span.stop])
+        if last > first:
+            order = np.argsort(np.argsort(np.abs(values[first:last]), kind="stable"), kind="stable")
+            found[first:last] = order / (last - first)
+    return found
+
+
+def _independent(peaks: Sequence[_Peak]) -> list[_Peak]:
+    """Those that have entries of their own, the largest first: a child or a merge of a parent has the parent's."""
+    kept: list[_Peak] = []
+    for peak in sorted(peaks, key=lambda p: (-p.share, p.parent)):
+        taken = np.logical_or.reduce([k.fits for k in kept]) if kept else np.zeros_like(peak.fits)
+        if (peak.fits & ~taken).sum() >= _OWN * peak.fits.sum():
+            kept.append(peak)
+    return kept

@@ -1,0 +1,119 @@
+"""The shelf of sketches: those the catalog has, and those that are read because it has not."""
+
+import json
+from collections.abc import Sequence
+
+import numpy as np
+
+from engine.descent.patch import SPEC, Layout, Patch, layout_of, whole
+from engine.descent.sketch import Sketch, take, weights
+from registry.catalog import Catalog, Columns, now
+from registry.errors import BadAddress, CorruptCheckpoint, FileChanged, RunError, Unreadable
+from registry.progress import SILENT, Progress
+from registry.records import Sketch as SketchRow
+
+_BATCH = 64  # sketches that are written in one transaction
+
+
+def spec_of(n_scalars: int) -> str:
+    """The name of the rules for so many scalars."""
+    return f"{SPEC}/{n_scalars}"
+
+
+def sketches_of(
+    catalog: Catalog, models: Sequence[str], n_scalars: int | None, *, progress: Progress = SILENT
+) -> tuple[list[Sketch], dict[str, str]]:
+    """The sketches of models, in their order; those that were read are put on the shelf.
+
+    Args:
+        catalog: knows the models.
+        models: ids.
+        n_scalars: about how many; None: every entry, which is never put on the shelf.
+        progress: told of every model.
+
+    Returns:
+        The sketches, and of models that have none, why.
+    """
+    found = {} if n_scalars is None else _shelved(catalog, models, spec_of(n_scalars))
+    missing = [model for model in models if model not in found]
+    problems: dict[str, str] = {}
+    fresh: list[Sketch] = []
+    progress.start("sketch", len(missing))
+    for model in missing:
+        made = _read(catalog, model, n_scalars)
+        progress.advance(1)
+        if isinstance(made, str):
+            problems[model] = made
+            continue
+        found[model] = made
+        fresh.append(made)
+        if n_scalars is not None and len(fresh) == _BATCH:
+            _put(catalog, fresh, spec_of(n_scalars))
+            fresh = []
+    if n_scalars is not None and fresh:
+        _put(catalog, fresh, spec_of(n_scalars))
+    return [found[model] for model in models if model in found], problems
+
+
+def _read(catalog: Catalog, model: str, n_scalars: int | None) -> Sketch | str:
+    """A sketch from a model's files, or why there is none."""
+    try:
+        checkpoint = catalog.checkpoint(model)
+        tensors = weights(checkpoint.tensors)
+        if not tensors:
+            return "has no tensor whose values are weights"
+        shapes = [(ref.name, ref.shape) for ref in tensors]
+        layout = whole(shapes) if n_scalars is None else layout_of(shapes, n_scalars)
+        return take(model, max(tensors, key=lambda ref: ref.n_bytes).dtype, tensors, layout)
+    except (BadAddress, CorruptCheckpoint, FileChanged, RunError, Unreadable) as error:
+        return str(error)
+
+
+def _shelved(catalog: Catalog, models: Sequence[str], spec: str) -> dict[str, Sketch]:
+    """The sketches of these rules that are on the shelf, by model."""
+    rows = catalog.rows(
+        "select * from store.sketch where spec = ? and model_id in (select store.each(?))",
+        [spec, list(models)],
+    )
+    layouts: dict[str, Layout] = {}
+    found = {}
+    for row in rows:
+        text = row["patches"]
+        if text not in layouts:
+            layouts[text] = Layout(tuple(
+                Patch(name, (rows, columns), row, n_rows, column, n_columns, bool(is_vector))
+                for name, rows, columns, row, n_rows, column, n_columns, is_vector in json.loads(text)
+            ))  # fmt: skip
+        turned = {
+            name: np.array(values, np.float32)
+            for name, values in json.loads(row["invariants"]).items()
+        }
+        values = np.frombuffer(row["scalars"], "<f4").astype(np.float32)
+        found[row["model_id"]] = Sketch(
+            row["model_id"], row["dtype"], layouts[text], values, turned, row["read_bytes"]
+        )
+    return found
+
+
+def _put(catalog: Catalog, sketches: Sequence[Sketch], spec: str) -> None:
+    """Put sketches on the shelf."""
+    columns = Columns()
+    columns.add(
+        SketchRow(
+            model_id=s.model, spec=spec, dtype=s.dtype, patches=_patches(s.layout),
+            n_scalars=s.layout.size, scalars=s.values.astype("<f4").tobytes(),
+            invariants=json.dumps({k: v.tolist() for k, v in s.invariants.items()}),
+            read_bytes=s.read_bytes, taken_at=now(),
+        )
+        for s in sketches
+    )  # fmt: skip
+    with catalog.write() as transaction:
+        columns.insert(transaction, "replace")
+
+
+def _patches(layout: Layout) -> str:
+    """A layout as JSON."""
+    return json.dumps([
+        [p.tensor, *p.shape, p.row, p.n_rows, p.column, p.n_columns, int(p.is_vector)]
+        for p in layout.patches
+    ])  # fmt: skip

@@ -1,0 +1,74 @@
+"""Sketches: the scalars of a model's patches, read by a few hundred small reads, whatever the model's size."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from engine.descent.invariant import Values, invariants
+from engine.descent.patch import Layout, Patch
+from engine.reader import FLOATS, Reader
+from registry.header import TensorRef
+
+
+@dataclass(frozen=True)
+class Sketch:
+    """What is known of one model's weights.
+
+    Attributes:
+        model: id.
+        dtype: that most of its bytes are stored in, as safetensors spells it.
+        layout: which scalars.
+        values: (layout.size,) float32, patch by patch, row by row.
+        invariants: of the matrices at its edges, see `engine.descent.invariant`.
+        read_bytes: what was read for it.
+    """
+
+    model: str
+    dtype: str
+    layout: Layout
+    values: Values
+    invariants: dict[str, Values]
+    read_bytes: int
+
+
+def weights(tensors: Sequence[TensorRef]) -> list[TensorRef]:
+    """The tensors whose values are weights."""
+    return [ref for ref in tensors if ref.dtype in FLOATS]
+
+
+def take(model: str, dtype: str, tensors: Sequence[TensorRef], layout: Layout) -> Sketch:
+    """Read a sketch.
+
+    Args:
+        model: its id.
+        dtype: its dtype.
+        tensors: of the model, as stored.
+        layout: made of them.
+
+    Raises:
+        FileChanged, RunFailed, UnsupportedDtype: as `engine.reader.Reader.flat`.
+    """
+    by_name = {ref.name: ref for ref in tensors}
+    values = np.empty(layout.size, np.float32)
+    at = n_bytes = 0
+    with Reader() as reader:
+        for patch in layout.patches:
+            found, n_read = _read(reader, by_name[patch.tensor], patch)
+            values[at : at + patch.size] = found
+            at += patch.size
+            n_bytes += n_read
+        turned, n_read = invariants(reader, tensors)
+    return Sketch(model, dtype, layout, values, turned, n_bytes + n_read)
+
+
+def _read(reader: Reader, ref: TensorRef, patch: Patch) -> tuple[Values, int]:
+    """The scalars of one patch, and the bytes read: its rows from its first column to its last."""
+    columns = patch.shape[1]
+    start = patch.row * columns + patch.column
+    stop = (patch.row + patch.n_rows - 1) * columns + patch.column + patch.n_columns
+    flat = reader.flat(ref, start, stop)
+    n_bytes = flat.numel() * flat.element_size()
+    rows = flat.as_strided((patch.n_rows, patch.n_columns), (columns, 1))
+    return rows.to(torch.float32).contiguous().numpy().reshape(-1), n_bytes

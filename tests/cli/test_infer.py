@@ -1,0 +1,93 @@
+"""`reg infer`."""
+
+import shutil
+
+import pytest
+from descent_trees import base, saved, tuned
+
+
+@pytest.fixture
+def made(place):
+    """A place with a base, two children, and a catalog that knows them."""
+    b = base(1)
+    saved(place.folder / "made" / "root", b)
+    for seed in (2, 3):
+        saved(place.folder / "made" / f"leaf{seed}", tuned(b, seed))
+    place.run("scan", "made")
+    return place
+
+
+def test_infer_prints_who_descends_from_whom_and_why(made):
+    lines = made.run("infer").stdout.splitlines()
+    assert lines[0].split() == [
+        "child", "parent", "relation", "role", "coefficient", "confidence", "why",
+    ]  # fmt: skip
+    assert [line.split()[:4] for line in lines[1:]] == [
+        ["leaf2", "root", "finetune", "parent"],
+        ["leaf3", "root", "finetune", "parent"],
+    ]
+    assert all("% of the parent's weights" in line for line in lines[1:])
+
+
+def test_the_document_has_edges_and_what_they_rest_on(made):
+    found = made.json("infer", "--scalars", "8192")
+    assert found.keys() == {
+        "edges", "scope", "n_models", "n_latent", "read_bytes", "seconds", "problems",
+    }  # fmt: skip
+    assert (found["scope"], found["n_models"], found["n_latent"]) == ("sampled", 3, 0)
+    assert found["problems"] == {}
+    assert found["read_bytes"] > 0
+    edge = found["edges"][0]
+    assert edge.keys() == {
+        "child", "parent", "relation", "role", "coefficient", "confidence", "why", "statistic",
+        "value", "child_id", "parent_id",
+    }  # fmt: skip
+    assert (edge["child"], edge["parent"], edge["statistic"]) == ("leaf2", "root", "relative_l2")
+    assert 0.5 < edge["confidence"] <= 1
+    assert edge["parent_id"] == made.json("show", "root")["id"]
+
+
+def test_full_looks_at_everything(made):
+    found = made.json("infer", "--full")
+    assert found["scope"] == "full"
+    assert [(e["child"], e["parent"]) for e in found["edges"]] == [
+        ("leaf2", "root"), ("leaf3", "root"),
+    ]  # fmt: skip
+
+
+def test_quiet_prints_children(made):
+    ids = [edge["child_id"] for edge in made.json("infer")["edges"]]
+    assert made.run("infer", "-q").stdout.split() == ids
+
+
+def test_a_model_without_weights_is_left_out_with_a_warning(made):
+    shutil.rmtree(made.folder / "made" / "leaf3")
+    result = made.run("infer")
+    assert "leaf3 was left out: " in result.stderr
+    assert "leaf2" in result.stdout
+
+
+def test_without_a_catalog_or_with_one_model_it_says_what_to_type(place):
+    result = place.run("infer", code=1)
+    assert "there is no catalog at" in result.stderr
+    assert "reg scan PATH makes one" in result.stderr
+    place.run("scan", "models/base")
+    result = place.run("infer", code=1)
+    assert "weights of 1 of its models can be read" in result.stderr
+    assert "reg scan PATH adds models" in result.stderr
+
+
+def test_strangers_are_no_error(place):
+    for seed in (1, 2):
+        saved(place.folder / "made" / f"s{seed}", base(seed))
+    place.run("scan", "made")
+    assert place.run("infer").stdout == "no model descends from another\n"
+
+
+def test_full_and_scalars_exclude_each_other(place):
+    result = place.run("infer", "--full", "--scalars", "4096", code=2)
+    assert "--scalars and --full exclude each other" in result.stderr
+
+
+def test_too_few_scalars_are_refused(place):
+    assert "1023" in place.run("infer", "--scalars", "1023", code=2).stderr

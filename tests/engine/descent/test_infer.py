@@ -1,0 +1,143 @@
+"""Inferring: from files to edges in the catalog, beside what is claimed."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from descent_trees import base, saved, tuned
+from scanned import orphans
+
+from engine.descent.infer import infer
+from registry.errors import NotHomologous
+from registry.scan import scan
+
+ZOO = Path(__file__).parents[3] / "data" / "zoo"
+
+TRAINED = [
+    ("arithmetic", "base", "finetune"),
+    ("arithmetic-plus", "arithmetic", "finetune"),
+    ("prose", "base", "continued_pretrain"),
+    ("reverse", "base", "finetune"),
+    ("sort", "base", "finetune"),
+]
+
+
+def inferred(catalog):
+    """Inferred edges as (child, parent, relation), by name; a latent parent is "latent"."""
+    names = {r["id"]: r["name"] for r in catalog.rows("select id, name from models")}
+    rows = catalog.rows("select child, parent, relation from store.edge where status = 'inferred'")
+    latent = {r["id"] for r in catalog.rows("select id from store.model where status = 'latent'")}
+    return sorted(
+        (
+            names[r["child"]],
+            "latent" if r["parent"] in latent else names[r["parent"]],
+            r["relation"],
+        )
+        for r in rows
+    )
+
+
+def other_edges(catalog):
+    return catalog.rows("select * from store.edge where status <> 'inferred' order by all")
+
+
+@pytest.mark.parametrize("n_scalars", [32768, 8192])
+def test_the_family_that_was_trained_is_found_from_its_weights(catalog, n_scalars):
+    scan(catalog, [str(ZOO)])
+    found = infer(catalog, n_scalars=n_scalars)
+    assert inferred(catalog) == TRAINED
+    assert (found.n_models, found.n_latent, found.problems) == (7, 0, {})
+    assert (found.scope, found.unaligned) == ("sampled", ())
+    assert found.read_bytes > 0
+    why = catalog.rows("select * from store.evidence where status = 'inferred'")
+    assert len(why) == len(TRAINED)
+    assert {row["method"] for row in why} == {"descent"}
+    assert {row["scope"] for row in why} == {"sampled"}
+
+
+@pytest.fixture
+def folder(tmp_path, catalog):
+    """A base and three children, one of which says where it comes from."""
+    b = base(1)
+    saved(tmp_path / "models" / "b", b)
+    for seed, card in ((2, "base_model: b\nbase_model_relation: finetune"), (3, ""), (4, "")):
+        saved(tmp_path / "models" / f"m{seed}", tuned(b, seed), card=card)
+    scan(catalog, [str(tmp_path / "models")])
+    return tmp_path / "models"
+
+
+STAR = [("m2", "b", "finetune"), ("m3", "b", "finetune"), ("m4", "b", "finetune")]
+
+
+def test_whole_models_give_the_same_edges(folder, catalog):
+    assert infer(catalog, n_scalars=None).scope == "full"
+    assert inferred(catalog) == STAR
+    assert catalog.rows("select distinct scope from store.evidence where status = 'inferred'") == [
+        {"scope": "full"}
+    ]
+
+
+def test_without_the_weights_it_is_inferred_again(folder, catalog):
+    first = infer(catalog)
+    shutil.rmtree(folder)
+    second = infer(catalog)
+    assert second.edges == first.edges
+    assert (second.read_bytes, second.problems) == (first.read_bytes, {})
+    assert inferred(catalog) == STAR
+
+
+def test_what_was_inferred_is_replaced_and_all_else_stays(folder, catalog):
+    (declared,) = before = other_edges(catalog)
+    ids = {r["name"]: r["id"] for r in catalog.rows("select id, name from models")}
+    row = declared | {"child": ids["m3"], "parent": ids["m4"], "relation": "merge", "role": "model"}
+    with catalog.write() as transaction:
+        for status in ("recorded", "inferred"):
+            given = row | {"status": status}
+            transaction.execute(
+                f"insert into store.edge ({', '.join(given)}) values ({', '.join('?' * len(given))})",
+                list(given.values()),
+            )
+    before = other_edges(catalog)
+    assert [r["status"] for r in before if r["relation"] == "merge"] == ["recorded"]
+    for _ in range(2):
+        infer(catalog)
+        assert inferred(catalog) == STAR
+        assert other_edges(catalog) == before
+    assert orphans(catalog) == []
+
+
+def latent_ids(catalog):
+    return catalog.rows("select id from store.model where status = 'latent' order by id")
+
+
+def test_a_latent_parent_keeps_its_id_and_scanning_keeps_it(tmp_path, catalog):
+    b = base(1)
+    for seed in (2, 3, 4, 5):
+        saved(tmp_path / "models" / f"m{seed}", tuned(b, seed))
+    scan(catalog, [str(tmp_path / "models")])
+    assert infer(catalog).n_latent == 1
+    first = latent_ids(catalog)
+    siblings = [(f"m{seed}", "latent", "finetune") for seed in (2, 3, 4, 5)]
+    assert inferred(catalog) == siblings
+    assert len(first) == 1
+    scan(catalog, [str(tmp_path / "models")])
+    assert latent_ids(catalog) == first
+    assert inferred(catalog) == siblings
+    infer(catalog)
+    assert latent_ids(catalog) == first
+    saved(tmp_path / "models" / "b", b)
+    scan(catalog, [str(tmp_path / "models")])
+    infer(catalog)
+    assert latent_ids(catalog) == []
+    assert inferred(catalog) == [(f"m{seed}", "b", "finetune") for seed in (2, 3, 4, 5)]
+    assert orphans(catalog) == []
+
+
+def test_one_model_is_too_few(tmp_path, catalog):
+    with pytest.raises(NotHomologous, match="weights of 0 of") as caught:
+        infer(catalog)
+    assert caught.value.hint == "reg scan PATH adds models"
+    saved(tmp_path / "b", base(1))
+    scan(catalog, [str(tmp_path / "b")])
+    with pytest.raises(NotHomologous, match="1 models"):
+        infer(catalog)

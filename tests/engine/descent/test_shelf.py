@@ -1,0 +1,107 @@
+"""The shelf: weights are read once."""
+
+import shutil
+import sys
+
+import numpy as np
+import pytest
+from descent_trees import base, saved, tuned
+
+from engine.descent.shelf import sketches_of, spec_of
+from registry.scan import scan
+
+_opened: list[str] = []
+_is_watching = False
+
+
+def _watch(event, arguments):
+    if event == "open" and _is_watching and str(arguments[0]).endswith(".safetensors"):
+        _opened.append(str(arguments[0]))
+
+
+sys.addaudithook(_watch)
+
+
+def opened_weights(work):
+    """The weights' files that the interpreter opens while ``work`` runs."""
+    global _is_watching  # noqa: PLW0603 - an audit hook stays for the life of the process
+    _opened.clear()
+    _is_watching = True
+    try:
+        work()
+    finally:
+        _is_watching = False
+    return list(_opened)
+
+
+@pytest.fixture
+def folder(tmp_path, catalog):
+    """Two models that the catalog knows."""
+    parent = base(1)
+    saved(tmp_path / "models" / "parent", parent)
+    saved(tmp_path / "models" / "child", tuned(parent, 2))
+    scan(catalog, [str(tmp_path / "models")])
+    return tmp_path / "models"
+
+
+def ids(catalog):
+    return [row["id"] for row in catalog.rows("select id from store.model order by id")]
+
+
+def same(a, b):
+    return (
+        (a.model, a.dtype, a.layout, a.read_bytes) == (b.model, b.dtype, b.layout, b.read_bytes)
+        and np.array_equal(a.values, b.values)
+        and a.invariants.keys() == b.invariants.keys()
+        and all(np.array_equal(a.invariants[k], b.invariants[k]) for k in a.invariants)
+    )
+
+
+def test_a_sketch_is_read_once_outlives_its_files_and_comes_back_bit_for_bit(folder, catalog):
+    models, made = ids(catalog), []
+    read = opened_weights(lambda: made.append(sketches_of(catalog, models, 4096)))
+    assert sorted({path.split("/")[-2] for path in read}) == ["child", "parent"]
+    assert opened_weights(lambda: made.append(sketches_of(catalog, models, 4096))) == []
+    shutil.rmtree(folder)
+    made.append(sketches_of(catalog, models, 4096))
+    (first, none), (second, still), (third, _) = made
+    assert none == still == {}
+    assert all(map(same, first, third))
+    assert [s.model for s in first] == models
+    assert all(map(same, first, second))
+    assert all(s.read_bytes > 0 and s.invariants for s in first)
+
+
+def test_each_number_of_scalars_has_sketches_of_its_own(folder, catalog):
+    models = ids(catalog)
+    for n_scalars in (4096, 8192, 4096):
+        sketches_of(catalog, models, n_scalars)
+    specs = catalog.rows("select spec, count(*) as n from store.sketch group by spec order by spec")
+    assert specs == [{"spec": spec_of(4096), "n": 2}, {"spec": spec_of(8192), "n": 2}]
+
+
+def test_whole_models_are_not_put_on_the_shelf(folder, catalog):
+    models = ids(catalog)
+    found, problems = sketches_of(catalog, models, None)
+    assert problems == {}
+    assert [s.values.size for s in found] == [sum(v.size for v in base(1).values())] * 2
+    assert catalog.rows("select * from store.sketch") == []
+
+
+def test_only_what_is_missing_is_read_and_the_order_is_kept(folder, catalog):
+    models = ids(catalog)
+    sketches_of(catalog, models[:1], 4096)
+    made = []
+    read = opened_weights(lambda: made.append(sketches_of(catalog, models[::-1], 4096)))
+    assert len({path.split("/")[-2] for path in read}) == 1
+    assert [s.model for s in made[0][0]] == models[::-1]
+
+
+def test_a_model_without_files_says_so_and_the_others_are_read(folder, catalog):
+    models = ids(catalog)
+    gone = catalog.rows("select id from models where name = 'child'")[0]["id"]
+    shutil.rmtree(folder / "child")
+    found, problems = sketches_of(catalog, models, 4096)
+    assert [s.model for s in found] == [model for model in models if model != gone]
+    assert list(problems) == [gone]
+    assert problems[gone]

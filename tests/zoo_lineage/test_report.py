@@ -1,0 +1,35 @@
+"""The report on lineage from weights: what it says of a small family, and how it is laid out."""
+
+from pathlib import Path
+
+from zoo_lineage.family import Pace
+from zoo_lineage.make import make
+from zoo_lineage.network import Shape
+from zoo_lineage.plan import BASE, Family, parents
+from zoo_lineage.report import document, main, measure
+
+FAMILY = Family("mlp-small", Shape("mlp", width=64, depth=2), (BASE, *parents()), 5)
+
+
+def small(tmp_path: Path) -> Path:
+    """A family of four, hardly trained."""
+    make(tmp_path, "dev", [FAMILY], pace=Pace(base=40, tune=20))
+    return tmp_path
+
+
+def test_a_split_is_judged_in_every_regime_beside_the_baseline(tmp_path):
+    rows = measure(small(tmp_path), "dev", ["2048", "full"])
+    assert [row.regime for row in rows] == ["2048", "full", "MoTHer, all weights"]
+    for row in rows[:2]:
+        assert row.report["n_models"] == 4
+        assert row.report["undirected"]["f1"] > 0
+    assert rows[0].read_bytes < rows[1].read_bytes
+    page = document(rows)
+    assert page.count("| dev |") == 3
+    assert "MoTHer" in page
+
+
+def test_the_command_writes_the_page(tmp_path):
+    out = tmp_path / "page.md"
+    main([str(small(tmp_path)), "--splits", "dev", "--regimes", "2048", "--out", str(out)])
+    assert out.read_text(encoding="utf-8").startswith("# Lineage from the weights, judged")
