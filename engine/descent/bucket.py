@@ -180,9 +180,7 @@ def gather(sketches: Sequence[Sketch]) -> Bucket:
         row[:] = sketch.values[places[sketch.layout.digest]]
     models, dtypes = tuple(s.model for s in sketches), tuple(s.dtype for s in sketches)
     names = {patch.tensor for patch in shared}
-    rows = tuple(
-        sum(p.shape[0] for p in s.layout.patches if p.tensor in names) for s in sketches
-    )
+    rows = tuple(sum(p.shape[0] for p in s.layout.patches if p.tensor in names) for s in sketches)
     return Bucket(models, dtypes, values, spans, rows)
 
 

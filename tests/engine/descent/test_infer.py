@@ -134,10 +134,10 @@ def test_a_latent_parent_keeps_its_id_and_scanning_keeps_it(tmp_path, catalog):
 
 
 def test_one_model_is_too_few(tmp_path, catalog):
-    with pytest.raises(NotHomologous, match="weights of 0 of") as caught:
+    with pytest.raises(NotHomologous, match="0 of its models") as caught:
         infer(catalog)
     assert caught.value.hint == "reg scan PATH adds models"
     saved(tmp_path / "b", base(1))
     scan(catalog, [str(tmp_path / "b")])
-    with pytest.raises(NotHomologous, match="1 models"):
+    with pytest.raises(NotHomologous, match="1 of its models"):
         infer(catalog)
