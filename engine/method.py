@@ -228,7 +228,7 @@ class Method:
         rows_when: parameters with which they are, too.
         ends_in_sum: it returns what `engine.ops` made of its models, as it is, which is rounded while it is made; of
             slices of the base it gets the shape alone, on the meta device.
-        anywhere: an accelerator may do it, see `engine.device`; methods that end in a sum are such without saying so.
+        anywhere: an accelerator may do it, see `engine.device`; None: if it ends in a sum.
         copies: float32 copies of a matrix that are held while it is merged: of each model and the base, and beside.
         parameters: the user's, in the order of the signature.
         context: the names of `CONTEXT` that the function asks for.
@@ -253,7 +253,7 @@ class Method:
     rows_when: When = field(default_factory=dict)
     whole: bool = False
     ends_in_sum: bool = False
-    anywhere: bool = False
+    anywhere: bool | None = None
     copies: tuple[int, int] = COPIES
 
     def scope_with(self, values: Mapping[str, Any]) -> Scope:
@@ -279,7 +279,7 @@ class Method:
     def anywhere_with(self, values: Mapping[str, Any]) -> bool:
         """Tell whether an accelerator may merge slices of tensors, with these parameters."""
         cut = not self.needs_whole_with(values) and not _is_among(values, self.rows_when)
-        return cut and (self.ends_in_sum or self.anywhere)
+        return cut and (self.ends_in_sum if self.anywhere is None else self.anywhere)
 
     @property
     def base(self) -> Literal["needed", "optional", "none"]:
@@ -333,7 +333,7 @@ def merge_method(
     rows_when: When | None = None,
     whole: bool = False,
     ends_in_sum: bool = False,
-    anywhere: bool = False,
+    anywhere: bool | None = None,
     copies: tuple[int, int] = COPIES,
 ) -> Callable[[F], F]:
     """Declare a merge method, see `Method`; the function stays the plain function it is."""

@@ -25,6 +25,7 @@ from engine.pruning import l1_factors
 
 @merge_method(
     ends_in_sum=True,
+    anywhere=False,  # ranks are the processor's
     space="delta",
     scope="tensor",
     rows=True,

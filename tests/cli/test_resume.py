@@ -65,7 +65,8 @@ def shop(tmp_path_factory):
             {key: t.bfloat16() for key, t in child.items()},
             folder / "models" / name / "model.safetensors",
         )
-        card = "" if name == "base" else "---\nbase_model: base\n---\n"
+        descent = "" if name == "base" else "base_model: base\n"
+        card = f"---\nlicense: mit\n{descent}---\n"
         (folder / "models" / name / "README.md").write_text(card, encoding="utf-8")
         (folder / "models" / name / "config.json").write_text("{}", encoding="utf-8")
     (folder / ".reg").mkdir()

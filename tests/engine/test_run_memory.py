@@ -45,7 +45,9 @@ def test_methods_on_whole_tensors_need_what_the_plan_says(tmp_path):
     }
     for name, (peak, promised) in found.items():
         assert peak < promised + (32 << 20), name
-        declared = METHODS[name.split()[0]].copies != COPIES and "," in name.replace(",)", ")")
+        method = METHODS[name.split()[0]]
+        declared = method.copies != COPIES and "," in name.replace(",)", ")")
+        declared &= not method.ends_in_sum  # which needs that only where there are no kernels
         assert peak > promised / 3 or not declared, name  # promises of their own are no guesses
 
 
