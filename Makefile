@@ -15,7 +15,7 @@ demo: install                       ## environment, then the whole story on real
 	$(BIN)/reg demo
 
 test: install-dev                   ## every test
-	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -q
+	$(BIN)/python -m pytest -n $(JOBS) -q
 
 check: install-dev                  ## lint, format, types, contracts
 	$(BIN)/ruff check .
