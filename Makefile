@@ -6,7 +6,7 @@ TORCH := torch==2.13.0
 JOBS ?= 2
 BENCH ?=
 ZOO_LINEAGE ?= lineage-zoo
-ZOO_LINEAGE_REPORT ?= --regimes 2048,8192,32768,full
+ZOO_LINEAGE_REPORT ?= --regimes 8192,32768
 export HF_HUB_DISABLE_TELEMETRY = 1
 
 .PHONY: demo test check fix bench zoo zoo-report zoo-lineage install install-dev clean
