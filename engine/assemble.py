@@ -235,7 +235,7 @@ def _refuse_strangers(catalog: Catalog, asked: PinnedRecipe, base: str | None) -
 def _failed(catalog: Catalog, models: list[str], base: str | None) -> str | None:
     """Why models are no family; None where they are one."""
     verdict = mergeable(catalog, models, base)
-    kinds = ("homologous", "delta")
+    kinds = ("homologous", "aligned", "delta")
     return next((r.detail for r in verdict.reasons if r.check in kinds and r.ok is False), None)
 
 

@@ -134,7 +134,7 @@ def pairs(catalog: Catalog, children: Sequence[str] | None) -> list[tuple[str, s
     """Every (child, base) pair worth measuring, by child.
 
     A model is compared with each parent it has by descent, with its base if it is a merge, and with the roots of
-    its family; adapters and models whose files nobody has shown are left out.
+    its family; adapters, models whose files nobody has shown, and pairs in two bases are left out.
 
     Args:
         catalog: knows the graph.
@@ -148,12 +148,14 @@ def pairs(catalog: Catalog, children: Sequence[str] | None) -> list[tuple[str, s
         )
     }
     roots = set(lineage.roots())
+    is_turned = any(e.relation == "permuted" for e in lineage.edges)
     found: dict[tuple[str, str], None] = {}
     for child in children if children is not None else lineage.nodes:
         direct = [e.parent for e in lineage.parents(child) if e.role != "model"]
         far = [m for m in lineage.ancestors(child) if m in roots]
         for base in (*direct, *far):
-            if child in whole and base in whole and base != child:
+            is_pair = child in whole and base in whole and base != child
+            if is_pair and not (is_turned and lineage.turned([child, base])):
                 found[child, base] = None
     return list(found)
 

@@ -7,6 +7,7 @@ may contradict each other and even form cycles: nothing here assumes a tree.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any
 
 import networkx as nx
@@ -128,6 +129,20 @@ class Lineage:
         near = [nx.single_source_shortest_path_length(reversed_graph, m) for m in models]
         order = {id_: i for i, id_ in enumerate(self.nodes)}
         return min(shared, key=lambda m: (sum(d[m] for d in near), order[m]), default=None)
+
+    def turned(self, models: Sequence[str]) -> list[tuple[str, str]]:
+        """Pairs of models that are one network in two bases: joined by a permuted edge, and else by claims alone."""
+        shown = [e for e in self.edges if e.status != "declared"]
+        alike: nx.Graph[str] = nx.Graph()
+        alike.add_nodes_from(self.nodes)
+        alike.add_edges_from((e.parent, e.child) for e in shown if e.relation != "permuted")
+        kin = alike.copy()
+        kin.add_edges_from((e.parent, e.child) for e in shown if e.relation == "permuted")
+        return [
+            (a, b)
+            for a, b in combinations(dict.fromkeys(models), 2)
+            if nx.has_path(kin, a, b) and not nx.has_path(alike, a, b)
+        ]
 
     def roots(self) -> list[str]:
         """Ids of models without parents, by name; of a cycle of claims, the first by name."""

@@ -127,6 +127,7 @@ def mergeable(
         _signature(case),
         _tokenizer(case),
         _homology(case),
+        *_alignment(case),
         *_measured(case),
         _dtype(case),
         _license(case, allow_license_conflict),
@@ -243,6 +244,16 @@ def _descent(case: _Case, base: str) -> Reason:
         who = ", ".join(unknown)
         return _no("homologous", f"nothing says or shows that {who} descends from {name}")
     return _yes("homologous", f"common base {name} ({', '.join(sorted(known)) or 'itself'})")
+
+
+def _alignment(case: _Case) -> list[Reason]:
+    """One basis; nothing is said where no other is known of."""
+    asked = [*case.models, *([case.base] if case.base else [])]
+    return [
+        _no("aligned", f"{' and '.join(str(case.rows[m]['name']) for m in pair)} are one network in two bases: "
+            "align: weight_matching in a recipe brings them into one")
+        for pair in case.lineage.turned(asked)
+    ]  # fmt: skip
 
 
 def _measured(case: _Case) -> list[Reason]:

@@ -3,7 +3,7 @@
 import shutil
 
 import pytest
-from descent_trees import base, saved, tuned
+from descent_trees import base, permuted, saved, tuned
 
 
 @pytest.fixture
@@ -91,3 +91,41 @@ def test_full_and_scalars_exclude_each_other(place):
 
 def test_too_few_scalars_are_refused(place):
     assert "1023" in place.run("infer", "--scalars", "1023", code=2).stderr
+
+
+def test_a_copy_in_another_basis_is_homologous_and_not_mergeable_as_it_is(made):
+    turned = permuted(tuned(base(1), 2), 5)
+    saved(made.folder / "made" / "turned", turned)
+    made.run("scan", "made")
+    relations = {e["child"]: (e["parent"], e["relation"]) for e in made.json("infer")["edges"]}
+    assert relations["turned"] == ("leaf2", "permuted")
+    verdict = made.json("mergeable", "leaf3", "turned", code=3)
+    checks = {r["check"]: r for r in verdict["reasons"]}
+    assert checks["homologous"]["ok"] is True
+    assert checks["aligned"]["ok"] is False
+    assert "weight_matching" in checks["aligned"]["detail"]
+    assert made.json("mergeable", "leaf2", "leaf3")["ok"] is True
+    refused = made.run("merge", "--method", "linear", "leaf3", "turned", "-o", "out", code=1)
+    assert "one network in two bases" in refused.stderr
+    made.run("stats", "--all")
+    compared = made.json("sql", "select child, base from delta_summary")
+    assert not [row for row in compared if "turned" in (row["child"], row["base"])]
+
+
+def test_a_model_that_is_not_finite_is_named(made):
+    broken = tuned(base(1), 9)
+    name = min(broken)
+    broken[name] = broken[name] * float("nan")
+    saved(made.folder / "made" / "broken", broken)
+    made.run("scan", "made")
+    found = made.run("infer")
+    assert "broken was left out: holds NaN or infinity" in found.stderr
+    assert "broken" not in found.stdout
+
+
+def test_an_edge_rests_on_its_kind_and_on_its_direction(made):
+    made.run("infer")
+    rows = made.json(
+        "sql", "select statistic from evidence where child_name = 'leaf2' order by all"
+    )
+    assert [row["statistic"] for row in rows] == ["direction", "relative_l2"]

@@ -47,6 +47,21 @@ def test_parents_are_edges_and_children_are_models():
     assert tree.children("a") == ["b", "c"]
 
 
+def test_models_in_two_bases_are_told_apart_by_what_the_weights_show_and_not_by_claims():
+    shown = [
+        edge("a", "base", status="inferred"), edge("b", "base", status="inferred"),
+        edge("turned", "a", "permuted", "inferred"), edge("child", "turned", status="inferred"),
+        edge("turned", "base"),  # claimed
+    ]  # fmt: skip
+    names = ["base", "a", "b", "turned", "child", "stranger"]
+    tree = Lineage([Node(name, name, "full") for name in names], shown)
+    assert tree.turned(["a", "b", "base"]) == []
+    assert tree.turned(["a", "turned"]) == [("a", "turned")]
+    assert tree.turned(["b", "child", "base"]) == [("b", "child"), ("child", "base")]
+    assert tree.turned(["turned", "child"]) == []
+    assert tree.turned(["a", "stranger"]) == []
+
+
 @pytest.mark.parametrize(
     ("arrows", "models", "base"),
     [
