@@ -35,6 +35,7 @@ class Descent:
         coefficient: in a merge.
         role: parent, model or base.
         confidence: that edge and direction are right, in [0, 1].
+        direction: the statistic of `engine.descent.direction`; 0 where nothing was asked of it.
     """
 
     child: str
@@ -43,6 +44,7 @@ class Descent:
     coefficient: float | None
     role: str
     confidence: float
+    direction: float = 0.0
 
 
 @dataclass
@@ -53,11 +55,13 @@ class Forest:
         edges: in order of buckets and components.
         latent: parents that nobody has.
         unaligned: pairs of models that are one network in two bases, or descend from one.
+        unsound: models that hold NaN or infinity, of which nothing is said.
     """
 
     edges: list[Descent] = field(default_factory=list)
     latent: list[str] = field(default_factory=list)
     unaligned: list[tuple[str, str, float]] = field(default_factory=list)
+    unsound: list[str] = field(default_factory=list)
 
 
 def forest(sketches: Sequence[Sketch]) -> Forest:
@@ -66,9 +70,9 @@ def forest(sketches: Sequence[Sketch]) -> Forest:
     Args:
         sketches: of one specification, of distinct models; their order decides nothing but ties.
     """
-    found = Forest()
+    found = Forest(unsound=[s.model for s in sketches if not np.isfinite(s.values).all()])
     tops: list[tuple[list[Sketch], str]] = []
-    sound = [s for s in sketches if np.isfinite(s.values).all()]
+    sound = [s for s in sketches if s.model not in found.unsound]
     for group in _grouped(sorted(sound, key=lambda s: s.model)):
         tops += _of_group(group, found)
     made = _stack(tops, found)
@@ -120,7 +124,6 @@ def _of_group(group: list[Sketch], found: Forest) -> list[tuple[list[Sketch], st
             "equal_share",
             1.0,
             "every sampled entry is equal" + (" after rounding" if twin.lossy else ""),
-            certain=True,
         )
         found.edges.append(
             Descent(
@@ -152,6 +155,7 @@ def _named(link: Link, names: dict[int, str]) -> Descent:
         link.coefficient,
         link.role,
         link.confidence,
+        link.direction,
     )
 
 
@@ -173,7 +177,7 @@ def _stack(tops: list[tuple[list[Sketch], str]], found: Forest) -> set[str]:
         if best is not None:
             stack, parent = best
             detail = "its layers are the parent's " + ", ".join(map(str, stack.layers))
-            kind = Kind("frankenmerge", "equal_layers_share", stack.exact, detail, certain=True)
+            kind = Kind("frankenmerge", "equal_layers_share", stack.exact, detail)
             found.edges.append(Descent(top, parent.model, kind, None, "parent", 0.97))
             joined.add(top)
     return joined
@@ -199,7 +203,7 @@ def _turn(tops: list[tuple[list[Sketch], str]], found: Forest) -> None:
             found.unaligned.append((one.model, other.model, apart))
             _reroot(found, one.model)
             detail = f"inner products along the data's axes agree (distance {apart:.3f}), the entries do not: align first"
-            kind = Kind("permuted", "invariant_distance", apart, detail, certain=True)
+            kind = Kind("permuted", "invariant_distance", apart, detail)
             found.edges.append(Descent(one.model, other.model, kind, None, "parent", 0.95))
 
 
@@ -214,5 +218,7 @@ def _reroot(found: Forest, root: str) -> None:
     while at is not None:
         edge = found.edges[at]
         above = by_child.get(edge.parent)
-        found.edges[at] = replace(edge, child=edge.parent, parent=edge.child)
+        found.edges[at] = replace(
+            edge, child=edge.parent, parent=edge.child, direction=-edge.direction
+        )
         at = above

@@ -5,8 +5,8 @@ casts and our own merges stay as they are.
 """
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from engine.descent.forest import Descent, Forest, forest
 from engine.descent.patch import N_SCALARS
@@ -76,32 +76,35 @@ def infer(
         message = f"catalog {catalog.path}: weights of {len(sketches)} of its models can be read; lineage takes two"
         raise NotHomologous(message, hint="reg scan PATH adds models")
     found = forest(sketches)
+    problems |= dict.fromkeys(found.unsound, "holds NaN or infinity: reg stats counts them")
     ids = _latent_ids(found)
     edges = tuple(_renamed(edge, ids) for edge in found.edges)
     scope = "full" if n_scalars is None else "sampled"
     _store(catalog, edges, sorted(ids.values()), scope)
     return Inferred(
-        edges, tuple(found.unaligned), len(sketches), len(ids), problems,
+        edges, tuple(found.unaligned), len(sketches) - len(found.unsound), len(ids), problems,
         sum(s.read_bytes for s in sketches), scope, time.monotonic() - started,
     )  # fmt: skip
 
 
 def _latent_ids(found: Forest) -> dict[str, str]:
-    """Names of latent parents → ids that follow from their children, so that the same one keeps its own."""
-    children: dict[str, list[str]] = {name: [] for name in found.latent}
+    """Names of latent parents → ids that follow from the models around them, so that the same one keeps its own."""
+    latent, around = set(found.latent), dict[str, list[str]]()
     for edge in found.edges:
-        if edge.parent in children:
-            children[edge.parent].append(edge.child)
+        for end, other in ((edge.child, edge.parent), (edge.parent, edge.child)):
+            if end in latent and other not in latent:
+                around.setdefault(end, []).append(other)
     return {
-        name: digest_text(f"{_LATENT}\0" + "\n".join(sorted(below)))
-        for name, below in children.items()
+        name: digest_text(f"{_LATENT}\0" + "\n".join(sorted(around.get(name, [name]))))
+        for name in found.latent
     }
 
 
 def _renamed(edge: Descent, ids: dict[str, str]) -> Descent:
     """An edge with the ids of latent ends."""
-    child, parent = (ids.get(end, end) for end in (edge.child, edge.parent))
-    return Descent(child, parent, edge.kind, edge.coefficient, edge.role, edge.confidence)
+    return replace(
+        edge, child=ids.get(edge.child, edge.child), parent=ids.get(edge.parent, edge.parent)
+    )
 
 
 def _store(catalog: Catalog, edges: Sequence[Descent], latent: Sequence[str], scope: str) -> None:
@@ -116,18 +119,28 @@ def _store(catalog: Catalog, edges: Sequence[Descent], latent: Sequence[str], sc
                 status="inferred", coefficient=edge.coefficient, confidence=edge.confidence,
                 run_id=None, created_at=made,
             ),
-            Evidence(
-                id=digest_text(f"descent\0{edge.child}\0{edge.parent}\0{edge.role}"),
-                child=edge.child, parent=edge.parent, relation=edge.kind.name, status="inferred",
-                method="descent", version=VERSION, statistic=edge.kind.statistic,
-                value=edge.kind.value, scope=scope, detail=edge.kind.detail,
-            ),
+            *_evidence(edge, scope),
         ])  # fmt: skip
     with catalog.write() as transaction:
         transaction.execute("delete from store.edge where status = 'inferred'")
         transaction.execute("delete from store.evidence where status = 'inferred'")
         transaction.execute("delete from store.model where digest_name = ?", [_LATENT])
         columns.insert(transaction, "replace")
+
+
+def _evidence(edge: Descent, scope: str) -> Iterator[Evidence]:
+    """What an edge rests on: its kind, and its direction where that was asked for."""
+    reasons = [(edge.kind.statistic, edge.kind.value, edge.kind.detail)]
+    if edge.direction:
+        detail = "above 0 the parent is the one it is taken for"
+        reasons.append(("direction", edge.direction, detail))
+    for statistic, value, detail in reasons:
+        yield Evidence(
+            id=digest_text(f"{edge.child}\0{edge.parent}\0{edge.kind.name}\0{edge.role}\0{statistic}"),
+            child=edge.child, parent=edge.parent, relation=edge.kind.name, status="inferred",
+            method="descent", version=VERSION, statistic=statistic, value=value, scope=scope,
+            detail=detail,
+        )  # fmt: skip
 
 
 def _latent(model_id: str) -> Row:

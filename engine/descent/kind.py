@@ -42,14 +42,12 @@ class Kind:
         statistic: what decided.
         value: of it.
         detail: in words.
-        certain: nothing else looks like that.
     """
 
     name: str
     statistic: str
     value: float
     detail: str
-    certain: bool
 
 
 @dataclass(frozen=True)
@@ -111,7 +109,7 @@ def change(bucket: Bucket, parent: int, child: int) -> Change:
 def kind_of(found: Change) -> Kind:
     """Name a change."""
     if not found.touched and not found.vectors_changed:
-        return Kind("copy", "changed_share", 0.0, "every sampled entry is equal", certain=True)
+        return Kind("copy", "changed_share", 0.0, "every sampled entry is equal")
     for test in (leaf_kind, _noise, _low_rank):
         kind = test(found)
         if kind is not None:
@@ -119,7 +117,7 @@ def kind_of(found: Change) -> Kind:
     size = found.relative()
     name = "continued_pretrain" if size > _CONTINUED else "finetune"
     detail = f"the difference is {size:.1%} of the parent's weights"
-    return Kind(name, "relative_l2", size, detail, certain=False)
+    return Kind(name, "relative_l2", size, detail)
 
 
 def leaf_kind(found: Change) -> Kind | None:
@@ -141,11 +139,7 @@ def _pruned(found: Change) -> Kind | None:
     if same < _SUPPORT * sum(int(k.sum()) for k, _ in kept):
         return None
     return Kind(
-        "pruned",
-        "new_zero_share",
-        share,
-        f"{share:.0%} of the entries became 0, the others stayed",
-        certain=True,
+        "pruned", "new_zero_share", share, f"{share:.0%} of the entries became 0, the others stayed"
     )
 
 
@@ -163,7 +157,7 @@ def _quantized(found: Change) -> Kind | None:
     if n_groups and levels / n_groups > _GROUPED:
         share = levels / n_groups
         detail = f"{share:.0%} of the groups of {_GRID} have at most {_LEVELS} levels"
-        return Kind("quantized", "grouped_levels_share", share, detail, certain=True)
+        return Kind("quantized", "grouped_levels_share", share, detail)
     glance = (
         _regularity(parts, found.touched[:_GLANCE], 1) for parts in (found.child, found.parent)
     )
@@ -172,7 +166,7 @@ def _quantized(found: Change) -> Kind | None:
     own, others = (_regularity(parts, found.touched) for parts in (found.child, found.parent))
     if others and own - others > _REGULAR:
         detail = f"rows are multiples of one step: regularity {own:.2f}, the parent's {others:.2f}"
-        return Kind("quantized", "row_regularity", own, detail, certain=True)
+        return Kind("quantized", "row_regularity", own, detail)
     return None
 
 
@@ -258,12 +252,12 @@ def _low_rank(found: Change) -> Kind | None:
     common = _common(ranks) if rank == 1 else 0.0
     if common > _SAME_VECTOR:
         detail = "every difference has rank 1 and the same left vector: one direction was taken out"
-        return Kind("edited", "shared_left_vector", common, detail, certain=True)
+        return Kind("edited", "shared_left_vector", common, detail)
     full = any(r.rank > max(1.0, _LOW_RANK * r.most) for r in ranks)
     if full or found.vectors_changed > _TOUCHED:
         return None
     detail = f"every difference has rank {rank} at most"
-    return Kind("adapter_merged", "rank", float(rank), detail, certain=True)
+    return Kind("adapter_merged", "rank", float(rank), detail)
 
 
 def _common(ranks: Sequence[_Rank]) -> float:
@@ -302,4 +296,4 @@ def _noise(found: Change) -> Kind | None:
     if spread > _EVEN or not _NORMAL[0] < kurtosis < _NORMAL[1]:
         return None
     detail = f"white noise of {np.mean(shares):.1%} of every tensor's spread"
-    return Kind("noise", "relative_noise", float(np.mean(shares)), detail, certain=False)
+    return Kind("noise", "relative_noise", float(np.mean(shares)), detail)

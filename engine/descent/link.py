@@ -36,9 +36,7 @@ class Link:
 def link(bucket: Bucket, edge: Oriented) -> Link:
     """A link of a tree; nodes that are not in the bucket are latent."""
     if max(edge.child, edge.parent) >= len(bucket):
-        kind = Kind(
-            "finetune", "siblings", 0.0, "siblings of it stand 60 degrees apart", certain=False
-        )
+        kind = Kind("finetune", "siblings", 0.0, "siblings of it stand 60 degrees apart")
     else:
         kind = _kind(bucket, edge.parent, edge.child)
     sure = _EDGE * edge.probability
@@ -54,7 +52,7 @@ def _kind(bucket: Bucket, parent: int, child: int) -> Kind:
     more = bucket.rows[child] - bucket.rows[parent]
     if more > 0 and kind.value <= _AS_IT_WAS:
         detail = f"{more} rows more, the others as they were"
-        return Kind("vocab_extended", "more_rows", float(more), detail, certain=True)
+        return Kind("vocab_extended", "more_rows", float(more), detail)
     return kind
 
 
@@ -79,18 +77,18 @@ def _proof(merge: Combination | Piecewise) -> Kind:
     share = f"{merge.match:.1%} of the entries are"
     if isinstance(merge, Piecewise) and merge.whole:
         detail = "every tensor is one of the parents'"
-        return Kind("frankenmerge", "match", merge.match, detail, certain=True)
+        return Kind("frankenmerge", "match", merge.match, detail)
     if isinstance(merge, Piecewise):
         detail = (
             f"{share} the parents' weighted sum, with weights of its own for each tensor, rounded"
         )
-        return Kind("merge", "match", merge.match, detail, certain=True)
+        return Kind("merge", "match", merge.match, detail)
     if min(merge.weights) < 0 and len(merge.parents) == _PAIR:  # away from a task vector, or on
         most, least = merge.weights
         detail = f"{share} {most:g} of it and {least:g} of another, rounded"
-        return Kind("edited", "match", merge.match, detail, certain=True)
+        return Kind("edited", "match", merge.match, detail)
     detail = f"{share} the parents' weighted sum, rounded"
-    return Kind("merge", "match", merge.match, detail, certain=True)
+    return Kind("merge", "match", merge.match, detail)
 
 
 def _masked_links(merge: Masked) -> list[Link]:
@@ -99,7 +97,7 @@ def _masked_links(merge: Masked) -> list[Link]:
         f"{merge.explained:.0%} of the entries are one parent's change at one scale, a sum or a mean of some; "
         f"{merge.dropped:.0%} of what the parents changed was dropped"
     )
-    kind = Kind("merge", "explained_share", merge.explained, detail, certain=True)
+    kind = Kind("merge", "explained_share", merge.explained, detail)
     links = [
         Link(merge.child, parent, kind, scale, "model", _EXPLAINED)
         for parent, scale in zip(merge.parents, merge.scales, strict=True)

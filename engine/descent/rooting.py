@@ -41,16 +41,14 @@ def rooted(
         nodes: its nodes, those without edges too.
         merges: which of them are merges, that have parents already.
     """
-    statistics = {
-        edge: _directed(bucket, *edge) if edge[1] < tree.n else 0.0 for edge in tree.edges
-    }
+    told = {edge: _told(bucket, *edge) if edge[1] < tree.n else _NOTHING for edge in tree.edges}
     oriented = []
     left = set(nodes)
     while left:
         part = _part(tree, min(left))
         left -= part
         edges = [e for e in tree.edges if e[0] in part]
-        scores = {root: _score(edges, root, statistics, tree, merges) for root in sorted(part)}
+        scores = {root: _score(edges, root, told, tree, merges) for root in sorted(part)}
         top = max(scores.values())
         total = sum(math.exp(s - top) for s in scores.values())
         chance = {r: math.exp(s - top) / total for r, s in scores.items()}
@@ -58,37 +56,44 @@ def rooted(
         for parent, child in _outward(edges, root):
             side = _side(edges, parent, child)
             edge = (min(parent, child), max(parent, child))
-            t = statistics[edge] if edge[0] == parent else -statistics[edge]
+            t = told[edge].statistic if edge[0] == parent else -told[edge].statistic
             oriented.append(Oriented(child, parent, sum(chance[r] for r in side), t))
     return oriented
 
 
-def _directed(bucket: Bucket, a: int, b: int) -> float:
-    """Which end of an edge is the parent: above 0 the first; by what its kind says, else by `direction`."""
+@dataclass(frozen=True)
+class _Told:
+    """What an edge says of its direction.
+
+    Attributes:
+        likelihood: logarithm of its ratio; above 0 the first node is the parent.
+        statistic: of `direction`, if that was asked; else 0.
+    """
+
+    likelihood: float
+    statistic: float = 0.0
+
+
+_NOTHING = _Told(0.0)
+
+
+def _told(bucket: Bucket, a: int, b: int) -> _Told:
+    """What tells which end of an edge is the parent: more tokens, the kind of change, else its directions."""
     rows = bucket.rows[b] - bucket.rows[a]
     if rows:
-        return _CERTAIN if rows > 0 else -_CERTAIN
+        return _Told(math.copysign(_SURELY, rows))
     kind = kind_of(change(bucket, a, b))
-    if kind.name == "edited":  # which takes energy away
-        return (
-            _CERTAIN
-            if bucket.energy(bucket.values[b]) < bucket.energy(bucket.values[a])
-            else -_CERTAIN
-        )
-    if kind.name == "noise":
-        return _noisier(bucket, a, b)
-    return direction(bucket, a, b)
-
-
-def _noisier(bucket: Bucket, a: int, b: int) -> float:
-    """The direction of white noise, which adds its own energy to the weights it falls on."""
     grown = bucket.energy(bucket.values[b]) - bucket.energy(bucket.values[a])
-    share = grown / max(float(bucket.distances[a, b]), 1e-300)
-    return math.copysign(_CERTAIN, share) if abs(share) > _ENOUGH else 0.0
+    if kind.name == "edited":  # which takes energy away
+        return _Told(math.copysign(_SURELY, -grown))
+    if kind.name == "noise":  # which adds its own
+        share = grown / max(float(bucket.distances[a, b]), 1e-300)
+        return _Told(math.copysign(_SURELY, share)) if abs(share) > _ENOUGH else _NOTHING
+    t = direction(bucket, a, b)
+    return _Told(_likelihood(t), t)
 
 
 _ENOUGH = 0.4
-_CERTAIN = 10.0
 _SURELY = 8.0
 
 
@@ -125,7 +130,7 @@ def _side(edges: Sequence[tuple[int, int]], parent: int, child: int) -> set[int]
 
 
 def _score(
-    edges: Sequence[tuple[int, int]], root: int, statistics: Mapping[tuple[int, int], float],
+    edges: Sequence[tuple[int, int]], root: int, told: Mapping[tuple[int, int], _Told],
     tree: Tree, merges: Collection[int],
 ) -> float:  # fmt: skip
     """Log-likelihood of a root, but for what all have in common."""
@@ -134,8 +139,7 @@ def _score(
     total += _LATENT if root >= tree.n else 0.0
     for parent, child in _outward(edges, root):
         edge = (min(parent, child), max(parent, child))
-        t = statistics[edge] if edge[0] == parent else -statistics[edge]
-        total += math.copysign(_SURELY, t) if abs(t) == _CERTAIN else _likelihood(t)
+        total += told[edge].likelihood if edge[0] == parent else -told[edge].likelihood
     return total
 
 

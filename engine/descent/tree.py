@@ -7,11 +7,10 @@ middle.
 """
 
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 
 from engine.descent.bucket import Floats
 
@@ -41,38 +40,25 @@ class Tree:
         return sorted(b if a == node else a for a, b in self.edges if node in (a, b))
 
 
-def spanning(
-    distances: Floats, nodes: Sequence[int], forbidden: Collection[tuple[int, int]] = ()
-) -> list[tuple[int, int]]:
-    """The minimum spanning tree, or forest, of some nodes: pairs, the smaller first, in the order they were joined.
+def spanning(distances: Floats, nodes: Sequence[int]) -> list[tuple[int, int]]:
+    """The minimum spanning tree of some nodes: pairs, the smaller first, in the order they were joined.
 
     Args:
         distances: (n, n) squared.
         nodes: which of them.
-        forbidden: pairs, the smaller first, that are no edges.
     """
     index = np.array(sorted(nodes), dtype=np.int64)
-    table = distances[np.ix_(index, index)].copy()
-    place = {int(node): i for i, node in enumerate(index)}
-    for a, b in forbidden:
-        if a in place and b in place:
-            table[place[a], place[b]] = table[place[b], place[a]] = np.inf
-    np.fill_diagonal(table, np.inf)
+    table = distances[np.ix_(index, index)]
+    near, via = np.full(len(index), np.inf), np.zeros(len(index), np.int64)
+    outside, best = np.ones(len(index), bool), 0
     edges: list[tuple[int, int]] = []
-    outside = np.ones(len(index), bool)
-    while outside.any():
-        start = int(np.flatnonzero(outside)[0])
-        outside[start] = False
-        near, via = table[start].copy(), np.full(len(index), start)
-        while outside.any():
-            best = int(np.argmin(np.where(outside, near, np.inf)))
-            if not outside[best] or not np.isfinite(near[best]):
-                break
-            a, b = int(index[via[best]]), int(index[best])
-            edges.append((min(a, b), max(a, b)))
-            outside[best] = False
-            closer: NDArray[np.bool_] = table[best] < near
-            near, via = np.where(closer, table[best], near), np.where(closer, best, via)
+    for _ in range(len(index) - 1):
+        outside[best] = False
+        closer = outside & (table[best] < near)
+        near, via = np.where(closer, table[best], near), np.where(closer, best, via)
+        best = int(np.argmin(np.where(outside, near, np.inf)))
+        a, b = int(index[via[best]]), int(index[best])
+        edges.append((min(a, b), max(a, b)))
     return edges
 
 

@@ -50,7 +50,10 @@ def test_the_family_that_was_trained_is_found_from_its_weights(catalog, n_scalar
     assert (found.scope, found.unaligned) == ("sampled", ())
     assert found.read_bytes > 0
     why = catalog.rows("select * from store.evidence where status = 'inferred'")
-    assert len(why) == len(TRAINED)
+    assert len(why) == 2 * len(TRAINED)  # of each edge its kind, and its direction
+    told = [row["value"] for row in why if row["statistic"] == "direction"]
+    assert len(told) == len(TRAINED)
+    assert sum(told) > 0  # one may be against the others
     assert {row["method"] for row in why} == {"descent"}
     assert {row["scope"] for row in why} == {"sampled"}
 

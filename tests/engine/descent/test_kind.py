@@ -61,7 +61,7 @@ def writes(patch):
 @pytest.mark.parametrize("dtype", ["BF16", "F32"])
 def test_an_equal_model_is_a_copy(dtype):
     kind = found(start(dtype)[1].copy(), dtype=dtype)
-    assert kind == Kind("copy", "changed_share", 0.0, "every sampled entry is equal", certain=True)
+    assert kind == Kind("copy", "changed_share", 0.0, "every sampled entry is equal")
 
 
 @pytest.mark.parametrize("dtype", ["BF16", "F32"])
@@ -69,7 +69,7 @@ def test_an_equal_model_is_a_copy(dtype):
 def test_a_little_training_is_a_finetune_and_says_how_much(dtype, size):
     family, base = start(dtype)
     kind = found(family.tuned(base, size), dtype=dtype)
-    assert (kind.name, kind.statistic, kind.certain) == ("finetune", "relative_l2", False)
+    assert (kind.name, kind.statistic) == ("finetune", "relative_l2")
     assert kind.value == pytest.approx(size, rel=0.1)
 
 
@@ -96,7 +96,7 @@ def test_much_training_is_continued_pretraining(dtype):
 def test_a_merged_adapter_is_known_by_its_rank(dtype, rank):
     family, base = start(dtype)
     kind = found(family.adapted(base, rank), dtype=dtype)
-    assert (kind.name, kind.statistic, kind.certain) == ("adapter_merged", "rank", True)
+    assert (kind.name, kind.statistic) == ("adapter_merged", "rank")
     assert kind.value == rank
 
 
@@ -124,7 +124,7 @@ def test_a_model_of_low_rank_whose_gains_changed_was_trained():
 def test_one_direction_taken_out_of_all_layers_is_an_edit(dtype):
     family, base = start(dtype)
     kind = found(family.kept(without_direction(base, family)), dtype=dtype)
-    assert (kind.name, kind.statistic, kind.certain) == ("edited", "shared_left_vector", True)
+    assert (kind.name, kind.statistic) == ("edited", "shared_left_vector")
     assert 0.9 < kind.value <= 1 + 1e-9
 
 
@@ -149,7 +149,7 @@ def test_noise_in_some_tensors_only_is_not_called_noise():
 def test_entries_that_became_zero_are_pruning(dtype, prune, share):
     family, base = start(dtype)
     kind = found(family.kept(changed(base, prune)), dtype=dtype)
-    assert (kind.name, kind.statistic, kind.certain) == ("pruned", "new_zero_share", True)
+    assert (kind.name, kind.statistic) == ("pruned", "new_zero_share")
     assert kind.value == pytest.approx(share, abs=0.01)
 
 
@@ -174,7 +174,7 @@ def test_a_pruned_model_that_was_trained_on_is_not_called_pruned():
 def test_a_model_on_a_grid_is_quantised(dtype, grid, statistic):
     family, base = start(dtype)
     kind = found(family.kept(changed(base, grid)), dtype=dtype)
-    assert (kind.name, kind.statistic, kind.certain) == ("quantized", statistic, True)
+    assert (kind.name, kind.statistic) == ("quantized", statistic)
     assert 0.3 < kind.value <= 1
 
 

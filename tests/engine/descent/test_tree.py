@@ -58,18 +58,6 @@ def test_only_the_named_nodes_are_joined():
     assert spanning(distances, []) == []
 
 
-def test_a_forbidden_edge_is_gone_round():
-    distances = apart(gram_of([[0.0], [1.0], [2.0]]))
-    assert spanning(distances, range(3)) == [(0, 1), (1, 2)]
-    assert set(spanning(distances, range(3), [(0, 1)])) == {(0, 2), (1, 2)}
-
-
-def test_where_all_edges_are_forbidden_trees_stay_apart():
-    distances = apart(gram_of([[0.0], [1.0], [5.0], [6.0]]))
-    between = [(a, b) for a in (0, 1) for b in (2, 3)]
-    assert spanning(distances, range(4), between) == [(0, 1), (2, 3)]
-
-
 SIBLINGS = placed([0, 0, 0, 0], [1.0, 1.1, 1.2, 1.3])[1:]
 
 
