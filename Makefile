@@ -32,6 +32,7 @@ bench: install-dev                  ## against plain reads and writes, and merge
 
 zoo: install-dev                    ## train the family of data/zoo again, from nothing
 	$(BIN)/python tests/zoo/train.py --out data/zoo
+	$(BIN)/python tests/zoo/finds.py --zoo data/zoo --out data/finds
 
 zoo-report: install-dev             ## merge the family by every method, score the results: data/methods.md
 	$(BIN)/python tests/zoo/report.py

@@ -33,6 +33,24 @@ STORY = (
     Step("Again: nothing changed, nothing is read, nothing is written.", ("scan", "models")),
     Step("What is there.", ("ls",)),
     Step("Who descends from whom, and who says so.", ("lineage",)),
+    Step("Three models as one finds them: two have no card, and one card lies.", ("scan", "finds")),
+    Step("The weights remember: a merge of three with its coefficients, and more.", ("infer",)),
+    Step(
+        "What cards do not say, or say wrongly.",
+        (
+            "sql",
+            "select kind, child, parent, detail from conflicts where kind <> 'license_dropped'",
+        ),
+    ),
+    Step(
+        "One network in two bases: homologous, and not mergeable before it is aligned.",
+        ("mergeable", "sort", "sorter"),
+        exit_code=3,
+    ),
+    Step(
+        "Aligned first: the average of the two is the model itself, and has its digest.",
+        ("merge", "finds/aligned.yaml", "-o", "merged/aligned"),
+    ),
     Step("What training changed: every child against its base, one pass each.", ("stats", "--all")),
     Step(
         "Ask anything of it. The fine-tunes moved little; continued pre-training went far.",

@@ -251,7 +251,7 @@ def _alignment(case: _Case) -> list[Reason]:
     asked = [*case.models, *([case.base] if case.base else [])]
     return [
         _no("aligned", f"{' and '.join(str(case.rows[m]['name']) for m in pair)} are one network in two bases: "
-            "align: weight_matching in a recipe brings them into one")
+            "align: {method: weight_matching, residual: true} in a recipe brings them into one")
         for pair in case.lineage.turned(asked)
     ]  # fmt: skip
 

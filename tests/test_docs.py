@@ -26,29 +26,41 @@ def playground(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for model in zoo.iterdir():
         if model.is_dir() and model.name != "suites":
             shutil.copytree(model, tmp_path / "models" / model.name)
+    shutil.copytree(data_folder() / "finds", tmp_path / "finds")
     (tmp_path / ".reg").mkdir()
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("REG_CATALOG", raising=False)
     return tmp_path
 
 
-def commands() -> list[str]:
-    """Every `reg` line of the README's story, in order; the opening block repeats some of them."""
-    lines = "".join(BLOCKS[1:]).splitlines()
-    return [line.removeprefix("$ ") for line in lines if line.startswith("$ reg")]
+def commands() -> list[tuple[str, list[str]]]:
+    """Every `reg` line of the README's story, in order, and what it shows; the opening block repeats some."""
+    found: list[tuple[str, list[str]]] = []
+    for line in "".join(BLOCKS[1:]).splitlines():
+        if line.startswith("$ "):
+            found.append((line.removeprefix("$ "), []))
+        else:
+            found[-1][1].append(line)
+    return [(line, shown) for line, shown in found if line.startswith("reg")]
 
 
-def test_every_command_of_the_readme_runs(playground: Path) -> None:
-    shown = commands()
-    assert len(shown) > 20
-    for line in shown:
+def test_every_command_of_the_readme_runs_and_shows_what_it_says(
+    playground: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = commands()
+    assert len(told) > 20
+    assert sum(len(shown) for _, shown in told) > 40
+    for line, shown in told:
         expected = 3 if "exit 3" in line else 0
         words = shlex.split(line, comments=True)[1:]
         assert run(words) == expected, line
+        printed = iter(row.rstrip() for row in capsys.readouterr().out.splitlines())
+        for row in shown:  # all of these, in this order; others may stand between them
+            assert row in printed, f"{line} does not print {row!r}"
 
 
 def test_the_opening_block_shows_commands_that_the_story_runs() -> None:
-    story = {shlex.split(line, comments=True)[1] for line in commands()}
+    story = {shlex.split(line, comments=True)[1] for line, _ in commands()}
     opening = [line.split()[2] for line in BLOCKS[0].splitlines()]
     assert set(opening) <= story
 

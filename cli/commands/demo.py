@@ -30,7 +30,7 @@ from registry.resources import data_folder
 def command(session: Session, keep: Path | None) -> None:
     """Run the whole story on a small family of really trained models.
 
-    Scan, lineage, delta statistics, verdicts, merges by several methods, measured scores, verification and
+    Scan, lineage from cards and from weights, delta statistics, verdicts, merges by several methods, measured scores, verification and
     reproduction: each command is printed before its output, and you can type it yourself.
 
     Examples:
@@ -39,7 +39,7 @@ def command(session: Session, keep: Path | None) -> None:
     """
     started = time.monotonic()
     with _workspace(keep) as folder, _inside(folder):
-        for name in ("suites", "models"):
+        for name in ("suites", "models", "finds"):
             _copy_zoo(name, folder / name)
         for step in STORY:
             click.secho(f"\n# {step.why}", dim=True)
@@ -82,8 +82,11 @@ def _inside(folder: Path) -> Iterator[None]:
 
 
 def _copy_zoo(name: str, target: Path) -> None:
-    """Copy the suites, or the models, of the family that ships with Homolog."""
+    """Copy the suites or the models of the family that ships with Homolog, or those of unknown descent."""
     zoo = data_folder() / "zoo"
+    if name == "finds":
+        shutil.copytree(data_folder() / "finds", target)
+        return
     if name == "suites":
         shutil.copytree(zoo / "suites", target)
         return
