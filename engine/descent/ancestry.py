@@ -7,12 +7,11 @@ each tree gets its root, and each edge a kind.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 
 from engine.descent.bucket import Bucket
 from engine.descent.direction import direction
 from engine.descent.hanging import hang
-from engine.descent.kind import change, kind_of
+from engine.descent.kind import kind_between
 from engine.descent.leaf import leaves_of
 from engine.descent.link import Link, link, merge_links
 from engine.descent.merging import merges_of
@@ -48,7 +47,6 @@ def ancestry(bucket: Bucket, group: Sequence[int]) -> Ancestry:
     merges = merges_of(bucket, inner)
     plain = [i for i in inner if i not in merges]
 
-    @cache
     def is_parent(a: int, b: int) -> bool:
         return direction(bucket, a, b) > _CLEARLY
 
@@ -60,7 +58,7 @@ def ancestry(bucket: Bucket, group: Sequence[int]) -> Ancestry:
     for merge in merges.values():
         links += merge_links(merge)
     for leaf, parent in leaves.items():
-        kind = kind_of(change(bucket, parent, leaf))
+        kind = kind_between(bucket, parent, leaf)
         links.append(Link(leaf, parent, kind, None, "parent", _LEAF))
     order = sorted(links, key=lambda found: (found.child, found.parent, found.role))
     return Ancestry(tuple(order), tuple(sorted(tree.latent)))

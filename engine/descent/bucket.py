@@ -4,10 +4,11 @@ Tensors that some of the models lack, or have in another shape, are left out; a 
 have. Squared lengths are estimates of those of whole matrices: a scalar counts for all the entries it stands for.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property, wraps
 from itertools import pairwise
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,7 @@ from engine.descent.sketch import Sketch
 
 Floats = NDArray[np.float64]
 Singles = NDArray[np.float32]
+T = TypeVar("T")
 
 MANTISSA = {"BF16": 7, "F16": 10, "F32": 23, "F64": 23}
 """Stored bits of a significand, by dtype; sketches are float32."""
@@ -46,6 +48,7 @@ class Bucket:
         values: (n, s) float32, as stored.
         spans: where each patch is, in order of names.
         rows: of each model, the rows of its tensors altogether: more tokens, more rows.
+        told: what `per_pair` remembers.
     """
 
     models: tuple[str, ...]
@@ -53,6 +56,7 @@ class Bucket:
     values: Singles
     spans: tuple[Span, ...]
     rows: tuple[int, ...]
+    told: dict[tuple[str, int, int], Any] = field(default_factory=dict, repr=False, compare=False)
 
     def __len__(self) -> int:
         return len(self.models)
@@ -135,6 +139,24 @@ class Bucket:
     def energy(self, differences: Singles | Floats) -> float:
         """Squared length of a difference of models, (s,), of whole matrices."""
         return float((np.square(differences, dtype=np.float64) * self.counts).sum())
+
+
+def per_pair(work: Callable[[Bucket, int, int], T]) -> Callable[[Bucket, int, int], T]:
+    """Work out once what is asked of the same two models of a bucket again and again.
+
+    Args:
+        work: a pure function of a bucket and two places in it, whose value is small.
+    """
+
+    @wraps(work)
+    def remembered(bucket: Bucket, a: int, b: int) -> T:
+        key = (work.__qualname__, a, b)
+        if key not in bucket.told:
+            bucket.told[key] = work(bucket, a, b)
+        found: T = bucket.told[key]
+        return found
+
+    return remembered
 
 
 _BLOCK = 1 << 14

@@ -8,7 +8,7 @@ gives t = Σ <D_r, S> / Σ |D_r|²: above 0, a is the parent. Swapping a and b t
 
 import numpy as np
 
-from engine.descent.bucket import Bucket, Floats
+from engine.descent.bucket import Bucket, Floats, per_pair
 
 VERSION = "1"
 
@@ -16,8 +16,11 @@ _RANK = 4
 _LEAST_ROWS = 3  # of a patch that has directions at all
 
 
+@per_pair
 def direction(bucket: Bucket, a: int, b: int) -> float:
     """The statistic t of an edge: above 0 where ``a`` is the parent, below where ``b`` is; 0 where nothing tells."""
+    if a > b:
+        return -direction(bucket, b, a)
     parts = []
     for span in bucket.matrices():
         patch = span.patch

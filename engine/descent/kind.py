@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.descent.bucket import Bucket, Floats, Span, rounding_energy
+from engine.descent.bucket import Bucket, Floats, Span, per_pair, rounding_energy
 
 VERSION = "1"
 
@@ -118,6 +118,12 @@ def kind_of(found: Change) -> Kind:
     name = "continued_pretrain" if size > _CONTINUED else "finetune"
     detail = f"the difference is {size:.1%} of the parent's weights"
     return Kind(name, "relative_l2", size, detail)
+
+
+@per_pair
+def kind_between(bucket: Bucket, parent: int, child: int) -> Kind:
+    """Name the change from one model of a bucket to another."""
+    return kind_of(change(bucket, parent, child))
 
 
 def leaf_kind(found: Change) -> Kind | None:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from engine.descent.bucket import Bucket
 from engine.descent.combination import Combination
-from engine.descent.kind import Kind, change, kind_of
+from engine.descent.kind import Kind, kind_between
 from engine.descent.masked import Masked
 from engine.descent.merging import Merge
 from engine.descent.piecewise import Piecewise
@@ -48,7 +48,7 @@ _EDGE = 0.98  # of the edges of a tree are right, whatever their direction
 
 def _kind(bucket: Bucket, parent: int, child: int) -> Kind:
     """The kind of an edge; more rows, and the others as they were, are a longer vocabulary."""
-    kind = kind_of(change(bucket, parent, child))
+    kind = kind_between(bucket, parent, child)
     more = bucket.rows[child] - bucket.rows[parent]
     if more > 0 and kind.value <= _AS_IT_WAS:
         detail = f"{more} rows more, the others as they were"

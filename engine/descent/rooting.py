@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from engine.descent.bucket import Bucket
 from engine.descent.direction import direction
-from engine.descent.kind import change, kind_of
+from engine.descent.kind import kind_between
 from engine.descent.tree import Tree
 
 
@@ -82,7 +82,7 @@ def _told(bucket: Bucket, a: int, b: int) -> _Told:
     rows = bucket.rows[b] - bucket.rows[a]
     if rows:
         return _Told(math.copysign(_SURELY, rows))
-    kind = kind_of(change(bucket, a, b))
+    kind = kind_between(bucket, a, b)
     grown = bucket.energy(bucket.values[b]) - bucket.energy(bucket.values[a])
     if kind.name == "edited":  # which takes energy away
         return _Told(math.copysign(_SURELY, -grown))

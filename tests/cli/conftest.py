@@ -65,6 +65,32 @@ def place(make_place: Callable[[], Place]) -> Place:
 
 
 @pytest.fixture(scope="session")
+def copy_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Place], Place]:
+    """Make a place of one's own whose catalog knows what another place knows; the models stay there, to be read."""
+
+    def copy(place: Place) -> Place:
+        folder = tmp_path_factory.mktemp("copy")
+        shutil.copytree(place.folder / ".reg", folder / ".reg")
+        return Place(folder)
+
+    return copy
+
+
+@pytest.fixture(scope="session")
+def _scanned(make_place: Callable[[], Place]) -> Place:
+    """A place that has scanned base, chat and math."""
+    place = make_place()
+    place.run("scan", "models")
+    return place
+
+
+@pytest.fixture
+def scanned(_scanned: Place, copy_of: Callable[[Place], Place]) -> Place:
+    """A place of one's own that knows base, chat and math, which lie elsewhere."""
+    return copy_of(_scanned)
+
+
+@pytest.fixture(scope="session")
 def known(make_place: Callable[[], Place]) -> Place:
     """A place with everything scanned, measured, merged and scored; only for reading."""
     place = make_place()

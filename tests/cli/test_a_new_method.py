@@ -1,5 +1,6 @@
 """A method that somebody adds is one file; everything else finds it."""
 
+import json
 import subprocess
 import sys
 
@@ -30,29 +31,34 @@ def nudged_middle(models: Tensors, *, nudge: Scale = 0.25) -> torch.Tensor:
 '''
 
 PROGRAM = """
-import sys
+import contextlib, io, json, sys
 import engine.methods
 engine.methods.__path__.append({folder!r})
-from cli.main import main
-sys.exit(main())
+from cli.main import run
+said = []
+for words in json.loads(sys.argv[1]):
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        assert run(words) == 0, words
+    said.append(out.getvalue())
+print(json.dumps(said))
 """
 
 
 @pytest.fixture
 def reg(tmp_path, place):
-    """Run `reg` with one more file among its methods."""
+    """Run commands of `reg`, one after the other in one process, with one more file among its methods."""
     folder = tmp_path / "more"
     folder.mkdir()
     (folder / "nudged_middle.py").write_text(FILE)
 
-    def run(*words):
+    def run(*commands):
         program = PROGRAM.format(folder=str(folder))
-        command = [sys.executable, "-c", program, *words]
+        command = [sys.executable, "-c", program, json.dumps(commands)]
         done = subprocess.run(
             command, capture_output=True, text=True, check=False, cwd=place.folder
         )
         assert done.returncode == 0, done.stderr
-        return done.stdout
+        return json.loads(done.stdout)
 
     return run
 
@@ -64,15 +70,18 @@ def tensors_in(folder):
 
 
 def test_a_method_is_one_file(reg, place):
-    assert "nudged_middle" in reg("methods", "-q").split()
-    explained = reg("methods", "nudged_middle")
+    settings = ("--method", "nudged_middle", "--set", "nudge=1", "--dtype", "float32")
+    names, explained, *_ = reg(
+        ("methods", "-q"),
+        ("methods", "nudged_middle"),
+        ("scan", "models"),
+        ("merge", *settings, "chat", "math", "-o", "out"),
+        ("reproduce", "out", "-o", "again"),
+    )
+    assert "nudged_middle" in names.split()
     assert "nudge" in explained
     assert "0000.00000" in explained
-    reg("scan", "models")
-    settings = ("--method", "nudged_middle", "--set", "nudge=1", "--dtype", "float32")
-    reg("merge", *settings, "chat", "math", "-o", "out")
     left, right = (tensors_in(place.folder / "models" / name) for name in ("chat", "math"))
     found = tensors_in(place.folder / "out")
     for name, tensor in found.items():
         assert torch.equal(tensor, (left[name] + right[name]) / 2 + 1)
-    reg("reproduce", "out", "-o", "again")

@@ -5,21 +5,6 @@ import torch
 from safetensors.torch import load_file
 
 
-@pytest.fixture
-def scanned(place):
-    """A place that knows base, chat and math."""
-    place.run("scan", "models")
-    return place
-
-
-@pytest.fixture(scope="module")
-def untouched(make_place):
-    """The same for tests that write nothing."""
-    place = make_place()
-    place.run("scan", "models")
-    return place
-
-
 def test_extract_says_what_it_made(scanned):
     made = scanned.json("extract", "chat", "--base", "base", "--rank", "3", "-o", "out/lora")
     assert made["model"] == "lora"
@@ -47,12 +32,11 @@ def test_quiet_prints_the_adapter(scanned):
     assert made == scanned.json("show", "lora")["id"]
 
 
-def test_put_on_at_full_rank_it_is_the_child(scanned):
+def test_put_on_at_full_rank_it_is_the_child(scanned, family):
     scanned.run("extract", "chat", "--energy", "1", "-o", "lora")
     scanned.run("merge", "--method", "passthrough", "base+lora", "-o", "worn")
     worn, chat = (
-        load_file(scanned.folder / folder / "model.safetensors")
-        for folder in ("worn", "models/chat")
+        load_file(folder / "model.safetensors") for folder in (scanned.folder / "worn", family.chat)
     )
     assert worn.keys() == chat.keys()
     for name, tensor in chat.items():
@@ -65,11 +49,11 @@ def test_the_one_base_that_is_known_is_taken(scanned):
     assert (found["base"], found["id"]) == (named["base"], named["id"])
 
 
-def test_a_model_without_a_base_is_an_error_that_says_what_to_type(untouched):
-    result = untouched.run("extract", "base", "--rank", "2", "-o", "lora", code=1)
+def test_a_model_without_a_base_is_an_error_that_says_what_to_type(scanned):
+    result = scanned.run("extract", "base", "--rank", "2", "-o", "lora", code=1)
     assert "no base of base is known" in result.stderr
     assert "hint: reg extract base --base MODEL" in result.stderr
-    assert not (untouched.folder / "lora").exists()
+    assert not (scanned.folder / "lora").exists()
 
 
 def test_of_several_bases_none_is_guessed(place):
@@ -98,9 +82,9 @@ def test_projections_only_says_what_is_left_out(scanned):
     [(), ("--rank", "0"), ("--rank", "1.5"), ("--energy", "0"), ("--energy", "1.1")],
     ids=" ".join,
 )
-def test_rank_or_energy_and_in_range(words, untouched):
-    untouched.run("extract", "chat", *words, "-o", "lora", code=2)
-    assert not (untouched.folder / "lora").exists()
+def test_rank_or_energy_and_in_range(words, scanned):
+    scanned.run("extract", "chat", *words, "-o", "lora", code=2)
+    assert not (scanned.folder / "lora").exists()
 
 
 def test_an_output_that_is_there_is_left_alone(scanned):
@@ -111,15 +95,15 @@ def test_an_output_that_is_there_is_left_alone(scanned):
     assert (scanned.folder / "lora" / "adapter_model.safetensors").read_bytes() == before
 
 
-def test_a_model_that_did_not_change_has_nothing_to_extract(untouched):
-    result = untouched.run("extract", "base", "--base", "base", "--rank", "2", "-o", "lora", code=1)
+def test_a_model_that_did_not_change_has_nothing_to_extract(scanned):
+    result = scanned.run("extract", "base", "--base", "base", "--rank", "2", "-o", "lora", code=1)
     assert "there is nothing to extract" in result.stderr
 
 
-def test_a_licence_that_both_state_is_stated(scanned):
+def test_a_licence_that_both_state_is_stated(place):
     for name in ("chat", "base"):
-        card = scanned.folder / "models" / name / "README.md"
+        card = place.folder / "models" / name / "README.md"
         card.write_text("---\nlicense: mit\n---\n", encoding="utf-8")
-    scanned.run("scan", "models")
-    scanned.run("extract", "chat", "--base", "base", "--rank", "2", "-o", "lora")
-    assert "license: mit\n" in (scanned.folder / "lora" / "README.md").read_text(encoding="utf-8")
+    place.run("scan", "models")
+    place.run("extract", "chat", "--base", "base", "--rank", "2", "-o", "lora")
+    assert "license: mit\n" in (place.folder / "lora" / "README.md").read_text(encoding="utf-8")

@@ -9,9 +9,10 @@ SAYS = {
 }
 
 
-@pytest.fixture
-def quarrel(place):
-    """A llama, a fine-tune that drops its licence, and one under the GPL."""
+@pytest.fixture(scope="module")
+def quarrel(make_place):
+    """A llama, a fine-tune that drops its licence, and one under the GPL; only for reading."""
+    place = make_place()
     for name, card in SAYS.items():
         (place.folder / "models" / name / "README.md").write_text(f"---\n{card}\n---\n")
     place.run("scan", "models")
@@ -55,9 +56,8 @@ def test_loops_get_ids_in_the_order_asked_for(quarrel):
     assert quarrel.run("licenses", "math", "chat", "math", "-q").stdout.split() == ids
 
 
-def test_cards_that_agree_make_one_licence(place):
-    place.run("scan", "models")
-    assert place.json("licenses")["models"][0]["suggested"] == "apache-2.0"
+def test_cards_that_agree_make_one_licence(scanned):
+    assert scanned.json("licenses")["models"][0]["suggested"] == "apache-2.0"
 
 
 def test_a_conflict_is_a_no_a_plan_that_says_so_and_a_refused_merge(quarrel):
@@ -81,7 +81,8 @@ def test_a_conflict_is_a_no_a_plan_that_says_so_and_a_refused_merge(quarrel):
     quarrel.run("merge", *merge, "-o", "out", "--allow-license-conflict", " ", code=1)
 
 
-def test_the_reason_is_told_by_lineage_and_show(quarrel):
+def test_the_reason_is_told_by_lineage_and_show(quarrel, copy_of):
+    quarrel = copy_of(quarrel)
     words = ("--method", "linear", "chat", "math", "--allow-license-conflict", "stays in house")
     quarrel.run("merge", *words, "-o", "out")
     told = "out: licence conflict allowed: stays in house"

@@ -15,13 +15,12 @@ parameters: {lambda: 0.5}
 """
 
 
-def test_merge_says_what_it_made(place):
-    place.run("scan", "models")
-    made = place.json("merge", "--method", "linear", "chat", "math", "-o", "out/merged")
+def test_merge_says_what_it_made(scanned):
+    made = scanned.json("merge", "--method", "linear", "chat", "math", "-o", "out/merged")
     assert {"model", "run", "digest", "seconds", "read_bytes", "write_bytes"} <= made.keys()
     assert made["model"] == "merged"
-    assert made["folder"] == str(place.folder / "out" / "merged")
-    assert place.json("show", "merged")["id"] == made["digest"]
+    assert made["folder"] == str(scanned.folder / "out" / "merged")
+    assert scanned.json("show", "merged")["id"] == made["digest"]
 
 
 def test_models_need_not_be_scanned_first(place):
@@ -30,9 +29,8 @@ def test_models_need_not_be_scanned_first(place):
     assert place.run("verify", "merged", "-q").stdout.strip() == digest
 
 
-def test_a_recipe_file_and_options_that_say_the_same_make_the_same_bytes(place):
-    place.run("scan", "models")
-    (place.folder / "recipe.yaml").write_text(RECIPE)
+def test_a_recipe_file_and_options_that_say_the_same_make_the_same_bytes(scanned):
+    (scanned.folder / "recipe.yaml").write_text(RECIPE)
     words = (
         "merge",
         "--method",
@@ -44,12 +42,11 @@ def test_a_recipe_file_and_options_that_say_the_same_make_the_same_bytes(place):
         "chat",
         "math",
     )
-    first = place.run("merge", "recipe.yaml", "-o", "a", "-q").stdout
-    assert place.run(*words, "-o", "b", "--jobs", "1", "--memory", "1MB", "-q").stdout == first
+    first = scanned.run("merge", "recipe.yaml", "-o", "a", "-q").stdout
+    assert scanned.run(*words, "-o", "b", "--jobs", "1", "--memory", "1MB", "-q").stdout == first
 
 
-def test_options_reach_the_merge(place):
-    place.run("scan", "models")
+def test_options_reach_the_merge(scanned):
     words = (
         "merge",
         "--method",
@@ -61,11 +58,11 @@ def test_options_reach_the_merge(place):
         "--shard-size",
         "3KiB",
     )
-    place.run(*words, "--set", "rescale=false", "chat", "math", "-o", "merged")
-    shards = sorted((place.folder / "merged").glob("*.safetensors"))
+    scanned.run(*words, "--set", "rescale=false", "chat", "math", "-o", "merged")
+    shards = sorted((scanned.folder / "merged").glob("*.safetensors"))
     assert len(shards) > 1
     assert {t.dtype for t in load_file(shards[0]).values()} == {torch.float32}
-    recipe = place.json("show", "merged")["recipe"]
+    recipe = scanned.json("show", "merged")["recipe"]
     assert recipe["seed"] == 3
     assert recipe["modules"][0]["slices"][0]["parameters"]["rescale"] is False
 
@@ -127,24 +124,22 @@ def test_what_cannot_be_merged_is_named(known, words, error):
     assert not (known.folder / "never").exists()
 
 
-def test_a_device_that_is_not_there_is_refused_before_anything_is_written(place):
-    place.run("scan", "models")
+def test_a_device_that_is_not_there_is_refused_before_anything_is_written(scanned):
     words = ("--method", "linear", "chat", "math", "--device", "cuda:999", "-o", "new/merged")
     for command in ("plan", "merge"):
-        said = place.run(command, *words, code=1).stderr
+        said = scanned.run(command, *words, code=1).stderr
         assert "device cuda:999 is not there" in said
         assert "without --device the processor merges, to the same bytes" in said
-    assert not (place.folder / "new").exists()
-    assert place.json("sql", "select * from runs") == []
+    assert not (scanned.folder / "new").exists()
+    assert scanned.json("sql", "select * from runs") == []
 
 
-def test_the_device_of_the_processor_is_the_default(place):
-    place.run("scan", "models")
+def test_the_device_of_the_processor_is_the_default(scanned):
     words = ("--method", "linear", "chat", "math")
-    assert place.json("plan", *words)["device"] == "cpu"
-    assert place.json("plan", *words, "--device", "cpu")["notes"] == []
+    assert scanned.json("plan", *words)["device"] == "cpu"
+    assert scanned.json("plan", *words, "--device", "cpu")["notes"] == []
     digests = {
-        place.json("merge", *words, *more, "-o", name)["digest"]
+        scanned.json("merge", *words, *more, "-o", name)["digest"]
         for name, more in (("a", ()), ("b", ("--device", "cpu")))
     }
     assert len(digests) == 1

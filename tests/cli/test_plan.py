@@ -36,11 +36,10 @@ def test_less_memory_lowers_the_peak(known):
     assert known.json(*words, "--memory", "1KiB")["peak_bytes"] < known.json(*words)["peak_bytes"]
 
 
-def test_what_needs_more_memory_than_it_may_have_is_said_before_anything_is_done(place):
-    place.run("scan", "models")
+def test_what_needs_more_memory_than_it_may_have_is_said_before_anything_is_done(scanned):
     words = ("--method", "iso_c", "chat", "math", "--memory", "1KiB")
-    (note,) = place.json("plan", *words)["notes"]
+    (note,) = scanned.json("plan", *words)["notes"]
     assert note.startswith("iso_c works on whole tensors: ")
     assert note.endswith(" bytes of memory at once, more than 1,024")
-    assert note in place.run("plan", *words).stdout
-    assert f"note: {note}" in place.run("merge", *words, "-o", "too-large").stderr
+    assert note in scanned.run("plan", *words).stdout
+    assert f"note: {note}" in scanned.run("merge", *words, "-o", "too-large").stderr

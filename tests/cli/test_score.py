@@ -20,10 +20,9 @@ def _write(place, document):
     return str(file)
 
 
-def test_a_claimed_score_is_stored_and_replaced(place):
-    place.run("scan", "models")
+def test_a_claimed_score_is_stored_and_replaced(scanned):
     words = ("score", "add", "chat", "--task", "t", "--metric", "acc", "--source", "a paper")
-    (row,) = place.json(
+    (row,) = scanned.json(
         *words, "--value", "0.5", "--stderr", "0.1", "--n", "10", "--shots", "0", "--harness", "h"
     )
     promised = {
@@ -40,8 +39,8 @@ def test_a_claimed_score_is_stored_and_replaced(place):
     }
     assert promised <= row.keys()
     assert (row["model"], row["origin"], row["n"]) == ("chat", "claimed", 10)
-    place.run(*words, "--value", "0.6", "--shots", "0", "--harness", "h")
-    assert place.json("sql", "select model, value, source from scores") == [
+    scanned.run(*words, "--value", "0.6", "--shots", "0", "--harness", "h")
+    assert scanned.json("sql", "select model, value, source from scores") == [
         {"model": "chat", "value": 0.6, "source": "a paper"}
     ]
 
@@ -52,12 +51,11 @@ def test_a_score_is_a_finite_number(known, value):
     assert "finite" in known.run(*words, code=1).stderr
 
 
-def test_results_are_imported_for_the_model_they_name(place):
-    place.run("scan", "models")
-    result = place.run("score", "import", _write(place, RESULTS))
+def test_results_are_imported_for_the_model_they_name(scanned):
+    result = scanned.run("score", "import", _write(scanned, RESULTS))
     assert "warning: " in result.stderr
     assert "f1" in result.stderr
-    (row,) = place.json("score", "import", _write(place, RESULTS))
+    (row,) = scanned.json("score", "import", _write(scanned, RESULTS))
     assert (row["model"], row["task"], row["value"], row["stderr"], row["shots"]) == (
         "math",
         "gsm8k",
@@ -68,13 +66,12 @@ def test_results_are_imported_for_the_model_they_name(place):
     assert (row["harness"], row["harness_version"]) == ("lm-evaluation-harness", "0.4.8")
 
 
-def test_results_that_name_no_model_need_one(place):
-    place.run("scan", "models")
-    file = _write(place, {"results": RESULTS["results"]})
-    assert "--model MODEL" in place.run("score", "import", file, code=1).stderr
+def test_results_that_name_no_model_need_one(scanned):
+    file = _write(scanned, {"results": RESULTS["results"]})
+    assert "--model MODEL" in scanned.run("score", "import", file, code=1).stderr
     assert (
-        place.run("score", "import", file, "--model", "chat", "-q").stdout.strip()
-        == place.json("show", "chat")["id"]
+        scanned.run("score", "import", file, "--model", "chat", "-q").stdout.strip()
+        == scanned.json("show", "chat")["id"]
     )
 
 

@@ -46,10 +46,9 @@ def test_show_says_what_is_measured_claimed_and_scored(known):
     assert {e["parent_name"] for e in found["edges"]} == {"base", "chat"}
 
 
-def test_people_see_few_tensors_unless_they_ask(place, family):
-    place.run("scan", "models")
-    few = place.run("show", "base").stdout
-    every = place.run("show", "base", "--tensors").stdout
+def test_people_see_few_tensors_unless_they_ask(scanned, family):
+    few = scanned.run("show", "base").stdout
+    every = scanned.run("show", "base", "--tensors").stdout
     assert "model.layers.1.mlp.up_proj.weight" in every
     assert "tensors (19)" in few
     assert few.count("BF16") == 20  # the model's own dtype, and 19 tensors

@@ -1,15 +1,14 @@
 """`reg stats`."""
 
 
-def test_stats_measures_each_child_against_its_base(place):
-    place.run("scan", "models")
-    rows = place.json("stats", "chat", "math")
+def test_stats_measures_each_child_against_its_base(scanned):
+    rows = scanned.json("stats", "chat", "math")
     assert [(r["child"], r["base"], r["n_tensors"]) for r in rows] == [
         ("chat", "base", 19),
         ("math", "base", 19),
     ]
     assert 0.5 < rows[1]["relative_l2"] / rows[0]["relative_l2"] / 2 < 2
-    assert place.json("stats", "chat", "math") == rows
+    assert scanned.json("stats", "chat", "math") == rows
 
 
 def test_all_is_every_pair_and_reads_nothing_twice(known):
@@ -30,21 +29,19 @@ def test_a_base_may_be_named(place):
     assert (row["child"], row["base"]) == ("math", "chat")
 
 
-def test_layers_and_spectra(place):
-    place.run("scan", "models")
-    rows = place.json("stats", "chat", "--layers", "--spectral")
+def test_layers_and_spectra(scanned):
+    rows = scanned.json("stats", "chat", "--layers", "--spectral")
     assert {(r["layer"], r["module"]) for r in rows} >= {
         (0, "mlp_up"),
         (1, "attention_q"),
         (None, "embedding"),
     }
-    ranks = place.json("sql", "select stable_rank from deltas where module = 'mlp_up'")
+    ranks = scanned.json("sql", "select stable_rank from deltas where module = 'mlp_up'")
     assert all(row["stable_rank"] >= 1 for row in ranks)
 
 
-def test_a_model_without_a_base_is_an_error_that_says_what_to_type(place):
-    place.run("scan", "models")
-    result = place.run("stats", "base", code=1)
+def test_a_model_without_a_base_is_an_error_that_says_what_to_type(scanned):
+    result = scanned.run("stats", "base", code=1)
     assert "no base of base is known" in result.stderr
     assert "--base MODEL" in result.stderr
 

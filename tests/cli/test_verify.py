@@ -26,15 +26,14 @@ def test_one_flipped_byte_is_found_and_named(place):
     assert found["differences"][0]["where"] in said
 
 
-def test_the_recorded_recipe_gives_the_same_bytes(place):
-    place.run("scan", "models")
-    digest = place.run(
+def test_the_recorded_recipe_gives_the_same_bytes(scanned):
+    digest = scanned.run(
         "merge", "--method", "dare_ties", "chat", "math", "-o", "merged", "-q"
     ).stdout.strip()
-    made = place.json("reproduce", "merged", "-o", "again")
+    made = scanned.json("reproduce", "merged", "-o", "again")
     assert made["ok"] is True
     assert made["digest"] == made["expected"] == digest
-    assert place.run("reproduce", "merged", "-o", "third", "-q").stdout.strip() == digest
+    assert scanned.run("reproduce", "merged", "-o", "third", "-q").stdout.strip() == digest
 
 
 def test_other_bytes_are_a_no(place):
