@@ -20,10 +20,10 @@ from registry.catalog import Catalog
 from registry.scan import scan
 
 ROOT = Path(__file__).parent.parent.parent
-N_TENSORS, SHAPE = 48, (1024, 1200)
+N_TENSORS, SHAPE = 48, (512, 600)
 WORDS = (
     "merge", "--method", "dare_ties", "--base", "base", "chat", "math", "--seed", "7",
-    "--jobs", "1", "--memory", "64MB", "--shard-size", "40MB", "-o",
+    "--jobs", "1", "--memory", "16MB", "--shard-size", "10MB", "-o",
 )  # fmt: skip
 REG = (
     "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
@@ -48,7 +48,7 @@ for line in sys.stdin:
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory):
-    """A folder with a base and two children of 118 MB each, a catalog that knows them, and an uninterrupted merge."""
+    """A folder with a base and two children of 29 MB each, a catalog that knows them, and an uninterrupted merge."""
     folder = tmp_path_factory.mktemp("shop")
     generator = torch.Generator().manual_seed(0)
     base = {
@@ -154,7 +154,7 @@ def test_a_merge_that_is_killed_twenty_times_ends_with_the_same_bytes(shop):
             insist = ["--resume"] if i and moments.random() < 0.5 else []
             many.begin(*WORDS, "killed/merged", *insist)
             wait_for(many, output, moments.choice((0, 0, 1, 2, 4)))
-            time.sleep(moments.uniform(0, 0.06))
+            time.sleep(moments.uniform(0, 0.02))
             assert many.kill() == signal.SIGKILL
             (left,) = output.parent.iterdir()
             assert left.name.startswith(".merged.")
