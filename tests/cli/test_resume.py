@@ -23,7 +23,7 @@ ROOT = Path(__file__).parent.parent.parent
 N_TENSORS, SHAPE = 48, (512, 600)
 WORDS = (
     "merge", "--method", "dare_ties", "--base", "base", "chat", "math", "--seed", "7",
-    "--jobs", "1", "--memory", "16MB", "--shard-size", "10MB", "-o",
+    "--jobs", "1", "--memory", "32MB", "--shard-size", "10MB", "-o",
 )  # fmt: skip
 REG = (
     "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
@@ -32,8 +32,11 @@ REG = (
 
 MANY = """
 import json, os, signal, sys
-import cli.commands.merge, engine.merge
+import cli.commands.merge, cli.human, engine.merge, pytz
 from cli.main import main
+from engine.methods import all_methods
+from huggingface_hub import ModelCard
+all_methods()
 for line in sys.stdin:
     process = os.fork()
     if not process:
@@ -43,7 +46,7 @@ for line in sys.stdin:
     print(process, flush=True)
     print(os.waitpid(process, 0)[1], flush=True)
 """
-"""`reg` in process after process, without the seconds that each would need to load torch."""
+"""`reg` in process after process, without the seconds that each would need to load torch and the methods."""
 
 
 @pytest.fixture(scope="module")
