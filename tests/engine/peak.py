@@ -79,11 +79,11 @@ def main(what: str, folder: Path) -> None:
     run.keep_memory = lambda: None  # of what earlier methods took
     names = [n for n, m in all_methods().items() if (m.scope == "element") is slices]
     found = {}
-    if slices:  # 200 MiB of weights, a budget of 64 MiB
-        models = parents(folder, (5 * MIB,), 5, torch.bfloat16)
+    if slices:  # 75 MiB of weights, a budget of 32 MiB
+        models = parents(folder, (5 * MIB // 2,), 5, torch.bfloat16)
         run_plan(planned("linear", parents(folder, (9,), 1, torch.bfloat16)), folder, metadata={})
         for name in names:
-            budget = 64 * MIB
+            budget = 32 * MIB
             plan = planned(name, models)
             found[name] = peak(plan, folder / name, memory_bytes=budget, jobs=4), budget
     elif what == "surveyed":  # 25 MiB of float32 per model
@@ -93,7 +93,7 @@ def main(what: str, folder: Path) -> None:
             case = " ".join([name, *map(str, parameters.values())])
             found[case] = peak(plan, folder / case, jobs=1), plan.peak_bytes(1)
     else:
-        for shape, dtype in (((1536, 1536), torch.bfloat16), ((2 * MIB,), torch.float32)):
+        for shape, dtype in (((1024, 768), torch.bfloat16), ((2 * MIB,), torch.float32)):
             models = parents(folder, shape, 1, dtype)
             for name in names:
                 plan = planned(name, models)
