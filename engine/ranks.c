@@ -11,6 +11,7 @@
 #define MOVES 4         /* of insertion, for each entry, before it gives up */
 #define ZEROS 16        /* buckets over which zeros are spread, whose ranks nobody needs: what stays of them is 0 */
 #define FEWEST 16       /* of entries there is at most one odd one among so many */
+#define WAYS 4          /* parts of a row that are counted apart */
 
 static inline uint32_t key_of(float x)
 {
@@ -150,125 +151,156 @@ typedef struct {
 /* Tell which leading bits make magnitudes of nearly all entries; 0 where none do. */
 static int find_leading(const ranking *r, const float *row, leading *l)
 {
-    uint32_t most = 0, odd[3] = {0};
+    uint32_t most = 0, least = UINT32_MAX, odd[3] = {0}; /* least: less one, which leaves out zeros */
     for (int64_t i = 0; i < r->columns; i++) {
         uint32_t key = key_of(row[i]);
         most = key > most ? key : most;
+        least = key - 1 < least ? key - 1 : least;
         odd[0] += (key & 0xfffffu) != 0;
         odd[1] += (key & 0x3ffffu) != 0;
         odd[2] += (key & 0xffffu) != 0;
     }
     for (int i = 0; i < 3; i++) {
         l->shift = 20 - 2 * i;
-        int32_t high = (int32_t)(most >> l->shift), span = SPAN >> l->shift;
-        l->low = high > span ? high - span : 0;
+        int32_t high = (int32_t)(most >> l->shift), span = SPAN >> l->shift, low = (int32_t)((least + 1) >> l->shift);
+        l->low = high - span > low ? high - span : low;
         l->n_buckets = high - l->low + 1 + ZEROS;
-        l->below = l->low ? ((uint32_t)(l->low + 1) << l->shift) - 1 : 0;
+        l->below = l->low > low ? ((uint32_t)(l->low + 1) << l->shift) - 1 : 0;
         if (odd[i] <= r->columns / (i < 2 ? 8 * FEWEST : 2 * FEWEST) && l->n_buckets <= r->columns) return 1;
     }
     return 0;
 }
 
-/* Tell whether a key is another one than its bucket's. */
-static inline int is_odd(const leading *l, uint32_t key)
+/* Eight entries' buckets, the first of them at place `at`; which of them have another key than their bucket's. */
+static inline i8 buckets_of(const leading *l, const float *row, int64_t at, u8 *buckets)
 {
-    return ((key & ((1u << l->shift) - 1)) != 0) | (key - 1 < l->below);
-}
-
-/* Tell whether any of eight entries is odd. */
-static inline int has_odd(const leading *l, const float *row)
-{
+    static const u8 places = {0, 1, 2, 3, 4, 5, 6, 7};
     u8 key = (u8)eight(row) & 0x7fffffffu;
-    return any((i8)((key & ((1u << l->shift) - 1)) != 0) | (i8)(key - 1 < l->below));
+    i8 above = (i8)(key >> l->shift) - l->low, zero = (i8)(key == 0);
+    above = (above & ~(above < 0)) + ZEROS;
+    *buckets = (u8)((above & ~zero) | ((i8)(places + (uint32_t)at % ZEROS) & zero));
+    return (i8)((key & ((1u << l->shift) - 1)) != 0) | (i8)(key - 1 < l->below);
 }
 
-/* The bucket of each entry, and places of odd ones; how many, or -1 where they are too many. */
-static int64_t find_odd(ranking *r, const float *row, const leading *l, uint32_t *odd)
+/* The counters of eight entries, `ways` of each bucket, for as many parts of the row; `n` of them are in the row. Odd ones
+   get one behind the last, and go to a list that has `found`, with their buckets behind it; how many those are then. */
+static inline __attribute__((always_inline)) int64_t find_odd(ranking *r, const leading *l, const float *row, int64_t at,
+                                                              int n, int ways, uint32_t *odd, int64_t found)
 {
-    int64_t n = r->columns, found = 0;
-    uint32_t *restrict bucket = r->bucket;
-    int32_t shift = l->shift, low = l->low;
-    for (int64_t i = 0; i < n; i++) {
-        uint32_t key = key_of(row[i]);
-        int32_t above = (int32_t)(key >> shift) - low;
-        above = (above < 0 ? 0 : above) + ZEROS;
-        bucket[i] = key ? (uint32_t)above : (uint32_t)i % ZEROS;
-    }
-    for (int64_t at = 0; at < n; at += 8) {
-        int64_t end = at + 8 < n ? at + 8 : n;
-        if (end == at + 8 && !has_odd(l, row + at)) continue;
-        for (int64_t i = at; i < end; i++) {
-            odd[found] = (uint32_t)i;
-            found += is_odd(l, key_of(row[i]));
-        }
-        if (found > n / FEWEST) return -1;
+    uint32_t *theirs = odd + r->columns;
+    u8 buckets;
+    i8 is_odd = buckets_of(l, row, at, &buckets);
+    u8 counters = buckets * (uint32_t)ways;
+    memcpy(r->bucket + at, &counters, sizeof counters);
+    if (!any(is_odd)) return found;
+    for (int i = 0; i < n; i++) {
+        if (!is_odd[i]) continue;
+        odd[found] = (uint32_t)(at + i);
+        theirs[found++] = buckets[i];
+        r->bucket[at + i] = (uint32_t)(l->n_buckets * ways);
     }
     return found;
 }
 
-/* As `fill_buckets`, of places. */
-static void fill_places(ranking *r, uint32_t *restrict places)
+/* The same of a row: how many are odd, or -1 where they are too many. */
+static int64_t find_counters(ranking *r, const float *row, const leading *l, int ways, uint32_t *odd)
 {
-    int64_t n = r->columns, half = n / 2;
+    int64_t n = r->columns, found = 0, at = 0;
+    leading own = *l;
+    float last[8] = {0};
+    for (; at + 8 <= n && found <= n / FEWEST; at += 8) found = find_odd(r, &own, row + at, at, 8, ways, odd, found);
+    if (found <= n / FEWEST && at < n) {
+        memcpy(last, row + at, sizeof(float) * (size_t)(n - at));
+        found = find_odd(r, &own, last, at, (int)(n - at), ways, odd, found);
+    }
+    return found > n / FEWEST ? -1 : found;
+}
+
+/* How many entries of its counter are before each one; the counters are then how many there are. Parts of the row take
+   turns, for entries of one counter wait for each other. */
+static inline __attribute__((always_inline)) void count_before(ranking *r, uint32_t *restrict counters, int ways)
+{
+    int64_t each = r->columns / ways;
+    const uint32_t *restrict bucket = r->bucket;
+    uint32_t *restrict before = (uint32_t *)r->stays;
+    for (int64_t i = 0; i < each; i++)
+        for (int w = 0; w < ways; w++) before[w * each + i] = counters[bucket[w * each + i] + (uint32_t)w]++;
+    for (int64_t i = ways * each; i < r->columns; i++)
+        before[i] = counters[bucket[i] + (uint32_t)(ways - 1)]++;
+}
+
+/* From how many entries the counters of a bucket counted to the ranks of the first ones, where `sum` rank below; returns
+   how many do with these. */
+static inline __attribute__((always_inline)) uint32_t rank_first(uint32_t *counters, int ways, uint32_t sum)
+{
+    uint32_t here = 0;
+    for (int w = ways; w--;) {
+        here += counters[w];
+        counters[w] = sum + here - 1;
+    }
+    return sum + here;
+}
+
+/* The chance of each entry that is not odd, once its counter is the rank of the first one that it counted. */
+static inline __attribute__((always_inline)) void give_chances(ranking *r, const uint32_t *restrict counters, int ways)
+{
+    int64_t each = r->columns / ways;
     const uint32_t *restrict bucket = r->bucket;
     const float *restrict by_rank = r->by_rank;
-    uint32_t *restrict ends = r->ends;
-    float *restrict stays = r->stays;
-    for (int64_t i = 0, j = half; i < half; i++, j++) {
-        uint32_t to = --ends[2 * bucket[i]], also = --ends[2 * bucket[j] + 1];
-        places[to] = (uint32_t)i;
-        stays[i] = by_rank[to];
-        places[also] = (uint32_t)j;
-        stays[j] = by_rank[also];
-    }
-    if (n % 2) {
-        uint32_t to = --ends[2 * bucket[n - 1] + 1];
-        places[to] = (uint32_t)(n - 1);
-        stays[n - 1] = by_rank[to];
+    float *stays = r->stays;
+    for (int w = 0; w < ways; w++) {
+        int64_t end = w + 1 < ways ? (w + 1) * each : r->columns;
+        for (int64_t i = w * each; i < end; i++)
+            stays[i] = by_rank[counters[bucket[i] + (uint32_t)w] - bits_of(stays[i])];
     }
 }
 
-/* Sort ranks [at, end), of one bucket: first what is not odd. How many moves that took, or -1 when it is given up. */
-static int64_t sort_bucket(ranking *r, const float *row, const leading *l, uint32_t *places, int64_t at, int64_t end,
-                           int64_t left)
+/* The chances of odd entries: ranks from `first` of their bucket on; 0 when it is given up. `next` is as `first`. */
+static int place_odd(ranking *r, const float *row, const uint32_t *odd, int64_t n_odd, const uint32_t *first,
+                     uint32_t *next)
 {
-    uint32_t *odd = r->ends + 2 * l->n_buckets;
-    int64_t n_odd = 0, moves = 0, to = at;
-    for (int64_t i = at; i < end; i++) {
-        uint32_t place = places[i], key = key_of(row[place]);
-        if (!is_odd(l, key)) {
-            places[to++] = place;
-            continue;
-        }
-        int64_t j = n_odd++;
-        for (; j > 0 && key_of(row[odd[j - 1]]) > key && moves < left; j--, moves++) odd[j] = odd[j - 1];
-        odd[j] = place;
-        if (moves >= left) return -1;
+    const uint32_t *theirs = odd + r->columns;
+    uint64_t *sorted = r->spare;
+    int64_t left = MOVES * r->columns;
+    for (int64_t i = 0; i < n_odd && left >= 0; i++) {
+        uint64_t moved = entry(row, odd[i], r->columns);
+        uint32_t b = theirs[i], to = next[b]++;
+        for (; to > first[b] && sorted[to - 1] > moved && left >= 0; to--, left--) sorted[to] = sorted[to - 1];
+        sorted[to] = moved;
     }
-    for (int64_t i = 0; i < n_odd; i++) places[to + i] = odd[i];
-    for (int64_t i = at; i < end; i++) r->stays[places[i]] = r->by_rank[i];
-    return moves;
+    for (int64_t i = 0; i < n_odd && left >= 0; i++) {
+        uint32_t b = theirs[i];
+        for (uint32_t rank = first[b]; rank < next[b]; rank++)
+            r->stays[r->columns - 1 - (uint32_t)sorted[rank]] = r->by_rank[rank];
+        next[b] = first[b];
+    }
+    return left >= 0;
 }
 
 /* The chance of each entry of a row whose magnitudes have few bits; 0 when it is given up. */
 static int find_few(ranking *r, const float *row)
 {
-    uint32_t *odd = (uint32_t *)r->sorted, *places = (uint32_t *)r->spare, *ends = r->ends;
-    int64_t left = MOVES * r->columns;
     leading l;
-    int64_t n_odd = find_leading(r, row, &l) ? find_odd(r, row, &l, odd) : -1;
+    if (!find_leading(r, row, &l)) return 0;
+    int ways = WAYS * l.n_buckets < r->columns ? WAYS : 1;
+    uint32_t *odd = (uint32_t *)r->sorted, *counters = r->ends, *first = counters + (l.n_buckets + 1) * ways;
+    uint32_t *next = first + l.n_buckets, sum = 0;
+    int64_t n_odd = find_counters(r, row, &l, ways, odd);
     if (n_odd < 0) return 0;
-    count_buckets(r, l.n_buckets);
-    fill_places(r, places);
-    for (int64_t i = 0; i < n_odd; i++) {
-        uint32_t b = r->bucket[odd[i]], end = (int32_t)b + 1 < l.n_buckets ? ends[2 * b + 3] : (uint32_t)r->columns;
-        if (ends[2 * b] == UINT32_MAX) continue; /* has been sorted */
-        int64_t moves = sort_bucket(r, row, &l, places, ends[2 * b + 1], end, left);
-        if (moves < 0) return 0;
-        left -= moves;
-        ends[2 * b] = UINT32_MAX;
+    memset(counters, 0, sizeof(uint32_t) * (size_t)((l.n_buckets + 1) * ways));
+    ways == 1 ? count_before(r, counters, 1) : count_before(r, counters, WAYS);
+    if (n_odd) memset(next, 0, sizeof(uint32_t) * (size_t)l.n_buckets);
+    for (int64_t i = 0; i < n_odd; i++) next[odd[r->columns + i]]++;
+    for (int32_t b = 0; b < l.n_buckets; b++) {
+        sum = ways == 1 ? rank_first(counters + b, 1, sum) : rank_first(counters + b * WAYS, WAYS, sum);
+        if (!n_odd) continue;
+        first[b] = sum;
+        sum += next[b];
+        next[b] = first[b];
     }
-    return 1;
+    for (int w = 0; w < ways; w++) counters[l.n_buckets * ways + w] = (uint32_t)(r->columns - 1); /* any rank */
+    ways == 1 ? give_chances(r, counters, 1) : give_chances(r, counters, WAYS);
+    return !n_odd || place_odd(r, row, odd, n_odd, first, next);
 }
 
 /* The chance of each entry of a row. */
@@ -303,7 +335,7 @@ void drop_row(ranking *r, stream *s, int by_chance, float *row)
 
 int open_ranking(ranking *r, int64_t columns)
 {
-    size_t n = (size_t)columns + 2;
+    size_t n = (size_t)columns + 8;
     r->columns = columns;
     r->memory = malloc(n * (2 * sizeof(uint64_t) + 4 * sizeof(uint32_t) + sizeof(float)));
     if (!r->memory) return 0;

@@ -8,7 +8,7 @@
 typedef struct {
     int64_t columns;
     uint64_t *sorted, *spare;
-    uint32_t *bucket, *ends; /* of entries; of buckets, one for each half of the row, and what is odd */
+    uint32_t *bucket, *ends; /* of entries; of buckets, one for each part of the row, and where what is odd begins */
     const float *by_rank;    /* chances of ranks; to be set */
     float *stays;            /* chances of entries */
     void *memory;            /* to be freed */
