@@ -4,11 +4,11 @@ Tensors that some of the models lack, or have in another shape, are left out; a 
 have. Squared lengths are estimates of those of whole matrices: a scalar counts for all the entries it stands for.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, wraps
+from functools import cache, cached_property, wraps
 from itertools import pairwise
-from typing import Any, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,7 @@ from engine.descent.sketch import Sketch
 Floats = NDArray[np.float64]
 Singles = NDArray[np.float32]
 T = TypeVar("T")
+P = ParamSpec("P")
 
 MANTISSA = {"BF16": 7, "F16": 10, "F32": 23, "F64": 23}
 """Stored bits of a significand, by dtype; sketches are float32."""
@@ -48,7 +49,7 @@ class Bucket:
         values: (n, s) float32, as stored.
         spans: where each patch is, in order of names.
         rows: of each model, the rows of its tensors altogether: more tokens, more rows.
-        told: what `per_pair` remembers.
+        told: what `once` remembers.
     """
 
     models: tuple[str, ...]
@@ -56,7 +57,7 @@ class Bucket:
     values: Singles
     spans: tuple[Span, ...]
     rows: tuple[int, ...]
-    told: dict[tuple[str, int, int], Any] = field(default_factory=dict, repr=False, compare=False)
+    told: dict[tuple[Any, ...], Any] = field(default_factory=dict, repr=False, compare=False)
 
     def __len__(self) -> int:
         return len(self.models)
@@ -98,12 +99,8 @@ class Bucket:
         nothing, and one that changed much no more than its logarithm, so that no few tensors outweigh all others.
         """
         total, n_all = np.zeros((len(self), len(self))), 0.0
-        for span in self.matrices():
+        for span, ulp in zip(self.matrices(), self.ulps.T, strict=True):
             part = self.values[:, span.slice].astype(np.float64)
-            ulp = np.array([
-                rounding_energy(row, dtype).mean()
-                for row, dtype in zip(self.values[:, span.slice], self.dtypes, strict=True)
-            ])  # fmt: skip
             part -= part.mean(0)
             apart = _apart(part)
             floor = np.maximum(ulp[:, None], ulp[None, :]) * part.shape[1]
@@ -117,6 +114,16 @@ class Bucket:
         return np.asarray(total / max(1.0, n_all) + other)
 
     @cached_property
+    def ulps(self) -> Floats:
+        """Energy that rounding adds to an entry, in the mean, of each model and each matrix's patch: (n, m)."""
+        found = np.zeros((len(self), len(self.matrices())))
+        for dtype in sorted(set(self.dtypes)):
+            rows = np.array([d == dtype for d in self.dtypes])
+            for i, span in enumerate(self.matrices()):
+                found[rows, i] = rounding_energy(self.values[rows, span.slice], dtype).mean(1)
+        return found
+
+    @cached_property
     def floors(self) -> Floats:
         """Energy that rounding to its dtype adds to each model, were it computed exactly: (n,)."""
         return np.array([
@@ -124,9 +131,14 @@ class Bucket:
             for v, d in zip(self.values, self.dtypes, strict=True)
         ])  # fmt: skip
 
-    def matrices(self) -> Iterator[Span]:
+    def matrices(self) -> tuple[Span, ...]:
         """The patches that are not of vectors."""
-        return (span for span in self.spans if not span.patch.is_vector)
+        return self._matrices
+
+    @cached_property
+    def _matrices(self) -> tuple[Span, ...]:
+        """What `matrices` gives."""
+        return tuple(span for span in self.spans if not span.patch.is_vector)
 
     def of(self, places: Sequence[int]) -> "Bucket":
         """Some of its models."""
@@ -141,18 +153,18 @@ class Bucket:
         return float((np.square(differences, dtype=np.float64) * self.counts).sum())
 
 
-def per_pair(work: Callable[[Bucket, int, int], T]) -> Callable[[Bucket, int, int], T]:
-    """Work out once what is asked of the same two models of a bucket again and again.
+def once(work: Callable[Concatenate[Bucket, P], T]) -> Callable[Concatenate[Bucket, P], T]:
+    """Work out once what is asked of the same models of a bucket again and again.
 
     Args:
-        work: a pure function of a bucket and two places in it, whose value is small.
+        work: a pure function of a bucket, of places in it and other whole numbers, whose value is small.
     """
 
     @wraps(work)
-    def remembered(bucket: Bucket, a: int, b: int) -> T:
-        key = (work.__qualname__, a, b)
+    def remembered(bucket: Bucket, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        key = (work.__qualname__, *args, *kwargs.values())
         if key not in bucket.told:
-            bucket.told[key] = work(bucket, a, b)
+            bucket.told[key] = work(bucket, *args, **kwargs)
         found: T = bucket.told[key]
         return found
 
@@ -164,8 +176,7 @@ _NEAR = 1e-9  # of the squared lengths; below it a difference of products has lo
 _OTHER_ROWS = 0.01  # nats an entry, of another vocabulary
 
 
-_SUBNORMAL = {"F16": -13}
-"""Least exponent, as frexp has it, by dtype: steps get no smaller below."""
+_SUBNORMAL = {"F16": -13}  # least exponent, as frexp has it, by dtype: steps get no smaller below
 
 
 def _apart(part: Floats) -> Floats:
@@ -173,17 +184,29 @@ def _apart(part: Floats) -> Floats:
     sizes = np.square(part).sum(1)
     both = sizes[:, None] + sizes[None, :]
     apart: Floats = np.maximum(both - 2 * (part @ part.T), 0.0)
-    for i, near in enumerate(apart <= _NEAR * both):
-        apart[i, near] = np.square(part[near] - part[i]).sum(1)
+    near = apart <= _NEAR * both
+    np.fill_diagonal(near, val=False)
+    np.fill_diagonal(apart, 0.0)
+    for i in np.flatnonzero(near.any(1)):
+        apart[i, near[i]] = np.square(part[near[i]] - part[i]).sum(1)
     return apart
 
 
 def rounding_energy(values: Singles, dtype: str) -> Floats:
-    """Mean square of the error that rounding leaves on each value: ulp² / 12; (s,)."""
-    _, exponents = np.frexp(values)
-    exponents = np.maximum(exponents, _SUBNORMAL.get(dtype, -125))
-    ulp = np.ldexp(1.0, exponents.astype(np.int64) - 1 - MANTISSA.get(dtype, 23))
-    return np.where(values == 0, 0.0, np.square(ulp) / 12)
+    """Mean square of the error that rounding leaves on each value: ulp² / 12; of the values' shape."""
+    exponents = values.view(np.uint32) >> np.uint32(23) & np.uint32(0xFF)
+    return np.where(values == 0, 0.0, _energies(dtype)[exponents])
+
+
+@cache
+def _energies(dtype: str) -> Floats:
+    """Energy of rounding by a float32's stored exponent: (256,)."""
+    exponents = np.maximum(np.arange(256) - _BIAS, _SUBNORMAL.get(dtype, 1 - _BIAS))
+    found: Floats = np.square(np.ldexp(1.0, exponents - 1 - MANTISSA.get(dtype, 23))) / 12
+    return found
+
+
+_BIAS = 126  # of exponents as frexp has them, whose significands are below 1
 
 
 def gather(sketches: Sequence[Sketch]) -> Bucket:

@@ -8,7 +8,7 @@ gives t = Σ <D_r, S> / Σ |D_r|²: above 0, a is the parent. Swapping a and b t
 
 import numpy as np
 
-from engine.descent.bucket import Bucket, Floats, per_pair
+from engine.descent.bucket import Bucket, Floats, once
 
 VERSION = "1"
 
@@ -16,7 +16,7 @@ _RANK = 4
 _LEAST_ROWS = 3  # of a patch that has directions at all
 
 
-@per_pair
+@once
 def direction(bucket: Bucket, a: int, b: int) -> float:
     """The statistic t of an edge: above 0 where ``a`` is the parent, below where ``b`` is; 0 where nothing tells."""
     if a > b:
@@ -45,6 +45,8 @@ def direction(bucket: Bucket, a: int, b: int) -> float:
 
 def _top(matrix: Floats) -> Floats:
     """The part of a matrix that its largest singular values make."""
-    left, sizes, right = np.linalg.svd(matrix, full_matrices=False)
-    rank = min(_RANK, max(1, len(sizes) // 2))
-    return np.asarray((left[:, :rank] * sizes[:rank]) @ right[:rank])
+    if len(matrix) > matrix.shape[1]:
+        return _top(matrix.T).T
+    _, left = np.linalg.eigh(matrix @ matrix.T)  # its squared singular values, least first
+    few = left[:, -min(_RANK, max(1, len(left) // 2)) :]
+    return np.asarray(few @ (few.T @ matrix))

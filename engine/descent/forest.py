@@ -11,18 +11,16 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from engine.descent.ancestry import ancestry
+from engine.descent.basis import turns
 from engine.descent.bucket import gather
-from engine.descent.invariant import distance
 from engine.descent.kin import components
 from engine.descent.kind import Kind
 from engine.descent.link import Link
 from engine.descent.naming import called_as
+from engine.descent.patch import Signature
 from engine.descent.sketch import Sketch
 from engine.descent.stacking import Stack, stacked
 from engine.descent.twin import twins
-
-TURNED = 0.12
-"""Distance of invariants up to which two models are one network in two bases."""
 
 
 @dataclass(frozen=True)
@@ -82,32 +80,29 @@ def forest(sketches: Sequence[Sketch]) -> Forest:
 
 def _grouped(sketches: Sequence[Sketch]) -> list[list[Sketch]]:
     """Sketches by their tensors' names and columns, the largest group first, those under other names among them."""
-    groups: dict[tuple[tuple[str, int, bool], ...], list[Sketch]] = defaultdict(list)
+    groups: dict[Signature, list[Sketch]] = defaultdict(list)
     for sketch in sketches:
-        groups[_signature(sketch)].append(sketch)
+        groups[sketch.layout.signature].append(sketch)
     kept: list[list[Sketch]] = []
     for group in sorted(groups.values(), key=lambda g: (-len(g), g[0].model)):
+        homes = list(kept)
+        strangers = []
         for sketch in group:
-            home = _home(sketch, [g for g in kept if _signature(g[0]) != _signature(sketch)])
-            if home is not None:
-                home[0].append(home[1])
-            elif kept and _signature(kept[-1][0]) == _signature(sketch):
-                kept[-1].append(sketch)
+            home = _home(sketch, homes)
+            if home is None:
+                strangers.append(sketch)
             else:
-                kept.append([sketch])
+                home[0].append(home[1])
+        if strangers:
+            kept.append(strangers)
     return kept
-
-
-def _signature(sketch: Sketch) -> tuple[tuple[str, int, bool], ...]:
-    """Names and columns of its patches."""
-    return tuple((p.tensor, p.shape[1], p.is_vector) for p in sketch.layout.patches)
 
 
 def _home(sketch: Sketch, groups: Sequence[list[Sketch]]) -> tuple[list[Sketch], Sketch] | None:
     """The group whose tensors a sketch has under other names, and the sketch under those."""
     for group in groups:
-        if len(group[0].layout.patches) == len(sketch.layout.patches):
-            for other in group:
+        for other in group:
+            if other.layout.shapes == sketch.layout.shapes:
                 named = called_as(sketch, other)
                 if named is not None:
                     return group, named
@@ -135,15 +130,22 @@ def _of_group(group: list[Sketch], found: Forest) -> list[tuple[list[Sketch], st
     by_name = {s.model: s for s in group}
     tops = []
     for part in components(single):
-        made = ancestry(single, part)
-        prefix = f"latent:{single.models[part[0]][:12]}"
-        names = dict(enumerate(single.models)) | {v: f"{prefix}:{v}" for v in made.latent}
-        found.latent += [names[v] for v in made.latent]
-        found.edges += [_named(link, names) for link in made.links]
-        children = {link.child for link in made.links}
-        root = next((i for i in part if i not in children), part[0])
-        tops.append(([by_name[single.models[i]] for i in part], single.models[root]))
+        members = [by_name[single.models[i]] for i in part]
+        tops.append((members, _of_component(members, found)))
     return tops
+
+
+def _of_component(members: Sequence[Sketch], found: Forest) -> str:
+    """Infer within a component, on the scalars that its own models share; its root."""
+    bucket = gather(members)
+    made = ancestry(bucket, range(len(bucket)))
+    prefix = f"latent:{bucket.models[0][:12]}"
+    names = dict(enumerate(bucket.models)) | {v: f"{prefix}:{v}" for v in made.latent}
+    found.latent += [names[v] for v in made.latent]
+    found.edges += [_named(link, names) for link in made.links]
+    children = {link.child for link in made.links}
+    root = next((i for i in range(len(bucket)) if i not in children), 0)
+    return bucket.models[root]
 
 
 def _named(link: Link, names: dict[int, str]) -> Descent:
@@ -184,27 +186,14 @@ def _stack(tops: list[tuple[list[Sketch], str]], found: Forest) -> set[str]:
 
 
 def _turn(tops: list[tuple[list[Sketch], str]], found: Forest) -> None:
-    """Find components that are another one in another basis; the smaller hangs on the larger."""
-    joined: set[int] = set()
-    order = sorted(range(len(tops)), key=lambda i: (len(tops[i][0]), tops[i][1]))
-    for i in order:
-        best: tuple[float, Sketch, Sketch, int] | None = None
-        for j in order:
-            if i == j or j in joined:
-                continue
-            for one in tops[i][0]:
-                for other in tops[j][0]:
-                    apart = distance(one.invariants, other.invariants)
-                    if apart <= TURNED and (best is None or apart < best[0]):
-                        best = (apart, one, other, j)
-        if best is not None and len(tops[i][0]) <= len(tops[best[3]][0]):
-            joined.add(i)
-            apart, one, other, _ = best
-            found.unaligned.append((one.model, other.model, apart))
-            _reroot(found, one.model)
-            detail = f"inner products along the data's axes agree (distance {apart:.3f}), the entries do not: align first"
-            kind = Kind("permuted", "invariant_distance", apart, detail)
-            found.edges.append(Descent(one.model, other.model, kind, None, "parent", 0.95))
+    """Hang components on those that they are in another basis."""
+    for turn in turns(tops):
+        apart = turn.distance
+        found.unaligned.append((turn.child, turn.parent, apart))
+        _reroot(found, turn.child)
+        detail = f"inner products along the data's axes agree (distance {apart:.3f}), the entries do not: align first"
+        kind = Kind("permuted", "invariant_distance", apart, detail)
+        found.edges.append(Descent(turn.child, turn.parent, kind, None, "parent", 0.95))
 
 
 def _reroot(found: Forest, root: str) -> None:

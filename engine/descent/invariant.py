@@ -5,6 +5,7 @@ their slices along it sum over the hidden axis, so that permuting, flipping or r
 """
 
 from collections.abc import Sequence
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,21 +69,26 @@ def distance(a: dict[str, Values], b: dict[str, Values]) -> float:
     """How far two models' invariants are apart, the nearest of those they share: 0 for one network; about 1 for two."""
     found = [1.0]
     for name in sorted(set(a) & set(b)):
-        n = min(len(a[name]), len(b[name]))
-        one, other = a[name].astype(np.float64), b[name].astype(np.float64)
-        if len(one) != len(other) or n < _LEAST:
+        if len(a[name]) != len(b[name]) or len(a[name]) < LEAST:
             continue
-        size = float(np.linalg.norm(_apart(one)) * np.linalg.norm(_apart(other)))
+        one, other = off_diagonal(a[name]), off_diagonal(b[name])
+        size = float(np.linalg.norm(one) * np.linalg.norm(other))
         if size > 0:
-            found.append(float(np.linalg.norm(_apart(one) - _apart(other)) / np.sqrt(size)))
+            found.append(float(np.linalg.norm(one - other) / np.sqrt(size)))
     return min(found)
 
 
-_LEAST = 36  # products, of 8 slices, that tell anything
+LEAST = 36
+"""Products, of 8 slices, that tell anything."""
 
 
-def _apart(products: NDArray[np.float64]) -> NDArray[np.float64]:
+def off_diagonal(products: Values) -> NDArray[np.float64]:
     """Inner products of different slices; those of one with itself are alike in all models of a recipe."""
-    k = int((np.sqrt(8 * len(products) + 1) - 1) / 2)
-    rows, columns = np.triu_indices(k)
-    return np.asarray(products[rows != columns])
+    return products[_is_off(len(products))].astype(np.float64)
+
+
+@cache
+def _is_off(n: int) -> NDArray[np.bool_]:
+    """Of an upper triangle of n products, which are of different slices."""
+    rows, columns = np.triu_indices(int((np.sqrt(8 * n + 1) - 1) / 2))
+    return np.asarray(rows != columns)

@@ -5,6 +5,8 @@ from the weights themselves, patch by patch, so that no constant stands for it: 
 inner product has mean 0 and variance Σ_t |a_t|² |b_t|² / s_t.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,40 +19,43 @@ LEAST = 0.05
 """A cosine below this is no kinship however certain it is: models of one recipe share that much."""
 
 
-def cosines(bucket: Bucket) -> tuple[Floats, Floats]:
-    """Cosines of whole matrices, each patch less its mean, and their standard deviation under chance: (n, n) twice."""
+@dataclass(frozen=True)
+class Likeness:
+    """How alike models are, of each pair: (n, n).
+
+    Attributes:
+        cosines: of whole matrices, each patch less its mean.
+        spread: their standard deviation under chance.
+        aligned: share of the entries that are in matrices which agree more than chance. A network some of whose units
+            changed places agrees with itself in some matrices and not at all in others.
+    """
+
+    cosines: Floats
+    spread: Floats
+    aligned: Floats
+
+
+def likeness(bucket: Bucket) -> Likeness:
+    """Compare every model of a bucket with every other."""
     n = len(bucket)
-    dots, chance = np.zeros((n, n)), np.zeros((n, n))
+    dots, chance, agree, total = np.zeros((n, n)), np.zeros((n, n)), np.zeros((n, n)), 0.0
     for span in bucket.matrices():
         part = bucket.values[:, span.slice].astype(np.float64)
         part -= part.mean(1, keepdims=True)
-        weight = span.patch.share
-        sizes = np.square(part).sum(1)
-        dots += weight * (part @ part.T)
-        chance += weight**2 * np.outer(sizes, sizes) / max(1, part.shape[1])
+        products = part @ part.T
+        sizes, weight, n_each = np.square(part).sum(1), span.patch.share, part.shape[1]
+        norms = np.maximum(np.sqrt(sizes), _TINY)
+        dots += weight * products
+        chance += weight**2 * np.outer(sizes, sizes) / max(1, n_each)
+        alike = products > (LEAST + _LIKELY / np.sqrt(max(1, n_each))) * np.outer(norms, norms)
+        agree += weight * n_each * alike
+        total += weight * n_each
     norms = np.sqrt(np.diag(dots))
     scale = np.outer(norms, norms)
     with np.errstate(invalid="ignore", divide="ignore"):
         found, spread = dots / scale, np.sqrt(chance) / scale
-    return np.nan_to_num(found), np.nan_to_num(spread, nan=1.0)
-
-
-def aligned(bucket: Bucket) -> Floats:
-    """Share of the entries that are in matrices which agree more than chance, of each pair: (n, n).
-
-    A network some of whose units changed places agrees with itself in some matrices and not at all in others.
-    """
-    n = len(bucket)
-    agree, total = np.zeros((n, n)), 0.0
-    for span in bucket.matrices():
-        part = bucket.values[:, span.slice].astype(np.float64)
-        part -= part.mean(1, keepdims=True)
-        norms = np.maximum(np.linalg.norm(part, axis=1), _TINY)
-        cosine = (part @ part.T) / np.outer(norms, norms)
-        size = span.patch.share * part.shape[1]
-        agree += size * (cosine > LEAST + _LIKELY / np.sqrt(part.shape[1]))
-        total += size
-    return agree / max(1.0, total)
+    spread = np.nan_to_num(spread, nan=1.0)
+    return Likeness(np.nan_to_num(found), spread, agree / max(1.0, total))
 
 
 _TINY = 1e-150  # below any length of float32 numbers; its square is not 0
@@ -60,9 +65,9 @@ _MOSTLY = 0.7
 
 def components(bucket: Bucket) -> list[list[int]]:
     """Groups of models that hang together by kinship in one basis, each in order, the group of the first model first."""
-    found, spread = cosines(bucket)
-    related: NDArray[np.bool_] = found > np.maximum(LEAST, Z * spread)
-    related &= aligned(bucket) > _MOSTLY
+    found = likeness(bucket)
+    related: NDArray[np.bool_] = found.cosines > np.maximum(LEAST, Z * found.spread)
+    related &= found.aligned > _MOSTLY
     left, groups = set(range(len(bucket))), []
     while left:
         group, edge = set(), {min(left)}

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from engine.descent.bucket import Bucket
-from engine.descent.kind import change, leaf_kind
+from engine.descent.kind import Change, leaf_kind
 
 
 def leaves_of(bucket: Bucket, group: Sequence[int]) -> dict[int, int]:
@@ -17,7 +17,7 @@ def leaves_of(bucket: Bucket, group: Sequence[int]) -> dict[int, int]:
         pruned = _unpruned(bucket, node, others)
         # the nearest may be a leaf as well
         for parent in near if pruned is None else [pruned, *near]:
-            if leaf_kind(change(bucket, parent, node)) is not None:
+            if leaf_kind(Change(bucket, parent, node)) is not None:
                 found[node] = parent
                 break
     for leaf in sorted(found):

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from registry.fingerprint import digest_text
-from registry.tensor_name import has_vocabulary, layer_of
+from registry.tensor_name import has_vocabulary, layer_of, split_layer
 
 SPEC = "patches-1"
 """Name of these rules; sketches of other rules are never compared with those of these."""
@@ -87,6 +87,9 @@ def inside(part: Patch, of: Patch) -> NDArray[np.int64]:
     return found
 
 
+Signature = tuple[tuple[str, int, bool], ...]
+
+
 @dataclass(frozen=True)
 class Layout:
     """The patches of a model, in order of names."""
@@ -106,6 +109,26 @@ class Layout:
             for p in self.patches
         )
         return digest_text("\n".join((SPEC, *lines)))
+
+    @cached_property
+    def signature(self) -> Signature:
+        """Name, columns and whether it is a vector, of each patch: models that share these are compared by name."""
+        return tuple((p.tensor, p.shape[1], p.is_vector) for p in self.patches)
+
+    @cached_property
+    def shapes(self) -> tuple[tuple[int, int, bool], ...]:
+        """Shapes of the tensors, in order of size: models that share these may have each other's under other names."""
+        return tuple(sorted((*p.shape, p.is_vector) for p in self.patches))
+
+    @cached_property
+    def layers(self) -> tuple[frozenset[tuple[str, tuple[int, int]]], ...]:
+        """Of each layer, in order, its matrices: names within it, and shapes."""
+        found: dict[int, set[tuple[str, tuple[int, int]]]] = defaultdict(set)
+        for p in self.patches:
+            parts = split_layer(p.tensor)
+            if parts is not None and not p.is_vector:
+                found[parts[1]].add((f"{parts[0]}.{parts[2]}", p.shape))
+        return tuple(frozenset(found[layer]) for layer in sorted(found))
 
 
 def whole(tensors: Iterable[tuple[str, tuple[int, ...]]]) -> Layout:

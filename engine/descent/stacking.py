@@ -35,9 +35,11 @@ def stacked(child: Sketch, parent: Sketch) -> Stack | None:
         child: the deeper one, or one with fewer layers.
         parent: of another number of layers.
     """
-    ours, theirs = _layers(child), _layers(parent)
-    if len(ours) < 1 or len(ours) == len(theirs):
+    if len(child.layout.layers) in (0, len(parent.layout.layers)):
         return None
+    if not set(child.layout.layers) <= set(parent.layout.layers):
+        return None  # some layer has tensors, or shapes, that none of the other's has
+    ours, theirs = _layers(child), _layers(parent)
     found: list[int] = []
     distances: list[float] = []
     for layer in sorted(ours):

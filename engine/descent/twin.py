@@ -1,5 +1,6 @@
 """Twins: models that hold the same numbers, or the same numbers in a coarser dtype."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,28 +39,29 @@ def twins(bucket: Bucket) -> list[Twin]:
             kind = "copy" if bucket.dtypes[first] == bucket.dtypes[i] else "cast"
             found.append(Twin(i, first, kind, lossy=False))
     left = list(firsts.values())
-    for coarse in left:
-        for fine in left:
-            if _is_cast(bucket, fine, coarse) and not any(t.model == coarse for t in found):
-                found.append(Twin(coarse, fine, "cast", lossy=True))
+    for coarse, fine in sorted(_casts(bucket, left)):
+        if not any(t.model == coarse for t in found):
+            found.append(Twin(coarse, fine, "cast", lossy=True))
     return found
 
 
-def _is_cast(bucket: Bucket, fine: int, coarse: int) -> bool:
-    """Tell whether one model, rounded to the other's dtype, is the other."""
-    to = bucket.dtypes[coarse]
-    if (
-        fine == coarse
-        or bucket.rows[fine] != bucket.rows[coarse]
-        or to == bucket.dtypes[fine]
-        or MANTISSA.get(to, 99) >= _FINEST
-    ):
-        return False
+def _casts(bucket: Bucket, among: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Models that are others, rounded to their dtype: (coarse, fine)."""
     glance = slice(None, None, max(1, bucket.values.shape[1] // _GLANCE))
-    for part in (glance, slice(None)):
-        if not np.array_equal(_rounded(bucket.values[fine, part], to), bucket.values[coarse, part]):
-            return False
-    return True
+    for to in sorted({bucket.dtypes[i] for i in among} & MANTISSA.keys()):
+        if MANTISSA[to] >= _FINEST:
+            continue
+        finer = [i for i in among if bucket.dtypes[i] != to]
+        alike: dict[bytes, list[int]] = {}
+        for fine, seen in zip(finer, _rounded(bucket.values[finer, glance], to), strict=True):
+            alike.setdefault((seen + 0.0).tobytes(), []).append(fine)
+        for coarse in among:
+            own = bucket.values[coarse]
+            if bucket.dtypes[coarse] == to:
+                for fine in alike.get((own[glance] + 0.0).tobytes(), ()):
+                    same = bucket.rows[fine] == bucket.rows[coarse]
+                    if same and np.array_equal(_rounded(bucket.values[fine], to), own):
+                        yield coarse, fine
 
 
 _FINEST = 23

@@ -6,7 +6,7 @@ from descent_patches import cut, drawn, network, rounded, shapes, sketch_of, ske
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.descent.bucket import Bucket, Span, gather, rounding_energy
+from engine.descent.bucket import Bucket, Span, gather, once, rounding_energy
 from engine.descent.patch import Layout, Patch, layout_of
 
 FEW = settings(max_examples=40, deadline=None)
@@ -255,3 +255,22 @@ def test_costs_and_floors_of_a_part_are_those_of_whole_matrices():
     np.testing.assert_allclose(made.costs, whole.costs)
     np.testing.assert_allclose(made.floors, whole.floors)
     np.testing.assert_allclose(made.distances, whole.distances)
+
+
+def test_what_was_asked_once_is_not_worked_out_again():
+    asked = []
+
+    @once
+    def sum_of(bucket, a, b, *, more=0):
+        asked.append((a, b, more))
+        return a + b + more
+
+    one, other = of(network(1)), of(network(1))
+    assert [sum_of(one, 1, 2), sum_of(one, 1, 2), sum_of(one, 2, 1), sum_of(one, 1, 2, more=1)] == [
+        3,
+        3,
+        3,
+        4,
+    ]
+    assert sum_of(other, 1, 2) == 3
+    assert asked == [(1, 2, 0), (2, 1, 0), (1, 2, 1), (1, 2, 0)]

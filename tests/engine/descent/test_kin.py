@@ -5,12 +5,18 @@ import pytest
 from descent_patches import drawn, network, sketch_of, tuned
 
 from engine.descent.bucket import gather
-from engine.descent.kin import LEAST, Z, aligned, components, cosines
+from engine.descent.kin import LEAST, Z, components, likeness
 
 
 def of(*models, **options):
     """A bucket of models given as tensors."""
     return gather([sketch_of(t, f"m{i}", **options) for i, t in enumerate(models)])
+
+
+def pair(bucket):
+    """Cosines, and their spread under chance."""
+    found = likeness(bucket)
+    return found.cosines, found.spread
 
 
 def permuted(tensors, seed=0, layers=2):
@@ -25,7 +31,7 @@ def permuted(tensors, seed=0, layers=2):
 
 def test_cosines_are_those_of_vectors_less_their_means():
     a, b = np.array([[1.0, 2.0, 6.0]]), np.array([[4.0, 0.0, 2.0]])
-    found, spread = cosines(of({"w": a}, {"w": b}))
+    found, spread = pair(of({"w": a}, {"w": b}))
     one, other = a[0] - 3, b[0] - 2
     expected = one @ other / np.sqrt((one @ one) * (other @ other))
     np.testing.assert_allclose(found, [[1, expected], [expected, 1]], rtol=1e-12)
@@ -40,18 +46,18 @@ def test_cosines_of_several_matrices_are_those_of_all_entries():
         for m in (a, b)
     )
     expected = one @ other / (np.linalg.norm(one) * np.linalg.norm(other))
-    assert cosines(of(a, b))[0][0, 1] == pytest.approx(expected, rel=1e-9)
+    assert likeness(of(a, b)).cosines[0, 1] == pytest.approx(expected, rel=1e-9)
 
 
 def test_a_constant_that_all_share_is_no_kinship():
     a, b = ({"w": 5 + drawn(seed, 40, 40)} for seed in (1, 2))
-    found, spread = cosines(of(a, b))
+    found, spread = pair(of(a, b))
     assert abs(found[0, 1]) < 5 * spread[0, 1]
     assert components(of(a, b)) == [[0], [1]]
 
 
 def test_cosines_of_independent_models_are_within_chance():
-    found, spread = cosines(of(*(network(i) for i in range(12))))
+    found, spread = pair(of(*(network(i) for i in range(12))))
     pairs = np.triu_indices(12, 1)
     scores = found[pairs] / spread[pairs]
     assert np.abs(scores).max() < 4
@@ -62,10 +68,10 @@ def test_cosines_of_independent_models_are_within_chance():
 def test_fine_tunes_are_found(n_scalars):
     base = network(1)
     bucket = of(base, tuned(base, 1), tuned(tuned(base, 2), 3), n_scalars=n_scalars)
-    found, spread = cosines(bucket)
+    found, spread = pair(bucket)
     assert found.min() > 0.9
     assert (found > Z * spread).all()
-    assert (aligned(bucket) > 0.9).all()
+    assert (likeness(bucket).aligned > 0.9).all()
     assert components(bucket) == [[0, 1, 2]]
 
 
@@ -80,7 +86,7 @@ def test_kinship_reaches_over_models_between():
     for i in range(4):
         steps.append(tuned(steps[-1], i, scale=0.9))
     bucket = of(*steps, network(2))
-    assert cosines(bucket)[0][0, 4] < cosines(bucket)[0][0, 1] - 0.2
+    assert likeness(bucket).cosines[0, 4] < likeness(bucket).cosines[0, 1] - 0.2
     assert components(bucket) == [[0, 1, 2, 3, 4], [5]]
 
 
@@ -89,17 +95,17 @@ def test_a_copy_whose_units_changed_places_is_not_aligned():
             for i in range(2) for at, (part, shape) in enumerate((("up", (64, 16)), ("down", (16, 64))))}  # fmt: skip
     base["embed_tokens.weight"] = drawn(9, 64, 16)
     bucket = of(base, permuted(base), tuned(base, 1))
-    found, spread = cosines(bucket)
+    found, spread = pair(bucket)
     assert found[0, 1] > Z * spread[0, 1]  # they agree in the embedding
-    assert aligned(bucket)[0, 1] == pytest.approx(0.2)
-    assert aligned(bucket)[0, 2] == 1
+    assert likeness(bucket).aligned[0, 1] == pytest.approx(0.2)
+    assert likeness(bucket).aligned[0, 2] == 1
     assert components(bucket) == [[0, 2], [1]]
 
 
 def test_a_faint_likeness_that_is_certain_is_no_kinship():
     shared = drawn(0, 300, 300)
     a, b = ({"w": drawn(seed, 300, 300) + 0.2 * shared} for seed in (1, 2))
-    found, spread = cosines(of(a, b))
+    found, spread = pair(of(a, b))
     assert Z * spread[0, 1] < found[0, 1] < LEAST
     assert components(of(a, b)) == [[0], [1]]
 
@@ -107,14 +113,14 @@ def test_a_faint_likeness_that_is_certain_is_no_kinship():
 def test_a_negated_model_is_no_kin():
     base = network(1)
     bucket = of(base, {name: -value for name, value in base.items()})
-    assert cosines(bucket)[0][0, 1] == pytest.approx(-1)
+    assert likeness(bucket).cosines[0, 1] == pytest.approx(-1)
     assert components(bucket) == [[0], [1]]
 
 
 def test_one_model_is_alone():
     bucket = of(network(1))
-    assert cosines(bucket)[0].tolist() == [[pytest.approx(1)]]
-    assert aligned(bucket).tolist() == [[1]]
+    assert likeness(bucket).cosines.tolist() == [[pytest.approx(1)]]
+    assert likeness(bucket).aligned.tolist() == [[1]]
     assert components(bucket) == [[0]]
 
 
@@ -131,10 +137,10 @@ def test_one_model_is_alone():
 )
 def test_models_that_say_nothing_are_no_kin(tensors):
     bucket = of(tensors, tensors)
-    found, spread = cosines(bucket)
+    found, spread = pair(bucket)
     assert not found.any()
     assert (spread == 1).all()
-    assert not aligned(bucket).any()
+    assert not likeness(bucket).aligned.any()
     assert components(bucket) == [[0], [1]]
 
 
@@ -147,4 +153,6 @@ def test_a_matrix_of_zeros_does_not_hide_kinship():
 def test_matrices_of_very_small_numbers_are_compared_as_others_are():
     base = network(1)
     models = [{n: v * np.float32(1e-18) for n, v in m.items()} for m in (base, tuned(base, 1))]
-    assert aligned(of(*models))[0, 1] == aligned(of(base, tuned(base, 1)))[0, 1] == 1
+    assert (
+        likeness(of(*models)).aligned[0, 1] == likeness(of(base, tuned(base, 1))).aligned[0, 1] == 1
+    )

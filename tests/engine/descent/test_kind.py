@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from descent_families import LAYOUT, SPREAD, STARTS, WIDTH, Family, changed, put, rounded
 
-from engine.descent.kind import Kind, change, kind_of
+from engine.descent.kind import Change, Kind, kind_of
 
 
 @cache
@@ -18,7 +18,7 @@ def start(dtype="BF16"):
 def found(child, parent=None, dtype="BF16"):
     """The kind of a child of the base, or of another parent."""
     bucket, _ = put({"p": start(dtype)[1] if parent is None else parent, "c": child}, dtype)
-    return kind_of(change(bucket, 0, 1))
+    return kind_of(Change(bucket, 0, 1))
 
 
 def smallest_zero(w):
@@ -193,12 +193,12 @@ def test_the_finer_of_two_grids_is_seen_on_a_finetune_too():
 def test_a_change_is_measured_over_whole_matrices():
     _, base = start()
     bucket, _ = put({"p": base, "c": base * 1.5})
-    found_ = change(bucket, 0, 1)
+    found_ = Change(bucket, 0, 1)
     assert found_.relative() == pytest.approx(0.5)
     assert found_.touched == list(range(24))
     assert found_.vectors_changed == 1.0
     assert all(d.shape == (WIDTH, WIDTH) for d in found_.difference)
-    back = change(bucket, 1, 0)
+    back = Change(bucket, 1, 0)
     for there, here in zip(found_.difference, back.difference, strict=True):
         assert np.array_equal(there, -here)
 
@@ -210,7 +210,7 @@ def test_zeros_have_a_kind_and_break_nothing():
     kind = found(zero)  # all became 0
     assert (kind.name, kind.value) == ("pruned", 1.0)
     assert np.isfinite(found(base, zero).value)
-    assert change(put({"p": zero, "c": base})[0], 0, 1).relative() == 0.0
+    assert Change(put({"p": zero, "c": base})[0], 0, 1).relative() == 0.0
 
 
 def test_rounding_alone_has_no_direction():
