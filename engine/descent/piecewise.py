@@ -146,8 +146,8 @@ def _fitted(bucket: Bucket, child: int, parents: tuple[int, ...]) -> Piecewise |
         terms = bucket.values[list(parents), span.slice].astype(np.float64)
         if (own == terms).all(1).any() and (terms == terms[0]).all():
             continue  # all are alike there: nothing is told
-        weights = np.asarray(np.linalg.lstsq(terms.T, own, rcond=None)[0], np.float64)
         half = np.sqrt(3 * rounding_energy(bucket.values[child, span.slice], bucket.dtypes[child]))
+        weights = _weights(own, terms, half)
         fit = np.abs(own - weights @ terms) <= 1.05 * half
         size = span.patch.shape[0] * span.patch.shape[1]
         fits.append((size, float(fit.mean()), weights))
@@ -167,5 +167,26 @@ def _fitted(bucket: Bucket, child: int, parents: tuple[int, ...]) -> Piecewise |
     )  # fmt: skip
 
 
+def _weights(own: Floats, terms: Floats, half: Floats) -> Floats:
+    """Weights whose sum leaves less beyond half an ulp; least squares alone are drawn to where rounding went.
+
+    Args:
+        own: entries of one patch, (s,).
+        terms: the parents', (k, s).
+        half: half an ulp of each entry, (s,).
+    """
+    found = np.asarray(np.linalg.lstsq(terms.T, own, rcond=None)[0], np.float64)
+    for _ in range(_REFINED):
+        left = own - found @ terms
+        beyond = left - np.clip(left, -half, half)
+        off = beyond != 0
+        if not off.any() or off.mean() > _HOPELESS:
+            break
+        found += np.linalg.lstsq(terms[:, off].T, beyond[off], rcond=None)[0]
+    return found
+
+
+_REFINED = 4  # rounds
+_HOPELESS = 0.5  # of the entries off: no rounding
 _FIRST = 4
 _CLOSE = 16.0  # times the energy of rounding
