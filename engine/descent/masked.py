@@ -174,19 +174,49 @@ def _peak(parent: int, moved: Floats, change: Floats, noise: Floats, ranks: Floa
     both = clear & (np.abs(moved) > _CLEAR * noise)
     if both.sum() < _LEAST_ENTRIES:
         return None
+    size = np.abs(change) / noise.clip(1e-300)
+    large = both & (size >= np.clip(np.quantile(size[clear], _LARGE), _CLEAR, _LARGEST))
     ratios = np.zeros_like(change)
     np.divide(moved, change, out=ratios, where=both)
     place = (ranks * _RANKS).astype(np.int64)
-    scales = np.array([_standing_out(ratios[both & (place == rank)]) for rank in range(_RANKS)])
-    found = np.flatnonzero(scales)
-    if not len(found):
-        return None
-    scaled = change / _chances(scales[found], (found + 0.5) / _RANKS, ranks)
+    tried = []
+    for of in (large, both):
+        scales = np.array([_standing_out(ratios[of & (place == rank)]) for rank in range(_RANKS)])
+        found = np.flatnonzero(scales)
+        if len(found):
+            tried.append(change / _chances(scales[found], (found + 0.5) / _RANKS, ranks))
+    one = _standing_out(ratios[large])
+    if one:
+        tried.append(change * one)
+    best: _Peak | None = None
+    for scaled in tried:
+        peak = _fitted(parent, moved, change, scaled, noise, both)
+        if peak.fits.sum() >= _PEAK * clear.sum() and (best is None or peak.share > best.share):
+            best = peak
+    return best
+
+
+_LARGE = 0.5  # of the clear changes are small: ratios of few steps of rounding mislead
+_LARGEST = 60.0  # times rounding, that a large change need not exceed
+
+
+def _fitted(
+    parent: int, moved: Floats, change: Floats, scaled: Floats, noise: Floats, both: NDArray[np.bool_]
+) -> _Peak:  # fmt: skip
+    """A peak with its scale made exact by the entries that have it."""
+    for _ in range(_REFINED):
+        fits = both & (np.abs(moved - scaled) <= _FIT * noise)
+        own = float((scaled[fits] ** 2).sum())
+        if own == 0:
+            break
+        scaled = scaled * (float((moved[fits] * scaled[fits]).sum()) / own)
     fits = both & (np.abs(moved - scaled) <= _FIT * noise)
-    share = float(fits.sum() / clear.sum())
-    if share < _PEAK:
-        return None
-    return _Peak(parent, scaled, float(ratios[fits].mean()), share, fits)
+    clear = np.abs(change) > _CLEAR * noise
+    ratio = float(np.median(moved[fits] / change[fits])) if fits.any() else 0.0
+    return _Peak(parent, scaled, ratio, float(fits.sum() / clear.sum()), fits)
+
+
+_REFINED = 2
 
 
 def _chances(scales: Floats, at: Floats, ranks: Floats) -> Floats:

@@ -27,9 +27,10 @@ def merges_of(bucket: Bucket, among: Sequence[int]) -> dict[int, Merge]:
     accepted: dict[int, Merge] = {}
     _add_exact(bucket, makers, among, accepted)
     _add_piecewise(bucket, makers, among, accepted)
-    _add_masked(bucket, makers, among, accepted)
-    left = [i for i in makers if i not in accepted]
-    mosaics = [found for i in left if (found := mosaic(bucket, i, _free(among, accepted)))]
+    free = _free(among, accepted)
+    mosaics = [m for i in makers if i not in accepted and (m := mosaic(bucket, i, free))]
+    _add_masked(bucket, makers, among, accepted, {m.child: m.parents for m in mosaics if m.averaged})
+    mosaics = [m for m in mosaics if m.child not in accepted]
     if mosaics:
         _add_without_base(bucket, makers, among, accepted, mosaics)
     return accepted
@@ -53,9 +54,13 @@ def _add_piecewise(
 
 
 def _add_masked(
-    bucket: Bucket, makers: Sequence[int], among: Sequence[int], accepted: dict[int, Merge]
-) -> None:
-    """Accept merges that took some entries of each parent, those that explain most first; makers are no absent base."""
+    bucket: Bucket, makers: Sequence[int], among: Sequence[int], accepted: dict[int, Merge],
+    parents: Mapping[int, tuple[int, ...]],
+) -> None:  # fmt: skip
+    """Accept merges that took some entries of each parent, those that explain most first; makers are no absent base.
+
+    Of a mosaic whose parents are known neither is its base.
+    """
     last = max(makers, default=0)
     free = _free(among, accepted)
     masks = [
@@ -63,7 +68,8 @@ def _add_masked(
         if child not in accepted and (found := masked(bucket, child, free)) is not None
     ]  # fmt: skip
     for mask in sorted(masks, key=lambda m: (-m.explained, m.child)):
-        if max(mask.parents) <= last and not _is_cycle(accepted, mask):
+        fits = max(mask.parents) <= last and mask.base not in parents.get(mask.child, ())
+        if fits and not _is_cycle(accepted, mask):
             accepted[mask.child] = mask
 
 
@@ -82,7 +88,7 @@ def _add_without_base(
         others = [i for i in among if i not in given]
         n_before = len(accepted)
         _add_exact(wider, makers, [*others, absent], accepted)
-        _add_masked(wider, [i for i in makers if i not in given], [*others, absent], accepted)
+        _add_masked(wider, [i for i in makers if i not in given], [*others, absent], accepted, {})
         if len(accepted) == n_before:
             break
     for found in sorted(mosaics, key=lambda m: (-sum(m.shares), m.child)):

@@ -17,7 +17,8 @@ from registry.tensor_name import module_of
 
 LEAST_MATCH = 0.97
 
-_NEAREST = 8
+_NEAREST = 16
+_TRIPLES_OF = 8
 _COVERED = 0.95  # of the entries, that are in tensors taken whole
 _PART = 0.08  # of the entries, that a parent of a Frankenmerge gives alone, at least
 _CLEARLY = 0.25  # statistic of a direction, from which on the child is clearly the parent
@@ -107,7 +108,7 @@ def piecewise(bucket: Bucket, child: int, among: Sequence[int]) -> Piecewise | N
     near = [i for i in near if distances[i] > _APART * floor]
     if len(near) < 2 or not _may_be_made(bucket, child, near):  # noqa: PLR2004
         return None
-    for size, most in ((2, _NEAREST), (3, _NEAREST), (4, _FEW)):
+    for size, most in ((2, _NEAREST), (3, _TRIPLES_OF), (4, _FEW)):
         for pick in combinations(near[:most], size):
             made = _fitted(bucket, child, pick)
             if made is not None:
