@@ -16,6 +16,7 @@ from engine.descent.leaf import leaves_of
 from engine.descent.link import Link, link, merge_links
 from engine.descent.merging import merges_of
 from engine.descent.rooting import rooted
+from engine.descent.settling import settled
 from engine.descent.tree import slid, spanning, with_latent
 
 _CLEARLY = 0.25  # statistic of a direction, from which on a model is clearly a parent
@@ -52,6 +53,7 @@ def ancestry(bucket: Bucket, group: Sequence[int]) -> Ancestry:
 
     skeleton = slid(spanning(bucket.costs, plain), bucket.gram, bucket.costs, is_parent)
     tree = with_latent(skeleton, bucket.gram, is_parent)
+    merges = settled(tree, merges)
     hang(bucket, tree, merges)
     nodes = [*plain, *tree.latent, *merges]
     links = [link(bucket, edge) for edge in rooted(bucket, tree, nodes, merges)]

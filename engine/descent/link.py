@@ -7,6 +7,7 @@ from engine.descent.combination import Combination
 from engine.descent.kind import Kind, kind_between
 from engine.descent.masked import Masked
 from engine.descent.merging import Merge
+from engine.descent.mosaic import Mosaic
 from engine.descent.piecewise import Piecewise
 from engine.descent.rooting import Oriented
 
@@ -63,6 +64,8 @@ def merge_links(merge: Merge) -> list[Link]:
     """The links of a merge to its parents, and to the base of their task vectors where there is one."""
     if isinstance(merge, Masked):
         return _masked_links(merge)
+    if isinstance(merge, Mosaic):
+        return _mosaic_links(merge)
     kind, sure = _proof(merge), _PROVED
     away = min(merge.weights) < 0 and len(merge.parents) == _PAIR
     links = []
@@ -103,6 +106,19 @@ def _masked_links(merge: Masked) -> list[Link]:
         for parent, scale in zip(merge.parents, merge.scales, strict=True)
     ]
     return [*links, Link(merge.child, merge.base, kind, None, "base", _EXPLAINED)]
+
+
+def _mosaic_links(merge: Mosaic) -> list[Link]:
+    """The links of a merge that has entries of either parent as they are, of a base that is away."""
+    shares = " and ".join(f"{share:.0%}" for share in merge.shares)
+    detail = (
+        f"{shares} of the entries in which its parents are far apart are one's and the other's exactly, "
+        f"{merge.z:.0f} standard deviations above chance; the rest was dropped"
+    )
+    kind = Kind("merge", "taken_share", sum(merge.shares), detail)
+    return [
+        Link(merge.child, parent, kind, None, "model", _EXPLAINED) for parent in merge.parents
+    ]
 
 
 _PAIR = 2

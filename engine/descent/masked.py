@@ -93,14 +93,9 @@ def masked(bucket: Bucket, child: int, among: Sequence[int]) -> Masked | None:
             break
         others = {i: bucket.values[i, places].astype(np.float64) for i in near if i != base}
         made = _on(bucket, child, base, places, others)
-        if made is not None and (best is None or _quality(made) > _quality(best)):
+        if made is not None and (best is None or _gain(made) > _gain(best)):
             best = made
     return best
-
-
-def _quality(found: Masked) -> tuple[float, int]:
-    """What explains more is better; of equally good ones what needs fewer parents."""
-    return round(found.explained, 2), -len(found.parents)
 
 
 def _on(
@@ -116,27 +111,61 @@ def _on(
         peak for i, change in changes.items()
         if (peak := _peak(i, moved, change, noise, _ranks(bucket, change, places))) is not None
     ]  # fmt: skip
-    peaks = _independent(peaks)[:_MOST_PARENTS]
-    parents = [p.parent for p in peaks]
-    if len(peaks) < 2 or not is_base(bucket, base, [base, *parents]):  # noqa: PLR2004 - one parent is no merge
-        return None
-    changed = np.logical_or.reduce([np.abs(p.scaled) > _CLEAR * noise for p in peaks])
+    peaks = sorted(peaks, key=lambda p: (-p.share, p.parent))[:_MOST_PEAKS]
+    best: Masked | None = None
+    for size in range(2, _MOST_PARENTS + 1):
+        for pick in combinations(peaks, size):
+            if _overlapping(pick) or not is_base(bucket, base, [base, *(p.parent for p in pick)]):
+                continue
+            found = _explained(child, base, pick, moved, noise)
+            if found is not None and (best is None or _gain(found) > _gain(best)):
+                best = found
+    return best
+
+
+def _gain(found: Masked) -> float:
+    """Explained share, less what another parent must bring."""
+    return found.explained - _PARENT * len(found.parents)
+
+
+_PARENT = 0.03  # of the entries, that a further parent must explain
+
+
+def _explained(
+    child: int, base: int, pick: Sequence[_Peak], moved: Floats, noise: Floats
+) -> Masked | None:
+    """What some parents together explain; None where that is too little, or what chance explains."""
+    changed = np.logical_or.reduce([np.abs(p.scaled) > _CLEAR * noise for p in pick])
     if not changed.any():
         return None
-    explained = np.abs(moved) <= noise
-    dropped = float(explained[changed].mean())
-    for size in range(1, len(peaks) + 1):
-        for pick in combinations(peaks, size):
-            total = np.sum([p.scaled for p in pick], axis=0)
-            for made in (total, total / size):
-                explained |= np.abs(moved - made) <= _FIT * noise * size
-    share = float(explained[changed].mean())
-    if share < LEAST_EXPLAINED:
+    moved, noise = moved[changed], noise[changed]
+    sums = [np.zeros_like(moved)]
+    for size in range(1, len(pick) + 1):
+        for some in combinations(pick, size):
+            total = np.sum([p.scaled[changed] for p in some], axis=0)
+            sums += [total] if size == 1 else [total, total / size]
+
+    def share(shift: float) -> float:
+        near = np.zeros(len(moved), bool)
+        for made in sums:
+            slack = _FIT * noise + (_SLACK * np.abs(made))
+            near |= np.abs(moved + shift * noise - made) <= slack
+        return float(near.mean())
+
+    own, chance = share(0.0), float(np.mean([share(x) for x in _SHIFTS]))
+    certain = (own - chance) / max(1e-9, 1 - chance)
+    if certain < LEAST_EXPLAINED:
         return None
+    dropped = float((np.abs(moved) <= noise).mean())
     return Masked(
-        child, base, tuple(p.parent for p in peaks), tuple(p.scale for p in peaks),
-        tuple(p.share for p in peaks), share, dropped,
+        child, base, tuple(p.parent for p in pick), tuple(p.scale for p in pick),
+        tuple(p.share for p in pick), certain, dropped,
     )  # fmt: skip
+
+
+_MOST_PEAKS = 10
+_SLACK = 0.02  # of a change, that its scale may be off
+_SHIFTS = (-24.0, -17.0, -12.0, 12.0, 17.0, 24.0)  # times rounding: there only chance explains
 
 
 def _peak(parent: int, moved: Floats, change: Floats, noise: Floats, ranks: Floats) -> _Peak | None:
@@ -145,19 +174,49 @@ def _peak(parent: int, moved: Floats, change: Floats, noise: Floats, ranks: Floa
     both = clear & (np.abs(moved) > _CLEAR * noise)
     if both.sum() < _LEAST_ENTRIES:
         return None
+    size = np.abs(change) / noise.clip(1e-300)
+    large = both & (size >= np.clip(np.quantile(size[clear], _LARGE), _CLEAR, _LARGEST))
     ratios = np.zeros_like(change)
     np.divide(moved, change, out=ratios, where=both)
     place = (ranks * _RANKS).astype(np.int64)
-    scales = np.array([_standing_out(ratios[both & (place == rank)]) for rank in range(_RANKS)])
-    found = np.flatnonzero(scales)
-    if not len(found):
-        return None
-    scaled = change / _chances(scales[found], (found + 0.5) / _RANKS, ranks)
+    tried = []
+    for of in (large, both):
+        scales = np.array([_standing_out(ratios[of & (place == rank)]) for rank in range(_RANKS)])
+        found = np.flatnonzero(scales)
+        if len(found):
+            tried.append(change / _chances(scales[found], (found + 0.5) / _RANKS, ranks))
+    one = _standing_out(ratios[large])
+    if one:
+        tried.append(change * one)
+    best: _Peak | None = None
+    for scaled in tried:
+        peak = _fitted(parent, moved, change, scaled, noise, both)
+        if peak.fits.sum() >= _PEAK * clear.sum() and (best is None or peak.share > best.share):
+            best = peak
+    return best
+
+
+_LARGE = 0.5  # of the clear changes are small: ratios of few steps of rounding mislead
+_LARGEST = 60.0  # times rounding, that a large change need not exceed
+
+
+def _fitted(
+    parent: int, moved: Floats, change: Floats, scaled: Floats, noise: Floats, both: NDArray[np.bool_]
+) -> _Peak:  # fmt: skip
+    """A peak with its scale made exact by the entries that have it."""
+    for _ in range(_REFINED):
+        fits = both & (np.abs(moved - scaled) <= _FIT * noise)
+        own = float((scaled[fits] ** 2).sum())
+        if own == 0:
+            break
+        scaled = scaled * (float((moved[fits] * scaled[fits]).sum()) / own)
     fits = both & (np.abs(moved - scaled) <= _FIT * noise)
-    share = float(fits.sum() / clear.sum())
-    if share < _PEAK:
-        return None
-    return _Peak(parent, scaled, float(ratios[fits].mean()), share, fits)
+    clear = np.abs(change) > _CLEAR * noise
+    ratio = float(np.median(moved[fits] / change[fits])) if fits.any() else 0.0
+    return _Peak(parent, scaled, ratio, float(fits.sum() / clear.sum()), fits)
+
+
+_REFINED = 2
 
 
 def _chances(scales: Floats, at: Floats, ranks: Floats) -> Floats:
@@ -214,11 +273,10 @@ def _ranks(bucket: Bucket, values: Floats, places: NDArray[np.int64]) -> Floats:
     return found
 
 
-def _independent(peaks: Sequence[_Peak]) -> list[_Peak]:
-    """Those that have entries of their own, the largest first: a child or a merge of a parent has the parent's."""
-    kept: list[_Peak] = []
-    for peak in sorted(peaks, key=lambda p: (-p.share, p.parent)):
-        taken = np.logical_or.reduce([k.fits for k in kept]) if kept else np.zeros_like(peak.fits)
-        if (peak.fits & ~taken).sum() >= _OWN * peak.fits.sum():
-            kept.append(peak)
-    return kept
+def _overlapping(peaks: Sequence[_Peak]) -> bool:
+    """Tell whether one has no entries of its own: a child or a merge of a parent has the parent's."""
+    for peak in peaks:
+        others = np.logical_or.reduce([p.fits for p in peaks if p is not peak])
+        if (peak.fits & ~others).sum() < _OWN * peak.fits.sum():
+            return True
+    return False

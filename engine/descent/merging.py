@@ -4,18 +4,20 @@ Proofs come before likelihoods: exact sums first, the best proof first; then sum
 relation among models only one is the child, and nobody is made of what is made of him.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+from engine.descent.absent import with_absent
 from engine.descent.bucket import Bucket
 from engine.descent.combination import Combination, combinations_of
 from engine.descent.masked import Masked, masked
+from engine.descent.mosaic import Mosaic, mosaic
 from engine.descent.piecewise import Piecewise, frankenmerge, piecewise
 
-Merge = Combination | Piecewise | Masked
+Merge = Combination | Piecewise | Masked | Mosaic
 
 
 def merges_of(bucket: Bucket, among: Sequence[int]) -> dict[int, Merge]:
-    """Models that are made of others: child → how.
+    """Models that are made of others: child → how; a parent or base at ``len(bucket)`` is one that nobody has.
 
     Args:
         bucket: all models.
@@ -24,22 +26,77 @@ def merges_of(bucket: Bucket, among: Sequence[int]) -> dict[int, Merge]:
     makers = [i for i in among if not _has_equal(bucket, i, among)]
     accepted: dict[int, Merge] = {}
     _add_exact(bucket, makers, among, accepted)
+    _add_piecewise(bucket, makers, among, accepted)
+    free = _free(among, accepted)
+    mosaics = [m for i in makers if i not in accepted and (m := mosaic(bucket, i, free))]
+    _add_masked(bucket, makers, among, accepted, {m.child: m.parents for m in mosaics if m.averaged})
+    mosaics = [m for m in mosaics if m.child not in accepted]
+    if mosaics:
+        _add_without_base(bucket, makers, among, accepted, mosaics)
+    return accepted
+
+
+def _free(among: Sequence[int], accepted: Mapping[int, Merge]) -> list[int]:
+    """Those that are no merges."""
+    return [i for i in among if i not in accepted]
+
+
+def _add_piecewise(
+    bucket: Bucket, makers: Sequence[int], among: Sequence[int], accepted: dict[int, Merge]
+) -> None:
+    """Accept what is put together tensor by tensor."""
     for child in makers:
         if child not in accepted:
             others = [i for i in among if not _above(accepted, i, child)]
             merge = frankenmerge(bucket, child, others) or piecewise(bucket, child, others)
             if merge is not None and not _is_cycle(accepted, merge):
                 accepted[child] = merge
-    masks = []
-    for child in makers:
-        if child not in accepted:
-            found = masked(bucket, child, [i for i in among if i not in accepted])
-            if found is not None:
-                masks.append(found)
+
+
+def _add_masked(
+    bucket: Bucket, makers: Sequence[int], among: Sequence[int], accepted: dict[int, Merge],
+    parents: Mapping[int, tuple[int, ...]],
+) -> None:  # fmt: skip
+    """Accept merges that took some entries of each parent, those that explain most first; makers are no absent base.
+
+    Of a mosaic whose parents are known neither is its base.
+    """
+    last = max(makers, default=0)
+    free = _free(among, accepted)
+    masks = [
+        found for child in makers
+        if child not in accepted and (found := masked(bucket, child, free)) is not None
+    ]  # fmt: skip
     for mask in sorted(masks, key=lambda m: (-m.explained, m.child)):
-        if not _is_cycle(accepted, mask):
+        fits = max(mask.parents) <= last and mask.base not in parents.get(mask.child, ())
+        if fits and not _is_cycle(accepted, mask):
             accepted[mask.child] = mask
-    return accepted
+
+
+def _add_without_base(
+    bucket: Bucket, makers: Sequence[int], among: Sequence[int], accepted: dict[int, Merge],
+    mosaics: Sequence[Mosaic],
+) -> None:  # fmt: skip
+    """Accept what a base shows that nobody has, and mosaics that show no base."""
+    absent = len(bucket)
+    given = {m.child for m in mosaics if m.averaged}
+    for _ in range(_ROUNDS):
+        masks = [m for m in accepted.values() if isinstance(m, Masked) and m.base == absent]
+        wider = with_absent(bucket, mosaics, masks, among)
+        if wider is None:
+            break
+        others = [i for i in among if i not in given]
+        n_before = len(accepted)
+        _add_exact(wider, makers, [*others, absent], accepted)
+        _add_masked(wider, [i for i in makers if i not in given], [*others, absent], accepted, {})
+        if len(accepted) == n_before:
+            break
+    for found in sorted(mosaics, key=lambda m: (-sum(m.shares), m.child)):
+        if found.child not in accepted and not _is_cycle(accepted, found):
+            accepted[found.child] = found
+
+
+_ROUNDS = 3
 
 
 def _add_exact(

@@ -17,7 +17,8 @@ from registry.tensor_name import module_of
 
 LEAST_MATCH = 0.97
 
-_NEAREST = 8
+_NEAREST = 16
+_TRIPLES_OF = 8
 _COVERED = 0.95  # of the entries, that are in tensors taken whole
 _PART = 0.08  # of the entries, that a parent of a Frankenmerge gives alone, at least
 _CLEARLY = 0.25  # statistic of a direction, from which on the child is clearly the parent
@@ -107,7 +108,7 @@ def piecewise(bucket: Bucket, child: int, among: Sequence[int]) -> Piecewise | N
     near = [i for i in near if distances[i] > _APART * floor]
     if len(near) < 2 or not _may_be_made(bucket, child, near):  # noqa: PLR2004
         return None
-    for size, most in ((2, _NEAREST), (3, _NEAREST), (4, _FEW)):
+    for size, most in ((2, _NEAREST), (3, _TRIPLES_OF), (4, _FEW)):
         for pick in combinations(near[:most], size):
             made = _fitted(bucket, child, pick)
             if made is not None:
@@ -146,8 +147,8 @@ def _fitted(bucket: Bucket, child: int, parents: tuple[int, ...]) -> Piecewise |
         terms = bucket.values[list(parents), span.slice].astype(np.float64)
         if (own == terms).all(1).any() and (terms == terms[0]).all():
             continue  # all are alike there: nothing is told
-        weights = np.asarray(np.linalg.lstsq(terms.T, own, rcond=None)[0], np.float64)
         half = np.sqrt(3 * rounding_energy(bucket.values[child, span.slice], bucket.dtypes[child]))
+        weights = _weights(own, terms, half)
         fit = np.abs(own - weights @ terms) <= 1.05 * half
         size = span.patch.shape[0] * span.patch.shape[1]
         fits.append((size, float(fit.mean()), weights))
@@ -167,5 +168,26 @@ def _fitted(bucket: Bucket, child: int, parents: tuple[int, ...]) -> Piecewise |
     )  # fmt: skip
 
 
+def _weights(own: Floats, terms: Floats, half: Floats) -> Floats:
+    """Weights whose sum leaves less beyond half an ulp; least squares alone are drawn to where rounding went.
+
+    Args:
+        own: entries of one patch, (s,).
+        terms: the parents', (k, s).
+        half: half an ulp of each entry, (s,).
+    """
+    found = np.asarray(np.linalg.lstsq(terms.T, own, rcond=None)[0], np.float64)
+    for _ in range(_REFINED):
+        left = own - found @ terms
+        beyond = left - np.clip(left, -half, half)
+        off = beyond != 0
+        if not off.any() or off.mean() > _HOPELESS:
+            break
+        found += np.linalg.lstsq(terms[:, off].T, beyond[off], rcond=None)[0]
+    return found
+
+
+_REFINED = 4  # rounds
+_HOPELESS = 0.5  # of the entries off: no rounding
 _FIRST = 4
 _CLOSE = 16.0  # times the energy of rounding
