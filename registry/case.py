@@ -15,6 +15,9 @@ from registry.lineage import Lineage
 HOMOLOGOUS_COSINE = 0.5
 """Least cosine between a model's matrices and its base's; strangers have about 0."""
 
+REAL = ("F64", "F32", "F16", "BF16")
+"""Dtypes of weights; all others hold codes or whole numbers."""
+
 COSINE = "cosine_matrices"
 """The column of `delta_summary` that tells kin from strangers."""
 

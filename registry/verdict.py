@@ -17,8 +17,9 @@ sketches tell (`reg infer` leaves them) and the lengths of measured deltas let e
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from registry.case import COSINE, HOMOLOGOUS_COSINE, Case, load
+from registry.case import COSINE, HOMOLOGOUS_COSINE, REAL, Case, load
 from registry.catalog import Catalog
+from registry.closeness import Pair
 from registry.homology import alignment, homology
 from registry.reason import Reason, passed, refused, unsettled
 from registry.suggestion import SCALE_RATIO, SFT_RANGE, Suggestion, suggest
@@ -35,8 +36,6 @@ UNKNOWN = 0.5
 
 OPPOSED = -0.1
 """Cosine of deltas below which one takes back what the other learned."""
-
-_REAL = ("F64", "F32", "F16", "BF16")
 
 
 @dataclass(frozen=True)
@@ -171,9 +170,9 @@ def _near(case: Case) -> list[Reason]:
         if pair.distance is None:
             continue
         chance = keeps(pair.distance)
+        how = "sampled" if pair.closeness else "expected of their deltas"
         detail = (
-            f"{case.name(pair.a)} and {case.name(pair.b)} lie {pair.distance:.1%} as far apart as strangers "
-            f"({'sampled' if pair.closeness else 'expected of their deltas'}): "
+            f"{_names(case, pair)}{pair.distance:.1%} as far apart as strangers ({how}): "
             f"an average keeps both with chance {chance:.2f}"
         )
         reasons.append(passed("near", detail) if chance >= UNKNOWN else unsettled("near", detail))
@@ -184,28 +183,33 @@ def _crossed(case: Case) -> list[Reason]:
     """How the deltas of each pair lie to each other."""
     reasons = []
     for pair in case.pairs:
-        across, names = pair.crossing, f"{case.name(pair.a)} and {case.name(pair.b)}"
+        across = pair.crossing
         sizes = [row["l2"] for m in (pair.a, pair.b) if (row := case.deltas.get(m)) and row["l2"]]
         if across:
             ratio = across.ratio
             detail = (
-                f"{names}: deltas at cosine {across.cosine:.3f}, signs differ in {across.conflict:.0%} of the entries "
-                f"both changed, one {ratio:.1f} times as long (sampled)"
+                f"deltas at cosine {across.cosine:.3f}, {across.conflict:.0%} of their signs differ, "
+                f"one {ratio:.1f} times as long (sampled)"
             )
         elif len(sizes) > 1:
             ratio = max(sizes) / min(sizes)
-            detail = f"{names}: one delta {ratio:.1f} times as long as the other"
+            detail = f"one delta {ratio:.1f} times as long as the other"
         else:
             continue
-        against = across is not None and across.cosine < OPPOSED
-        is_open = ratio > SCALE_RATIO or against
-        reasons.append(unsettled("deltas", detail) if is_open else passed("deltas", detail))
+        is_open = ratio > SCALE_RATIO or (across is not None and across.cosine < OPPOSED)
+        said = unsettled if is_open else passed
+        reasons.append(said("deltas", f"{_names(case, pair)}{detail}"))
     return reasons
+
+
+def _names(case: Case, pair: Pair) -> str:
+    """Which pair is meant, where there is more than one."""
+    return f"{case.name(pair.a)} and {case.name(pair.b)}: " if len(case.pairs) > 1 else ""
 
 
 def _dtype(case: Case) -> Reason:
     """Weights, not codes."""
-    coded = [row["name"] for row in case.shown if row["dtype"] not in _REAL]
+    coded = [row["name"] for row in case.shown if row["dtype"] not in REAL]
     if coded:
         return refused("dtype", f"{', '.join(coded)}: stored as codes; dequantise first")
     dtypes = sorted({str(row["dtype"]) for row in case.shown})
