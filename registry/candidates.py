@@ -5,13 +5,13 @@ against it), of the same tensor names and shapes, stored as weights. Of these, s
 how much of what they learned is new; benchmark scores tell what they are better at. Only the best are judged in full.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
 from registry.case import REAL
 from registry.catalog import Catalog
-from registry.closeness import Common, Sampled, best_spec, closeness, crossing, expected, sampled
+from registry.closeness import Sampled, best_spec, closenesses, expected, overlaps, sampled
 from registry.lineage import Lineage
 from registry.reason import Reason, passed, unsettled
 from registry.verdict import Verdict, keeps, mergeable
@@ -163,28 +163,40 @@ def _sketched(
     spec = best_spec(catalog, [model])
     lineage = Lineage.load(catalog, [model, *others])
     above = [model, *lineage.ancestors(model)] if model in lineage.nodes else [model]
-    roots = {s.model: s for s in sampled(catalog, above, spec)} if spec else {}
+    roots = {s.model: s for s in _all(catalog, above, spec)} if spec else {}
     if model not in roots or spec is None:
         return {}
-    own, commons, found = roots[model], dict[str, Common](), {}
-    for other in sampled(catalog, others, spec):
-        if other.patches not in commons:
-            commons[other.patches] = Common(own.patches, other.patches)
-        near = closeness(own, other, commons[other.patches])
-        if near is not None:
-            base = lineage.common_base([model, other.model])
-            found[other.model] = (near.distance, _new(own, other, roots.get(base or "")))
+    found = {}
+    for batch in sampled(catalog, others, spec):
+        for other, near, new in zip(
+            batch, closenesses(roots[model], batch), _new(lineage, roots, model, batch), strict=True
+        ):
+            if near is not None:
+                found[other.model] = (near.distance, new)
     return found
 
 
-def _new(own: Sampled, other: Sampled, base: Sampled | None) -> float | None:
-    """The share of a candidate's delta that a model's does not have: 1 at right angles, 0 for the same or none."""
-    if base is None:
-        return None
-    if base.model == own.model:
-        return 1.0
-    across = crossing(own, other, base)
-    return 1.0 - max(0.0, across.cosine) if across else 0.0
+def _all(catalog: Catalog, models: Sequence[str], spec: str) -> list[Sampled]:
+    """Few sketches at once."""
+    return [found for batch in sampled(catalog, models, spec) for found in batch]
+
+
+def _new(
+    lineage: Lineage, roots: Mapping[str, Sampled], model: str, batch: Sequence[Sampled]
+) -> list[float | None]:
+    """The share of each candidate's delta that a model's does not have: 1 at right angles, 0 for the same or none."""
+    bases = [lineage.common_base([model, other.model]) or "" for other in batch]
+    known = {*bases} & {*roots} - {model}
+    if batch[0].patches != roots[model].patches:  # of another vocabulary
+        known = set()
+    cosines = {base: overlaps(roots[model], roots[base], batch) for base in sorted(known)}
+    return [
+        1.0 if base == model
+        else None if base not in cosines
+        else 0.0 if (cosine := cosines[base][i]) is None
+        else 1.0 - max(0.0, cosine)
+        for i, base in enumerate(bases)
+    ]  # fmt: skip
 
 
 def _measured(catalog: Catalog, model: str) -> dict[str, float]:

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import permutations
 
 from registry.catalog import Catalog
 from registry.closeness import Closeness, Pair, Sampled, closeness, pairs_of, shelf
@@ -91,11 +90,17 @@ def load(catalog: Catalog, models: Sequence[str], base: str | None) -> Case:
     asked = tuple(dict.fromkeys([*([base] if base else []), *models]))
     with catalog.read() as reader:
         found = {row["id"]: row for row in reader.rows("select * from store.nodes(?)", [asked])}
+        measured = reader.rows(
+            "select child, base from store.pair where child in (select store.each(?)) and base in "
+            "(select store.each(?)) order by child, base",
+            [list(models), [base] if base else list(models)],
+        )
         deltas = [
             row
-            for pair in ([(m, base) for m in models] if base else permutations(models, 2))
+            for pair in measured
             for row in reader.rows(
-                "select * from delta_summary where child_id = ? and base_id = ?", list(pair)
+                "select * from delta_summary where child_id = ? and base_id = ?",
+                list(pair.values()),
             )
         ]
     of_base = {row["child_id"]: row for row in deltas if row["base_id"] == base}

@@ -7,9 +7,11 @@ all the entries it stands for. Norms and biases are left out: their values are a
 """
 
 import json
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from functools import lru_cache
+from itertools import combinations, groupby
 from math import hypot, sqrt
 from typing import Any
 
@@ -20,6 +22,7 @@ from registry.catalog import Catalog
 from registry.database import Row
 
 Singles = NDArray[np.float32]
+Doubles = NDArray[np.float64]
 
 BATCH = 64
 """Sketches that are held at once: 8 MiB of the usual size."""
@@ -87,25 +90,48 @@ class Sampled:
     values: Singles
 
 
-def sampled(catalog: Catalog, models: Sequence[str], spec: str) -> Iterator[Sampled]:
-    """The sketches of models by one specification, in order of ids; models without one are left out.
+def sampled(catalog: Catalog, models: Sequence[str], spec: str) -> Iterator[list[Sampled]]:
+    """The sketches of models by one specification, in batches that share their coordinates.
+
+    Models without one, and sketches with NaN or infinity, are left out. Rows are read where they lie, by their numbers:
+    a search by names would read all of a catalog's sketches for every batch.
 
     Args:
         catalog: where they are stored.
         models: ids.
         spec: of their making; others cannot be compared with them.
     """
-    ordered = sorted(set(models))
-    for at in range(0, len(ordered), BATCH):
-        rows = catalog.rows(
-            "select model_id, patches, scalars from store.sketch "
-            "where spec = ? and model_id in (select store.each(?)) order by model_id",
-            [spec, ordered[at : at + BATCH]],
+    with catalog.read() as reader:
+        places = reader.rows(
+            "select rowid as place from store.sketch where spec = ? and model_id in (select store.each(?))",
+            [spec, list(models)],
         )
-        for row in rows:
-            values = np.frombuffer(row["scalars"], "<f4").astype(np.float32, copy=False)
-            if np.isfinite(values).all():
-                yield Sampled(row["model_id"], row["patches"], values)
+        wanted = set(models)
+        for first, last in _runs(sorted(row["place"] for row in places)):
+            rows = reader.rows(
+                "select model_id, patches, scalars from store.sketch where spec = ? and rowid between ? and ? "
+                "order by patches, model_id",
+                [spec, first, last],
+            )
+            found = (_read(row) for row in rows if row["model_id"] in wanted)
+            finite = [each for each in found if np.isfinite(each.values).all()]
+            for _, group in groupby(finite, key=lambda each: each.patches):
+                yield list(group)
+
+
+def _runs(places: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """First and last of runs of ascending numbers that lie within `BATCH`."""
+    at = 0
+    while at < len(places):
+        end = bisect_left(places, places[at] + BATCH)
+        yield places[at], places[end - 1]
+        at = end
+
+
+def _read(row: Row) -> Sampled:
+    """A sketch as it is stored."""
+    values = np.frombuffer(row["scalars"], "<f4").astype(np.float32, copy=False)
+    return Sampled(row["model_id"], row["patches"], values)
 
 
 def best_spec(catalog: Catalog, models: Sequence[str]) -> str | None:
@@ -126,6 +152,7 @@ class Common:
 
     Attributes:
         n: scalars.
+        of_a, of_b: (n,) where they are among each sketch's.
         starts: where each matrix's scalars begin among them.
         counts: (n,) entries that each scalar stands for.
     """
@@ -137,13 +164,24 @@ class Common:
         self.n, self.starts = int(ends[-1]), ends[:-1]
         if not found:
             found = [(0, 0, 0.0, 0)]
-        self._of_a = np.concatenate([np.arange(at, at + size) for at, size, _, _ in found])
-        self._of_b = np.concatenate([np.arange(at, at + size) for _, size, _, at in found])
+        self.of_a = np.concatenate([np.arange(at, at + size) for at, size, _, _ in found])
+        self.of_b = np.concatenate([np.arange(at, at + size) for _, size, _, at in found])
         self.counts = np.concatenate([np.full(size, share) for _, size, share, _ in found])
 
-    def of(self, a: Singles, b: Singles) -> tuple[Singles, Singles]:
-        """Both models' shared scalars: (n,) float32 twice."""
-        return a[self._of_a], b[self._of_b]
+    def sums(self, values: Singles) -> Doubles:
+        """Sums over each matrix, in an order that is the same for one row and for many: (…, n) → (…, matrices)."""
+        found: Doubles = np.add.reduceat(values, self.starts, axis=-1).astype(np.float64)
+        return found
+
+    def whole(self, sums: Doubles) -> Doubles:
+        """What sums of sampled entries let expect of whole models: (…, matrices) → (…,)."""
+        return np.asarray((sums * self.counts[self.starts]).sum(-1))
+
+
+@lru_cache(maxsize=8)
+def common_of(a: str, b: str) -> Common:
+    """The scalars that sketches with these patches share."""
+    return Common(a, b)
 
 
 def _placed(patches: str) -> dict[tuple[Any, ...], tuple[int, int, float]]:
@@ -158,29 +196,62 @@ def _placed(patches: str) -> dict[tuple[Any, ...], tuple[int, int, float]]:
     return found
 
 
-def closeness(a: Sampled, b: Sampled, common: Common | None = None) -> Closeness | None:
-    """How near two models lie; None where their sketches share nothing or one is all zeros.
+def closeness(a: Sampled, b: Sampled) -> Closeness | None:
+    """How near two models lie; None where their sketches share nothing or one is all zeros."""
+    return closenesses(a, [b])[0]
+
+
+def closenesses(a: Sampled, others: Sequence[Sampled]) -> list[Closeness | None]:
+    """How near others lie to one model.
 
     Args:
         a: one.
-        b: the other.
-        common: of their patches, where it is at hand.
+        others: at least one, which share their coordinates.
     """
-    common = common or Common(a.patches, b.patches)
+    common = common_of(a.patches, others[0].patches)
     if not common.n:
-        return None
-    one, other = common.of(a.values, b.values)
-    apart, dots, ours, theirs = (
-        np.add.reduceat(x, common.starts, dtype=np.float64)
-        for x in (np.square(one - other), one * other, np.square(one), np.square(other))
+        return [None] * len(others)
+    one, many = a.values[common.of_a], _stacked(others)[:, common.of_b]
+    ours, theirs, apart, dots = (
+        common.sums(x) for x in (np.square(one), np.square(many), np.square(many - one), many * one)
     )
-    shares = common.counts[common.starts]
-    sizes = float(shares @ ours), float(shares @ theirs)
-    if min(sizes) <= 0:
-        return None
-    both = ours + theirs
-    relative = np.divide(apart, both, out=np.zeros_like(both), where=both > 0)
-    return Closeness(sqrt(float(relative.mean())), float(shares @ dots) / sqrt(sizes[0] * sizes[1]))
+    both = theirs + ours
+    relative = np.divide(apart, both, out=np.zeros_like(both), where=both > 0).mean(-1)
+    sizes = np.sqrt(common.whole(theirs) * common.whole(ours))
+    return [
+        Closeness(sqrt(distance), min(1.0, max(-1.0, dot / size))) if size > 0 else None
+        for distance, dot, size in zip(
+            relative.tolist(), common.whole(dots).tolist(), sizes.tolist(), strict=True
+        )
+    ]
+
+
+def overlaps(a: Sampled, base: Sampled, others: Sequence[Sampled]) -> list[float | None]:
+    """The cosines of one model's delta with others', in [-1, 1]; None where one of them is zero or nothing is shared.
+
+    Args:
+        a: one.
+        base: what all are compared with.
+        others: at least one, which share their coordinates.
+    """
+    if len({a.patches, base.patches, others[0].patches}) > 1:
+        return [None] * len(others)
+    common = common_of(a.patches, base.patches)
+    root = base.values[common.of_a]
+    own, deltas = a.values[common.of_a] - root, _stacked(others)[:, common.of_a] - root
+    length, dots, sizes = (
+        common.whole(common.sums(x)) for x in (np.square(own), deltas * own, np.square(deltas))
+    )
+    lengths = np.sqrt(sizes * length)
+    return [
+        min(1.0, max(-1.0, dot / size)) if size > 0 else None
+        for dot, size in zip(dots.tolist(), lengths.tolist(), strict=True)
+    ]
+
+
+def _stacked(others: Sequence[Sampled]) -> Singles:
+    """Values side by side: (n, s)."""
+    return np.stack([other.values for other in others])
 
 
 def crossing(a: Sampled, b: Sampled, base: Sampled) -> Crossing | None:
@@ -193,9 +264,9 @@ def crossing(a: Sampled, b: Sampled, base: Sampled) -> Crossing | None:
     """
     if len({a.patches, b.patches, base.patches}) > 1:
         return None
-    common = Common(a.patches, base.patches)
-    first = np.subtract(*common.of(a.values, base.values), dtype=np.float64)
-    second = np.subtract(*common.of(b.values, base.values), dtype=np.float64)
+    common = common_of(a.patches, base.patches)
+    first, second, root = (each.values[common.of_a].astype(np.float64) for each in (a, b, base))
+    first, second = first - root, second - root
     counts = common.counts
     sizes = [sqrt(float(counts @ np.square(delta))) for delta in (first, second)]
     if min(sizes, default=0.0) <= 0:
@@ -229,7 +300,11 @@ def shelf(catalog: Catalog, models: Sequence[str]) -> dict[str, Sampled]:
         models: ids, few enough to hold all at once.
     """
     spec = best_spec(catalog, models)
-    return {found.model: found for found in sampled(catalog, models, spec)} if spec else {}
+    return (
+        {found.model: found for batch in sampled(catalog, models, spec) for found in batch}
+        if spec
+        else {}
+    )
 
 
 def pairs_of(

@@ -75,10 +75,12 @@ def _draw(text: str) -> str:
 
 def members(family: Family) -> list[Member]:
     """Those that take part; a missing base is not there."""
+    nodes = {node.name: node for node in family.nodes}
+    grown = [n for n in nodes if "extend" in (nodes[m].act for m in _line(nodes, nodes[n]))]
     return [
         Member(family, node)
-        for node in family.nodes
-        if node.kind in KINDS and not (family.missing and node.name == "base")
+        for name, node in nodes.items()
+        if node.kind in KINDS and name not in grown and not (family.missing and name == "base")
     ]
 
 
