@@ -12,6 +12,7 @@ from statistics import fmean
 from registry.case import REAL
 from registry.catalog import Catalog
 from registry.closeness import Sampled, best_spec, closenesses, expected, overlaps, sampled
+from registry.errors import UnknownModel
 from registry.lineage import Lineage
 from registry.reason import Reason, passed, unsettled
 from registry.verdict import Verdict, keeps, mergeable
@@ -123,6 +124,9 @@ def candidates(
         UnknownModel: an id that the catalog does not have.
     """
     with catalog.database.kept_open():
+        if not catalog.rows("select id from store.model where id = ?", [model]):
+            message = f"the catalog has no model {model}"
+            raise UnknownModel(message, hint="reg ls lists the models")
         kin, alike = _kin(catalog, model)
         prospects, n_sketched = _prospects(catalog, model, alike, tasks)
         ranked = _judged(catalog, model, prospects, limit)
@@ -162,7 +166,7 @@ def _sketched(
     """Distance of each candidate, and the share of its delta that is new, from stored sketches."""
     spec = best_spec(catalog, [model])
     lineage = Lineage.load(catalog, [model, *others])
-    above = [model, *lineage.ancestors(model)] if model in lineage.nodes else [model]
+    above = [model, *lineage.ancestors(model)]
     roots = {s.model: s for s in _all(catalog, above, spec)} if spec else {}
     if model not in roots or spec is None:
         return {}

@@ -75,9 +75,8 @@ def command(session: Session, model: str, *, limit: int, tasks: tuple[str, ...])
     if not found.ranked:
         session.out.hint("reg infer finds kin by their weights; reg scan PATH adds models")
     elif found.n_unsketched:
-        session.out.hint(
-            f"reg infer compares weights: of {found.n_unsketched:,} no sketch is there"
-        )
+        n = f"{found.n_unsketched:,}"
+        session.out.hint(f"reg infer tells how far apart they lie; {n} were never sketched")
 
 
 def _why(reasons: Sequence[homolog.Reason], *, ok: bool) -> str:

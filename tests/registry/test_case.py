@@ -4,14 +4,13 @@ import pytest
 from sketched import drawn, join, put
 
 from registry.case import load
+from registry.catalog import Catalog
 from registry.errors import UnknownModel
 
 
 @pytest.fixture(scope="module")
 def known(tmp_path_factory, _empty_catalog):
     """A base with two children, a stranger that claims it, and a turned copy."""
-    from registry.catalog import Catalog  # noqa: PLC0415 - only here
-
     catalog = Catalog(tmp_path_factory.mktemp("case") / "c.duckdb")
     catalog.path.write_bytes(_empty_catalog)
     base = drawn(0)

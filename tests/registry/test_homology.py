@@ -4,11 +4,15 @@ import pytest
 from sketched import drawn, join, put
 
 from registry.case import load
+from registry.catalog import Catalog
 from registry.homology import alignment, homology
 
 
-@pytest.fixture
-def known(catalog):
+@pytest.fixture(scope="module")
+def known(tmp_path_factory, _empty_catalog):
+    """A base with two children, strangers that claim it, and a turned copy."""
+    catalog = Catalog(tmp_path_factory.mktemp("homology") / "c.duckdb")
+    catalog.path.write_bytes(_empty_catalog)
     base = drawn(0)
     put(catalog, {"base": base, "a": base + drawn(1, 0.05), "b": base + drawn(2, 0.05)})
     put(

@@ -146,6 +146,7 @@ def _outcome(split: str, couple: Couple, share: float, known: Said) -> Outcome:
         score=verdict.score,
         same_base=bool(ours & theirs) or b in ours or a in theirs,
         same_root=bool(lines[0] & lines[1]),
+        homologous=couple.sort not in ("strangers", "other basis"),
     )
 
 
