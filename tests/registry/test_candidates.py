@@ -37,6 +37,12 @@ def known(tmp_path_factory, _empty_catalog):
     return catalog
 
 
+@pytest.fixture(scope="module")
+def ranked(known):
+    """The candidates of the model."""
+    return candidates(known, "model")
+
+
 def names(found, *, ok=True):
     return [c.model for c in found.ranked if c.ok is ok]
 
@@ -45,13 +51,14 @@ def detail(candidate, check):
     return next(r.detail for r in candidate.reasons if r.check == check)
 
 
-def test_what_lies_near_and_brings_something_new_comes_first(known):
-    found = candidates(known, "model")
-    assert set(names(found)[:2]) == {"near", "sibling"}
-    assert names(found)[2:] == ["same", "base", "bare", "far"]
-    assert all(0 < c.score <= 1 for c in found.ranked if c.ok)
-    assert [c.score for c in found.ranked] == sorted((c.score for c in found.ranked), reverse=True)
-    by_name = {c.model: c for c in found.ranked}
+def test_what_lies_near_and_brings_something_new_comes_first(ranked):
+    assert set(names(ranked)[:2]) == {"near", "sibling"}
+    assert names(ranked)[2:] == ["same", "base", "bare", "far"]
+    assert all(0 < c.score <= 1 for c in ranked.ranked if c.ok)
+    assert [c.score for c in ranked.ranked] == sorted(
+        (c.score for c in ranked.ranked), reverse=True
+    )
+    by_name = {c.model: c for c in ranked.ranked}
     assert "of what it learned is new" in detail(by_name["near"], "new")
     assert detail(by_name["base"], "new") == "0% of what it learned is new"
     assert by_name["bare"].score == pytest.approx(0.375), (
@@ -59,19 +66,17 @@ def test_what_lies_near_and_brings_something_new_comes_first(known):
     )
 
 
-def test_what_cannot_be_merged_comes_last_and_says_why(known):
-    found = candidates(known, "model")
-    assert names(found, ok=False) == ["liar"]
-    assert found.ranked[-1].score == 0
-    assert "point apart" in detail(found.ranked[-1], "homologous")
+def test_what_cannot_be_merged_comes_last_and_says_why(ranked):
+    assert names(ranked, ok=False) == ["liar"]
+    assert ranked.ranked[-1].score == 0
+    assert "point apart" in detail(ranked.ranked[-1], "homologous")
 
 
-def test_strangers_other_shapes_codes_adapters_and_latent_models_are_no_candidates(known):
-    found = candidates(known, "model")
-    assert {c.model for c in found.ranked}.isdisjoint(
+def test_strangers_other_shapes_codes_adapters_and_latent_models_are_no_candidates(ranked):
+    assert {c.model for c in ranked.ranked}.isdisjoint(
         {"stranger", "wide", "codes", "gone", "adapter", "model"}
     )
-    assert (found.n_kin, found.n_unlike, found.n_unsketched) == (9, 2, 1)
+    assert (ranked.n_kin, ranked.n_unlike, ranked.n_unsketched) == (9, 2, 1)
 
 
 @pytest.fixture
