@@ -37,10 +37,11 @@ zoo: install-dev                    ## train the family of data/zoo again, from 
 zoo-report: install-dev             ## merge the family by every method, score the results: data/methods.md
 	$(BIN)/python tests/zoo/report.py
 
-zoo-lineage: install-dev            ## families whose descent is known, inferred and judged: data/lineage.md
+zoo-lineage: install-dev            ## families whose descent is known, inferred, merged and judged: data/lineage.md, data/mergeable.md
 	$(BIN)/python tests/zoo_lineage/make.py --out $(ZOO_LINEAGE) --split dev --jobs $(JOBS)
 	$(BIN)/python tests/zoo_lineage/make.py --out $(ZOO_LINEAGE) --split sealed --jobs $(JOBS)
 	$(BIN)/python tests/zoo_lineage/report.py $(ZOO_LINEAGE) $(ZOO_LINEAGE_REPORT)
+	$(BIN)/python tests/zoo_lineage/outcomes.py $(ZOO_LINEAGE)
 
 install: $(VENV)/.installed
 install-dev: $(VENV)/.installed-dev

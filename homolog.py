@@ -34,10 +34,12 @@ if TYPE_CHECKING:
     from engine.stats import measure as stats
     from engine.suite import Outcome, run_suite
     from engine.verify import Verification, verify
+    from registry.candidates import Candidate, Partners, candidates
     from registry.catalog import Catalog, Columns
     from registry.errors import RegError
     from registry.license_report import licenses
     from registry.lineage import Lineage
+    from registry.reason import Reason
     from registry.scan import ScanReport, ensure, scan
     from registry.scores import Score, read_harness, score_row
     from registry.sealed import query
@@ -59,10 +61,12 @@ _HOMES = {
     "engine.stats": ("Measured", "pairs", "stats"),
     "engine.suite": ("Outcome", "run_suite"),
     "engine.verify": ("Verification", "verify"),
+    "registry.candidates": ("Candidate", "Partners", "candidates"),
     "registry.catalog": ("Catalog", "Columns"),
     "registry.errors": ("RegError",),
     "registry.license_report": ("licenses",),
     "registry.lineage": ("Lineage",),
+    "registry.reason": ("Reason",),
     "registry.scan": ("ScanReport", "ensure", "scan"),
     "registry.scores": ("Score", "read_harness", "score_row"),
     "registry.sealed": ("query",),
@@ -77,6 +81,7 @@ _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "AdapterSize",
+    "Candidate",
     "Catalog",
     "Columns",
     "Extracted",
@@ -88,13 +93,16 @@ __all__ = [
     "Options",
     "Outcome",
     "Part",
+    "Partners",
     "Plan",
+    "Reason",
     "Recipe",
     "RegError",
     "ScanReport",
     "Score",
     "Verdict",
     "Verification",
+    "candidates",
     "collect",
     "ensure",
     "extract",

@@ -68,6 +68,7 @@ class Lineage:
         self.edges = tuple(
             sorted(known, key=lambda e: (e.child, e.parent, e.status, e.relation, e.role))
         )
+        self._order = {id_: i for i, id_ in enumerate(self.nodes)}
         self._graph: nx.DiGraph[str] = nx.DiGraph()
         self._graph.add_nodes_from(self.nodes)
         self._graph.add_edges_from((e.parent, e.child) for e in self.edges if e.parent != e.child)
@@ -127,22 +128,30 @@ class Lineage:
         )
         reversed_graph = self._graph.reverse(copy=False)
         near = [nx.single_source_shortest_path_length(reversed_graph, m) for m in models]
-        order = {id_: i for i, id_ in enumerate(self.nodes)}
-        return min(shared, key=lambda m: (sum(d[m] for d in near), order[m]), default=None)
+        return min(shared, key=lambda m: (sum(d[m] for d in near), self._order[m]), default=None)
 
     def turned(self, models: Sequence[str]) -> list[tuple[str, str]]:
         """Pairs of models that are one network in two bases: joined by a permuted edge, and else by claims alone."""
-        shown = [e for e in self.edges if e.status != "declared"]
-        alike: nx.Graph[str] = nx.Graph()
-        alike.add_nodes_from(self.nodes)
-        alike.add_edges_from((e.parent, e.child) for e in shown if e.relation != "permuted")
-        kin = alike.copy()
-        kin.add_edges_from((e.parent, e.child) for e in shown if e.relation == "permuted")
+        alike, kin = self._shown(turned=False), self._shown(turned=True)
         return [
             (a, b)
             for a, b in combinations(dict.fromkeys(models), 2)
             if nx.has_path(kin, a, b) and not nx.has_path(alike, a, b)
         ]
+
+    def kin(self, a: str, b: str) -> bool:
+        """Whether two models hang together in one basis by what bytes and weights show, claims left aside."""
+        return nx.has_path(self._shown(turned=False), a, b)
+
+    def _shown(self, *, turned: bool) -> "nx.Graph[str]":
+        """The graph without claims and without directions, with changes of basis or without."""
+        found: nx.Graph[str] = nx.Graph()
+        found.add_nodes_from(self.nodes)
+        found.add_edges_from(
+            (e.parent, e.child) for e in self.edges
+            if e.status != "declared" and (turned or e.relation != "permuted")
+        )  # fmt: skip
+        return found
 
     def roots(self) -> list[str]:
         """Ids of models without parents, by name; of a cycle of claims, the first by name."""
@@ -209,8 +218,9 @@ class Lineage:
 
     def _nearest(self, model: str, distance: dict[str, int]) -> list[str]:
         """Ids by distance, then name, without ``model``."""
-        order = {id_: i for i, id_ in enumerate(self.nodes)}
-        return sorted((m for m in distance if m != model), key=lambda m: (distance[m], order[m]))
+        return sorted(
+            (m for m in distance if m != model), key=lambda m: (distance[m], self._order[m])
+        )
 
 
 def _label(edge: Edge) -> str:

@@ -55,6 +55,7 @@ def command(
     name = catalog.name(verdict.base) if verdict.base else None
     document: dict[str, Any] = {
         "ok": verdict.ok,
+        "score": round(verdict.score, 4),
         "base": name,
         "base_id": verdict.base,
         "reasons": reasons,
@@ -64,6 +65,7 @@ def command(
         document,
         Line("mergeable" if verdict.ok else "not mergeable", "good" if verdict.ok else "bad"),
         Line(f"base: {name}" if name else "base: none known"),
+        Line(f"chance that an average keeps what they can do: {verdict.score:.2f}"),
         Table(
             [{**r, "ok": _MARKS[r["ok"]]} for r in reasons],  # type: ignore[index]
             (Column("ok", " "), Column("check"), Column("detail")), title="reasons",

@@ -29,7 +29,9 @@ def merges_of(bucket: Bucket, among: Sequence[int]) -> dict[int, Merge]:
     _add_piecewise(bucket, makers, among, accepted)
     free = _free(among, accepted)
     mosaics = [m for i in makers if i not in accepted and (m := mosaic(bucket, i, free))]
-    _add_masked(bucket, makers, among, accepted, {m.child: m.parents for m in mosaics if m.averaged})
+    _add_masked(
+        bucket, makers, among, accepted, {m.child: m.parents for m in mosaics if m.averaged}
+    )
     mosaics = [m for m in mosaics if m.child not in accepted]
     if mosaics:
         _add_without_base(bucket, makers, among, accepted, mosaics)

@@ -10,7 +10,8 @@ from engine.stats import measure
 from registry.catalog import Catalog
 from registry.errors import UnknownModel
 from registry.scan import scan
-from registry.verdict import SCALE_RATIO, mergeable
+from registry.suggestion import SCALE_RATIO
+from registry.verdict import mergeable
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +71,7 @@ def test_two_fine_tunes_of_one_base_are_mergeable(known):
     assert verdict.ok
     assert verdict.base == id_of(known, "base")
     assert [r.check for r in verdict.reasons] == [
-        "kind", "compatible", "tokenizer", "homologous", "delta", "delta", "dtype", "licence",
+        "kind", "compatible", "tokenizer", "homologous", "delta", "delta", "near", "deltas", "dtype", "licence",
     ]  # fmt: skip
     assert all(r.ok for r in verdict.reasons)
     assert reason(verdict, "homologous").detail == "common base base (declared)"

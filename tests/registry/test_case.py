@@ -1,0 +1,62 @@
+"""What the catalog knows of models that somebody wants to merge."""
+
+import pytest
+from sketched import drawn, join, put
+
+from registry.case import load
+from registry.catalog import Catalog
+from registry.errors import UnknownModel
+
+
+@pytest.fixture(scope="module")
+def known(tmp_path_factory, _empty_catalog):
+    """A base with two children, a stranger that claims it, and a turned copy."""
+    catalog = Catalog(tmp_path_factory.mktemp("case") / "c.duckdb")
+    catalog.path.write_bytes(_empty_catalog)
+    base = drawn(0)
+    put(catalog, {"base": base, "a": base + drawn(1, 0.05), "b": base + drawn(2, 0.05)})
+    put(
+        catalog,
+        {"liar": drawn(3), "twin": drawn(3) + drawn(4, 0.05), "turned": drawn(5), "bare": None},
+    )
+    join(catalog, ("a", "base"), ("b", "base"))
+    join(catalog, ("liar", "base"), ("twin", "base"), ("bare", "base"), status="declared")
+    join(catalog, ("turned", "a"), relation="permuted")
+    return catalog
+
+
+def test_the_nearest_common_base_is_found_and_pairs_are_compared(known):
+    case = load(known, ["a", "b"], None)
+    assert (case.base, case.refuted) == ("base", "")
+    assert case.sketched.keys() == {"base", "a", "b"}
+    (pair,) = case.pairs
+    assert pair.distance == pytest.approx(0.05, rel=0.1)
+    assert case.name("a") == "a"
+
+
+def test_a_base_that_the_weights_refute_is_none(known):
+    case = load(known, ["liar", "twin"], None)
+    assert (case.base, case.refuted) == (None, "base")
+    assert load(known, ["liar", "twin"], "base").base == "base", (
+        "who names a base is taken at his word"
+    )
+
+
+def test_strangers_are_told_from_kin_and_from_turned_ones(known):
+    case = load(known, ["a", "liar", "turned"], "base")
+    found = {(pair.a, pair.b): pair.closeness for pair in case.pairs}
+    assert case.strange(found["a", "liar"], "a", "liar")
+    assert not case.strange(found["a", "turned"], "a", "turned")
+    assert case.refutes("liar", "base")
+    assert not case.refutes("a", "base")
+    assert not case.refutes("bare", "base"), "nothing is known of it"
+
+
+def test_latent_models_are_not_shown(known):
+    case = load(known, ["a", "b"], None)
+    assert len(case.shown) == 3
+
+
+def test_an_id_that_is_not_there_has_no_case(known):
+    with pytest.raises(UnknownModel):
+        load(known, ["a", "nobody"], None)
