@@ -11,7 +11,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from engine.descent.ancestry import ancestry
-from engine.descent.bucket import gather
+from engine.descent.bucket import Bucket, gather
+from engine.descent.claims import Claims, placed
 from engine.descent.invariant import distance
 from engine.descent.kin import components
 from engine.descent.kind import Kind
@@ -19,7 +20,7 @@ from engine.descent.link import Link
 from engine.descent.naming import called_as
 from engine.descent.sketch import Sketch
 from engine.descent.stacking import Stack, stacked
-from engine.descent.twin import twins
+from engine.descent.twin import Twin, twins
 
 TURNED = 0.12
 """Distance of invariants up to which two models are one network in two bases."""
@@ -64,17 +65,18 @@ class Forest:
     unsound: list[str] = field(default_factory=list)
 
 
-def forest(sketches: Sequence[Sketch]) -> Forest:
+def forest(sketches: Sequence[Sketch], claims: Claims = ()) -> Forest:
     """Infer who descends from whom.
 
     Args:
         sketches: of one specification, of distinct models; their order decides nothing but ties.
+        claims: pairs of a child and the parent it is said to have; see `engine.descent.claims`.
     """
     found = Forest(unsound=[s.model for s in sketches if not np.isfinite(s.values).all()])
     tops: list[tuple[list[Sketch], str]] = []
     sound = [s for s in sketches if s.model not in found.unsound]
     for group in _grouped(sorted(sound, key=lambda s: s.model)):
-        tops += _of_group(group, found)
+        tops += _of_group(group, claims, found)
     made = _stack(tops, found)
     _turn([top for top in tops if top[1] not in made], found)
     return found
@@ -114,7 +116,7 @@ def _home(sketch: Sketch, groups: Sequence[list[Sketch]]) -> tuple[list[Sketch],
     return None
 
 
-def _of_group(group: list[Sketch], found: Forest) -> list[tuple[list[Sketch], str]]:
+def _of_group(group: list[Sketch], claims: Claims, found: Forest) -> list[tuple[list[Sketch], str]]:
     """Infer within a bucket; its components, each with its root."""
     bucket = gather(group)
     doubles = twins(bucket)
@@ -133,9 +135,11 @@ def _of_group(group: list[Sketch], found: Forest) -> list[tuple[list[Sketch], st
     gone = {twin.model for twin in doubles}
     single = bucket.of([i for i in range(len(bucket)) if i not in gone])
     by_name = {s.model: s for s in group}
+    places = _places(bucket, single, doubles)
     tops = []
     for part in components(single):
-        made = ancestry(single, part)
+        inside = {model: i for model, i in places.items() if i in part}
+        made = ancestry(single, part, placed(claims, inside))
         prefix = f"latent:{single.models[part[0]][:12]}"
         names = dict(enumerate(single.models)) | {v: f"{prefix}:{v}" for v in made.latent}
         found.latent += [names[v] for v in made.latent]
@@ -144,6 +148,18 @@ def _of_group(group: list[Sketch], found: Forest) -> list[tuple[list[Sketch], st
         root = next((i for i in part if i not in children), part[0])
         tops.append(([by_name[single.models[i]] for i in part], single.models[root]))
     return tops
+
+
+def _places(bucket: Bucket, single: Bucket, doubles: Sequence[Twin]) -> dict[str, int]:
+    """The place of every model among the single ones: of a twin, that of the last it is a twin of."""
+    places = {model: i for i, model in enumerate(single.models)}
+    of = {bucket.models[twin.model]: bucket.models[twin.of] for twin in doubles}
+    for model, first in of.items():
+        last = first
+        while last in of:
+            last = of[last]
+        places[model] = places[last]
+    return places
 
 
 def _named(link: Link, names: dict[int, str]) -> Descent:
