@@ -6,7 +6,7 @@ TORCH := torch==2.13.0
 JOBS ?= 2
 BENCH ?=
 ZOO_LINEAGE ?= lineage-zoo
-ZOO_LINEAGE_REPORT ?= --regimes 8192,32768
+ZOO_LINEAGE_REPORT ?=
 export HF_HUB_DISABLE_TELEMETRY = 1
 
 .PHONY: demo test check fix bench zoo zoo-report zoo-lineage install install-dev clean
@@ -38,8 +38,8 @@ zoo-report: install-dev             ## merge the family by every method, score t
 	$(BIN)/python tests/zoo/report.py
 
 zoo-lineage: install-dev            ## families whose descent is known, inferred, merged and judged: data/lineage.md, data/mergeable.md
-	$(BIN)/python tests/zoo_lineage/make.py --out $(ZOO_LINEAGE) --split dev --jobs $(JOBS)
-	$(BIN)/python tests/zoo_lineage/make.py --out $(ZOO_LINEAGE) --split sealed --jobs $(JOBS)
+	$(BIN)/python tests/zoo_lineage/make.py --out $(ZOO_LINEAGE) --split dev --claims --jobs $(JOBS)
+	$(BIN)/python tests/zoo_lineage/make.py --out $(ZOO_LINEAGE) --split sealed --claims --jobs $(JOBS)
 	$(BIN)/python tests/zoo_lineage/report.py $(ZOO_LINEAGE) $(ZOO_LINEAGE_REPORT)
 	$(BIN)/python tests/zoo_lineage/outcomes.py $(ZOO_LINEAGE)
 

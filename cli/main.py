@@ -26,7 +26,7 @@ SUMMARIES = {
     "show": "Show everything that is known of one model.",
     "sql": "Ask the catalog anything, in SQL.",
     "stats": "Measure what training changed, tensor by tensor.",
-    "infer": "Recover who descends from whom from the weights alone.",
+    "infer": "Recover who descends from whom from the weights.",
     "lineage": "Draw who descends from whom, and how we know.",
     "licenses": "Show which licence models may carry, what is asked, and by whom.",
     "mergeable": "Judge whether models can be merged, with reasons.",

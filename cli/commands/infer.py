@@ -25,27 +25,33 @@ _COLUMNS = (
     help="Weights looked at of each model. Default: 32,768.",
 )
 @click.option("--full", is_flag=True, help="Look at every weight; all models must fit into memory.")
+@click.option(
+    "--claims/--no-claims",
+    default=True,
+    help="Let what cards say count where the weights say little. Default: --claims.",
+)
 @click.pass_obj
-def command(session: Session, *, scalars: int | None, full: bool) -> None:
-    """Recover who descends from whom from the weights alone.
+def command(session: Session, *, scalars: int | None, full: bool, claims: bool) -> None:
+    """Recover who descends from whom from the weights.
 
     Reads the same few thousand weights of every model, once, and keeps them. Says how each child came about
     (finetune, merge with its coefficients, adapter_merged with its rank, quantized, pruned, …), why, and how sure that
     is. Parents that nobody has are latent. Models that are the same network in another basis are "permuted": they are
-    homologous, but cannot be merged before they are aligned. What cards claim is neither used nor overwritten; the view
-    conflicts, and reg lineage, tell where the weights say otherwise.
+    homologous, but cannot be merged before they are aligned. What cards claim may turn an edge whose direction the weights
+    leave open; it joins no models, and is not overwritten. The view conflicts, and reg lineage, tell where the weights
+    say otherwise.
 
     Examples:
       reg infer
       reg infer --scalars 8192 --json
-      reg infer --full
+      reg infer --full --no-claims
     """
     if scalars and full:
         message = "--scalars and --full exclude each other"
         raise click.UsageError(message)
     size = {} if scalars is None and not full else {"n_scalars": scalars}
     with session.progress("models") as progress:
-        found = homolog.infer(session.catalog, progress=progress, **size)
+        found = homolog.infer(session.catalog, claims=claims, progress=progress, **size)
     catalog = session.catalog
     ids = sorted({end for edge in found.edges for end in (edge.child, edge.parent)})
     names = {

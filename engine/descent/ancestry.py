@@ -6,9 +6,10 @@ each tree gets its root, and each edge a kind.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from engine.descent.bucket import Bucket
+from engine.descent.claims import SILENT, Places, contested, doubted
 from engine.descent.direction import direction
 from engine.descent.hanging import hang
 from engine.descent.kind import kind_between
@@ -36,12 +37,13 @@ class Ancestry:
     latent: tuple[int, ...]
 
 
-def ancestry(bucket: Bucket, group: Sequence[int]) -> Ancestry:
+def ancestry(bucket: Bucket, group: Sequence[int], claims: Places = SILENT) -> Ancestry:
     """The graph of one component of a bucket, none of whose models equals another.
 
     Args:
         bucket: all models.
         group: places of the component's.
+        claims: (child, parent), what people say of its models.
     """
     leaves = leaves_of(bucket, group)
     inner = [i for i in group if i not in leaves]
@@ -56,11 +58,16 @@ def ancestry(bucket: Bucket, group: Sequence[int]) -> Ancestry:
     merges = settled(tree, merges)
     hang(bucket, tree, merges)
     nodes = [*plain, *tree.latent, *merges]
-    links = [link(bucket, edge) for edge in rooted(bucket, tree, nodes, merges)]
+    links = [link(bucket, edge) for edge in rooted(bucket, tree, nodes, merges, claims)]
     for merge in merges.values():
         links += merge_links(merge)
     for leaf, parent in leaves.items():
         kind = kind_between(bucket, parent, leaf)
         links.append(Link(leaf, parent, kind, None, "parent", _LEAF))
+    doubts = contested([(found.child, found.parent) for found in links], claims)
+    links = [
+        replace(found, confidence=doubted(found.confidence)) if found.child in doubts else found
+        for found in links
+    ]
     order = sorted(links, key=lambda found: (found.child, found.parent, found.role))
     return Ancestry(tuple(order), tuple(sorted(tree.latent)))

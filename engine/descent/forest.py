@@ -5,14 +5,15 @@ stacked anew; components that have nothing in common entry by entry may be each 
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from engine.descent.ancestry import ancestry
 from engine.descent.basis import turns
-from engine.descent.bucket import gather
+from engine.descent.bucket import Bucket, gather
+from engine.descent.claims import Claims, placed
 from engine.descent.kin import components
 from engine.descent.kind import Kind
 from engine.descent.link import Link
@@ -20,7 +21,7 @@ from engine.descent.naming import called_as
 from engine.descent.patch import Signature
 from engine.descent.sketch import Sketch
 from engine.descent.stacking import Stack, stacked
-from engine.descent.twin import twins
+from engine.descent.twin import Twin, twins
 
 
 @dataclass(frozen=True)
@@ -62,17 +63,18 @@ class Forest:
     unsound: list[str] = field(default_factory=list)
 
 
-def forest(sketches: Sequence[Sketch]) -> Forest:
+def forest(sketches: Sequence[Sketch], claims: Claims = ()) -> Forest:
     """Infer who descends from whom.
 
     Args:
         sketches: of one specification, of distinct models; their order decides nothing but ties.
+        claims: pairs of a child and the parent it is said to have; see `engine.descent.claims`.
     """
     found = Forest(unsound=[s.model for s in sketches if not np.isfinite(s.values).all()])
     tops: list[tuple[list[Sketch], str]] = []
     sound = [s for s in sketches if s.model not in found.unsound]
     for group in _grouped(sorted(sound, key=lambda s: s.model)):
-        tops += _of_group(group, found)
+        tops += _of_group(group, claims, found)
     made = _stack(tops, found)
     _turn([top for top in tops if top[1] not in made], found)
     return found
@@ -109,7 +111,7 @@ def _home(sketch: Sketch, groups: Sequence[list[Sketch]]) -> tuple[list[Sketch],
     return None
 
 
-def _of_group(group: list[Sketch], found: Forest) -> list[tuple[list[Sketch], str]]:
+def _of_group(group: list[Sketch], claims: Claims, found: Forest) -> list[tuple[list[Sketch], str]]:
     """Infer within a bucket; its components, each with its root."""
     bucket = gather(group)
     doubles = twins(bucket)
@@ -128,17 +130,22 @@ def _of_group(group: list[Sketch], found: Forest) -> list[tuple[list[Sketch], st
     gone = {twin.model for twin in doubles}
     single = bucket.of([i for i in range(len(bucket)) if i not in gone])
     by_name = {s.model: s for s in group}
+    same = _same(bucket, doubles)
     tops = []
     for part in components(single):
         members = [by_name[single.models[i]] for i in part]
-        tops.append((members, _of_component(members, found)))
+        tops.append((members, _of_component(members, found, claims, same)))
     return tops
 
 
-def _of_component(members: Sequence[Sketch], found: Forest) -> str:
+def _of_component(
+    members: Sequence[Sketch], found: Forest, claims: Claims, same: Mapping[str, str]
+) -> str:
     """Infer within a component, on the scalars that its own models share; its root."""
     bucket = gather(members)
-    made = ancestry(bucket, range(len(bucket)))
+    at = {model: i for i, model in enumerate(bucket.models)}
+    places = {model: at[one] for model, one in same.items() if one in at}
+    made = ancestry(bucket, range(len(bucket)), placed(claims, places))
     prefix = f"latent:{bucket.models[0][:12]}"
     names = dict(enumerate(bucket.models)) | {v: f"{prefix}:{v}" for v in made.latent}
     found.latent += [names[v] for v in made.latent]
@@ -146,6 +153,18 @@ def _of_component(members: Sequence[Sketch], found: Forest) -> str:
     children = {link.child for link in made.links}
     root = next((i for i in range(len(bucket)) if i not in children), 0)
     return bucket.models[root]
+
+
+def _same(bucket: Bucket, doubles: Sequence[Twin]) -> dict[str, str]:
+    """Each model → the one that stands for it: of a twin, the last it is a twin of."""
+    of = {bucket.models[twin.model]: bucket.models[twin.of] for twin in doubles}
+    found = {}
+    for model in bucket.models:
+        last = model
+        while last in of:
+            last = of[last]
+        found[model] = last
+    return found
 
 
 def _named(link: Link, names: dict[int, str]) -> Descent:

@@ -1,4 +1,4 @@
-"""The use case `infer`: who descends from whom, by the weights alone, written beside what people claim.
+"""The use case `infer`: who descends from whom, by the weights and a little by claims, written beside what people claim.
 
 Everything is inferred anew from sketches, which are small and kept, and replaces what was inferred before; claims,
 casts and our own merges stay as they are.
@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from engine.descent.contradiction import Contradiction, contradictions
 from engine.descent.forest import Descent, Forest, forest
 from engine.descent.patch import N_SCALARS
 from engine.descent.shelf import sketches_of
@@ -33,6 +34,7 @@ class Inferred:
         unaligned: pairs that are one network in two bases, and how far their invariants are apart.
         n_models: looked at.
         n_latent: parents that nobody has.
+        contradictions: claims that are more likely wrong than right.
         problems: model → why it was not looked at.
         read_bytes: of weights, for all sketches, those on the shelf included.
         scope: sampled or full.
@@ -43,6 +45,7 @@ class Inferred:
     unaligned: tuple[tuple[str, str, float], ...]
     n_models: int
     n_latent: int
+    contradictions: tuple[Contradiction, ...]
     problems: dict[str, str]
     read_bytes: int
     scope: str
@@ -53,6 +56,7 @@ def infer(
     catalog: Catalog,
     *,
     n_scalars: int | None = N_SCALARS,
+    claims: bool = True,
     progress: Progress = SILENT,
 ) -> Inferred:
     """Infer the lineage of all models of a catalog whose weights are at hand or were sketched before.
@@ -60,6 +64,8 @@ def infer(
     Args:
         catalog: where the models are and the edges go.
         n_scalars: entries looked at of each model, about; None: all.
+        claims: let what cards and configs say decide directions that the weights leave open; they are held against
+            the weights in any case.
         progress: told of every model.
 
     Raises:
@@ -75,14 +81,19 @@ def infer(
     if len(sketches) < 2:  # noqa: PLR2004 - nobody descends from himself
         message = f"catalog {catalog.path}: weights of {len(sketches)} of its models can be read; lineage takes two"
         raise NotHomologous(message, hint="reg scan PATH adds models")
-    found = forest(sketches)
+    said = _declared(catalog)
+    found = forest(sketches, [(e["child"], e["parent"]) for e in said] if claims else ())
     problems |= dict.fromkeys(found.unsound, "holds NaN or infinity: reg stats counts them")
     ids = _latent_ids(found)
     edges = tuple(_renamed(edge, ids) for edge in found.edges)
     scope = "full" if n_scalars is None else "sampled"
-    _store(catalog, edges, sorted(ids.values()), scope)
+    wrong = contradictions(
+        [(e["child"], e["parent"]) for e in said], [s.model for s in sketches], found, joined=claims
+    )
+    against = _against(wrong, said, scope)
+    _store(catalog, edges, sorted(ids.values()), scope, against)
     return Inferred(
-        edges, tuple(found.unaligned), len(sketches) - len(found.unsound), len(ids), problems,
+        edges, tuple(found.unaligned), len(sketches) - len(found.unsound), len(ids), tuple(wrong), problems,
         sum(s.read_bytes for s in sketches), scope, time.monotonic() - started,
     )  # fmt: skip
 
@@ -107,10 +118,38 @@ def _renamed(edge: Descent, ids: dict[str, str]) -> Descent:
     )
 
 
-def _store(catalog: Catalog, edges: Sequence[Descent], latent: Sequence[str], scope: str) -> None:
+def _declared(catalog: Catalog) -> list[Row]:
+    """Declared edges, but for adapters, and for the bases of merges, of which the weights say nothing."""
+    return catalog.rows(
+        "select child, parent, relation from store.edge "
+        "where status = 'declared' and relation <> 'adapter' and role <> 'base' order by all"
+    )
+
+
+def _against(wrong: Sequence[Contradiction], said: Sequence[Row], scope: str) -> list[Evidence]:
+    """What speaks against claims."""
+    found = {(one.child, one.parent): one for one in wrong}
+    pairs = [(found.get((e["child"], e["parent"])), e["relation"]) for e in said]
+    return [
+        Evidence(
+            id=digest_text(f"claim\0{one.child}\0{one.parent}\0{relation}"),
+            child=one.child, parent=one.parent, relation=relation,
+            status="inferred", method="strangers" if one.strangers else "descent", version=VERSION, statistic="claim_probability",
+            value=one.probability, scope=scope, detail=one.detail,
+        )
+        for one, relation in pairs
+        if one is not None
+    ]  # fmt: skip
+
+
+def _store(
+    catalog: Catalog, edges: Sequence[Descent], latent: Sequence[str], scope: str,
+    against: Sequence[Evidence],
+) -> None:  # fmt: skip
     """Write what was inferred in place of what was before, in one transaction."""
     columns = Columns()
     columns.add_rows("model", [_latent(id_) for id_ in latent])
+    columns.add(against)
     made = now()
     for edge in edges:
         columns.add([

@@ -6,9 +6,10 @@ Besides, the base of a family is what most models were made from.
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from engine.descent.bucket import Bucket
+from engine.descent.claims import SILENT, Places, said
 from engine.descent.direction import direction
 from engine.descent.kind import kind_between
 from engine.descent.tree import Tree
@@ -31,8 +32,9 @@ class Oriented:
 
 
 def rooted(
-    bucket: Bucket, tree: Tree, nodes: Collection[int], merges: Collection[int]
-) -> list[Oriented]:
+    bucket: Bucket, tree: Tree, nodes: Collection[int], merges: Collection[int],
+    claims: Places = SILENT,
+) -> list[Oriented]:  # fmt: skip
     """Give every edge of a tree, or of a forest, a direction.
 
     Args:
@@ -40,8 +42,12 @@ def rooted(
         tree: its edges.
         nodes: its nodes, those without edges too.
         merges: which of them are merges, that have parents already.
+        claims: (child, parent), what people say.
     """
-    told = {edge: _told(bucket, *edge) if edge[1] < tree.n else _NOTHING for edge in tree.edges}
+    told = {
+        edge: _heard(_told(bucket, *edge), said(claims, *edge)) if edge[1] < tree.n else _NOTHING
+        for edge in tree.edges
+    }
     oriented = []
     left = set(nodes)
     while left:
@@ -91,6 +97,13 @@ def _told(bucket: Bucket, a: int, b: int) -> _Told:
         return _Told(math.copysign(_SURELY, share)) if abs(share) > _ENOUGH else _NOTHING
     t = direction(bucket, a, b)
     return _Told(_likelihood(t), t)
+
+
+def _heard(told: _Told, claim: float) -> _Told:
+    """What the weights and a claim say together; where the weights are sure, they alone."""
+    if abs(told.likelihood) >= _SURELY:
+        return told
+    return replace(told, likelihood=told.likelihood + claim)
 
 
 _ENOUGH = 0.4

@@ -71,12 +71,6 @@ with said as (
 ), shown as (  -- what the weights show; the base of a merge is no parent, and copies have no direction
     select e.child, e.parent, e.relation, e.confidence from store.edge e
     where e.status = 'inferred' and e.role <> 'base' and e.relation not in ('copy', 'cast', 'permuted')
-), above as (
-    with recursive far(child, parent) as (
-        select child, parent from store.edge where status = 'inferred'
-        union
-        select f.child, e.parent from far f join store.edge e on e.child = f.parent and e.status = 'inferred'
-    ) select child, parent from far
 ), found as (
     select 'claims_disagree' as kind, s.model_id as child, s.resolved_id as parent,
            s.source || ' names it as the base, another source names another' as detail
@@ -89,16 +83,16 @@ with said as (
     join delta_summary d on d.child_id = e.child and d.base_id = e.parent
     where e.status = 'declared' and d.cosine_matrices < 0.5
     union
-    select 'claim_contradicted', e.child, e.parent,
-           'declared a ' || e.relation || ' of it, but the weights show a ' || i.relation || ' of '
-               || string_agg(p.name, ' and ' order by p.name) || ' (confidence ' || printf('%.2f', min(i.confidence)) || ')'
+    select case when v.method = 'strangers' then 'claim_refuted' else 'claim_contradicted' end, e.child, e.parent,
+           'declared a ' || e.relation || ' of it, but ' || v.detail || coalesce(': '
+               || string_agg(i.relation || ' of ' || p.name, ' and ' order by p.name)
+               || ' (confidence ' || printf('%.2f', min(i.confidence)) || ')', '')
     from store.edge e
-    join shown i on i.child = e.child and i.confidence >= 0.8
-    join store.named p on p.id = i.parent
-    where e.status = 'declared' and e.parent in (select model_id from store.sketch)
-      and (e.child, e.parent) not in (select child, parent from above)
-      and (e.parent, e.child) not in (select child, parent from above)
-    group by e.child, e.parent, e.relation, i.relation
+    join store.evidence v on v.child = e.child and v.parent = e.parent and v.relation = e.relation
+    left join shown i on i.child = e.child
+    left join store.named p on p.id = i.parent
+    where e.status = 'declared' and v.status = 'inferred' and v.statistic = 'claim_probability'
+    group by e.child, e.parent, e.relation, v.method, v.detail
     union
     select 'parent_undeclared', i.child, i.parent,
            'the weights show a ' || i.relation || ' of it (confidence ' || printf('%.2f', i.confidence)

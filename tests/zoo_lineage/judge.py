@@ -108,7 +108,7 @@ def _roots(found: Matching) -> Facts:
         if len(mine) == 1:
             continue
         own = mine | {p for p, below in children.items() if p.startswith("?") and below & mine}
-        tops = sorted(own - has_parent, key=lambda n: (-len(_below(n, children)), n))
+        tops = sorted(own - has_parent, key=lambda n: (-len(below(n, children)), n))
         answers.append(bool(tops) and tops[0] == found.classes[name])
         if not answers[-1]:
             said = found.label(tops[0]) if tops else "nobody"
@@ -123,7 +123,7 @@ def _family_members(found: Matching) -> dict[str, set[str]]:
     return members
 
 
-def _below(node: str, children: Mapping[str, set[str]]) -> set[str]:
+def below(node: str, children: Mapping[str, set[str]]) -> set[str]:
     """All descendants."""
     seen: set[str] = set()
     open_ = [node]
@@ -214,7 +214,7 @@ def confidence(verdicts: Sequence[Verdict]) -> Facts:
     """Brier score, and expected calibration error in ten equal bins, of the edges that carry a confidence."""
     said = [(v.edge["confidence"], v.right) for v in verdicts if v.edge.get("confidence") is not None]  # fmt: skip
     if not said:
-        return {"ece": None, "brier": None}
+        return {"ece": None, "brier": None, "reliability": []}
     bins: dict[int, list[tuple[float, bool]]] = {}
     for value, right in said:
         bins.setdefault(min(int(value * _BINS), _BINS - 1), []).append((value, right))
@@ -222,7 +222,14 @@ def confidence(verdicts: Sequence[Verdict]) -> Facts:
     return {
         "ece": sum(gaps) / len(said),
         "brier": sum((value - right) ** 2 for value, right in said) / len(said),
+        "reliability": [_bin(bins[i]) for i in sorted(bins)],
     }
+
+
+def _bin(said: Sequence[tuple[float, bool]]) -> Facts:
+    """Edges of about one confidence: how many, the mean of what was said, and the share that is right."""
+    n = len(said)
+    return {"edges": n, "said": sum(v for v, _ in said) / n, "right": sum(r for _, r in said) / n}
 
 
 def _components(truth: Facts, predictions: Facts) -> float:
@@ -318,7 +325,7 @@ def render(report: Facts) -> str:
     """The report for people."""
     lines = []
     for name, value in report.items():
-        if name in ("failures", "wrong_roots", "kind_confusion", "merges_by_method"):
+        if name in ("failures", "wrong_roots", "kind_confusion", "merges_by_method", "reliability"):
             continue
         lines.append(f"{name:28} {_shown(value)}")
     for name in ("merges_by_method", "kind_confusion"):
