@@ -28,7 +28,8 @@ def test_a_no_has_reasons_and_exit_code_three(place, family):
 def test_measure_fills_in_what_is_not_known(scanned):
     before = {r["check"]: r["ok"] for r in scanned.json("mergeable", "chat", "math")["reasons"]}
     after = {
-        r["check"]: r["ok"] for r in scanned.json("mergeable", "chat", "math", "--measure")["reasons"]
+        r["check"]: r["ok"]
+        for r in scanned.json("mergeable", "chat", "math", "--measure")["reasons"]
     }
     assert before["delta"] is None
     assert after["delta"] is True
