@@ -14,9 +14,6 @@ from registry.scan import scan
 
 ROOT = Path(__file__).parents[2]
 
-_opened: list[str] = []
-_is_watching = False
-
 
 def test_a_catalog_that_was_lost_is_made_again_by_scanning(family, tmp_path):
     catalogs = [Catalog(tmp_path / f"{i}.duckdb") for i in range(2)]
