@@ -14,6 +14,9 @@ export HF_HUB_DISABLE_TELEMETRY = 1
 demo: install                       ## environment, then the whole story on really trained weights
 	$(BIN)/reg demo
 
+# As many test processes as cores: threads that wait for each other awake would take the cores from the other tests.
+test: export OMP_NUM_THREADS = 1
+test: export OMP_WAIT_POLICY = passive
 test: install-dev                   ## every test
 	$(BIN)/python -m pytest -n $(JOBS) -q
 

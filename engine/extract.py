@@ -160,8 +160,9 @@ def extract(
             folder, made_by=_story(*sides, changes, total), metadata=metadata,
             license_=_license(catalog, sides),
         )  # fmt: skip
-    scan(catalog, [str(target)], jobs=jobs)
-    model = catalog.find(str(target))
+    with catalog.database.kept_open():
+        scan(catalog, [str(target)], jobs=jobs)
+        model = catalog.find(str(target))
     _record(catalog, model, sides, total)
     return Extracted(
         model, new_side.id, old_side.id, target, tuple(changes), total, new.n_bytes,

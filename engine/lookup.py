@@ -16,11 +16,12 @@ def load_parent(catalog: Catalog, model: str) -> Parent:
     Raises:
         BadAddress, FileChanged: its files are not there, or not as scanned.
     """
-    with catalog.read() as reader:  # opening once for both is what takes the time
-        rows = reader.rows("select name, digest from store.tensor where model_id = ?", [model])
+    with catalog.database.kept_open():  # opening once for all three is what takes the time
+        rows = catalog.rows("select name, digest from store.tensor where model_id = ?", [model])
         name = catalog.name(model)
+        checkpoint = catalog.checkpoint(model)
     digests = {row["name"]: row["digest"] for row in rows if row["digest"]}
-    return Parent(model, name, catalog.checkpoint(model), digests)
+    return Parent(model, name, checkpoint, digests)
 
 
 def identify(catalog: Catalog, text: str, *, progress: Progress = SILENT) -> str:

@@ -1,10 +1,12 @@
 """Small checkpoints for the tests of scanning, and what a catalog holds of them afterwards."""
 
 import json
+import shutil
 
 import numpy as np
 from safetensors.numpy import save_file
 
+from registry.catalog import Catalog
 from registry.records import references
 
 
@@ -15,6 +17,15 @@ def tiny(folder, value, **config):
     save_file({"layers.0.w": weights, "norm": weights[0]}, folder / "model.safetensors")
     (folder / "config.json").write_text(json.dumps({"model_type": "tiny", **config}))
     return folder
+
+
+def linked(room, folder):
+    """A folder of one's own with links to the models of a room, which are only read, and a copy of its catalog."""
+    for model in room.iterdir():
+        if model.is_dir():
+            (folder / model.name).symlink_to(model)
+    shutil.copy(room / "catalog.duckdb", folder)
+    return folder, Catalog(folder / "catalog.duckdb")
 
 
 def with_card(folder, text):

@@ -19,7 +19,7 @@ BLOCKS = re.findall(r"^```console\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
 
 
 @pytest.fixture
-def playground(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def playground(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, _empty_catalog: bytes) -> Path:
     """The folder that `reg demo --keep` leaves: the trained models, the suites, an empty catalog."""
     zoo = data_folder() / "zoo"
     shutil.copytree(zoo / "suites", tmp_path / "suites")
@@ -28,6 +28,7 @@ def playground(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             shutil.copytree(model, tmp_path / "models" / model.name)
     shutil.copytree(data_folder() / "finds", tmp_path / "finds")
     (tmp_path / ".reg").mkdir()
+    (tmp_path / ".reg" / "catalog.duckdb").write_bytes(_empty_catalog)
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("REG_CATALOG", raising=False)
     return tmp_path

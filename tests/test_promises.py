@@ -22,9 +22,10 @@ REFUSED = (
 
 
 @pytest.fixture(autouse=True)
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, _empty_catalog: bytes) -> Path:
     """A folder with a catalog of its own."""
     (tmp_path / ".reg").mkdir()
+    (tmp_path / ".reg" / "catalog.duckdb").write_bytes(_empty_catalog)
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("REG_CATALOG", raising=False)
     return tmp_path

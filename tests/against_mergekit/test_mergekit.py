@@ -8,10 +8,11 @@ from against_mergekit.recipes import ADD, BASE, RECIPES, REVERSE, SORT, recipe
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
-from engine.merge import merge
+from engine.merge import merge, plan
 from engine.methods import all_methods
 from engine.options import Options
 from engine.recipe_file import recipe_from_text
+from engine.run import run_plan
 from registry.catalog import Catalog
 from registry.scan import scan
 
@@ -48,8 +49,9 @@ def zoo(tmp_path_factory):
 
 
 def ours(catalog, text, folder):
-    """The tensors that we make of a recipe."""
-    merge(catalog, recipe_from_text(text), folder, options=Options(allow_unrelated=True))
+    """The tensors that we make of a recipe, registered nowhere."""
+    folder.mkdir()
+    run_plan(plan(catalog, recipe_from_text(text), allow_unrelated=True), folder, metadata={})
     found = {}
     for file in sorted(folder.glob("*.safetensors")):
         found |= load_file(file)
@@ -88,7 +90,8 @@ NOISE = {"arcee_fusion": 0.01}
 @pytest.mark.parametrize("name", ["stack", "slices", "stack-scaled"])
 def test_stacked_models_load_and_have_as_many_layers(name, zoo, mergekit_outputs, theirs, tmp_path):
     theirs(name)
-    ours(zoo, RECIPES[name] + "compat: mergekit\n", tmp_path / "out")
+    made = recipe_from_text(RECIPES[name] + "compat: mergekit\n")
+    merge(zoo, made, tmp_path / "out", options=Options(allow_unrelated=True))
     configs = [
         json.loads((f / "config.json").read_text())
         for f in (tmp_path / "out", mergekit_outputs / name)

@@ -45,12 +45,15 @@ def place_at() -> Callable[[Path], Place]:
 
 
 @pytest.fixture(scope="session")
-def make_place(family: Any, tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Place]:
-    """Make a place with copies of base, chat and math below `models`, nothing scanned."""
+def make_place(
+    family: Any, _empty_catalog: bytes, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[], Place]:
+    """Make a place with copies of base, chat and math below `models`, and a catalog that knows nothing."""
 
     def make() -> Place:
         folder = tmp_path_factory.mktemp("place")
         (folder / ".reg").mkdir()
+        (folder / ".reg" / "catalog.duckdb").write_bytes(_empty_catalog)
         for model in (family.base, family.chat, family.math):
             shutil.copytree(model, folder / "models" / model.name)
         return Place(folder)

@@ -68,6 +68,7 @@ def test_a_model_without_weights_is_left_out_with_a_warning(made):
 
 
 def test_without_a_catalog_or_with_one_model_it_says_what_to_type(place):
+    (place.folder / ".reg" / "catalog.duckdb").unlink()
     result = place.run("infer", code=1)
     assert "there is no catalog at" in result.stderr
     assert "reg scan PATH makes one" in result.stderr

@@ -163,6 +163,7 @@ def test_wrong_usage_is_two(words, place):
 
 
 def test_without_a_catalog_the_next_command_is_named(place):
+    (place.folder / ".reg" / "catalog.duckdb").unlink()
     result = place.run("ls", code=1)
     assert "there is no catalog at" in result.stderr
     assert "hint: reg scan" in result.stderr

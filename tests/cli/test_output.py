@@ -22,7 +22,7 @@ VALUES = st.recursive(
 )  # fmt: skip
 
 
-@settings(max_examples=200)
+@settings(max_examples=60)
 @given(VALUES)
 def test_json_is_always_valid_and_holds_nothing_a_terminal_obeys(value):
     text = as_json(value)

@@ -11,7 +11,6 @@ from engine.collect import collect
 from engine.merge import merge
 from engine.recipe_file import recipe_from_text
 from engine.suite import read_suite
-from registry.catalog import Catalog
 from registry.errors import OutputExists
 from registry.scan import scan
 
@@ -20,8 +19,7 @@ SUITE = ZOO / "suites" / "reverse.jsonl"
 
 
 @pytest.fixture
-def zoo(tmp_path):
-    catalog = Catalog(tmp_path / "catalog.duckdb")
+def zoo(catalog):
     scan(catalog, [str(ZOO / name) for name in ("base", "arithmetic", "reverse")], jobs=1)
     return catalog
 

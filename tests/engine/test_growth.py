@@ -14,7 +14,6 @@ from engine.merge import merge
 from engine.reader import Reader
 from engine.recipe_file import recipe_from_text
 from engine.source import load
-from registry.catalog import Catalog
 from registry.errors import ShapeMismatch
 from registry.scan import scan
 
@@ -61,10 +60,9 @@ CONFIGS = [{}, {"modules_to_save": ["embed_tokens", "lm_head"]}]
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=["resized", "trained"])
-def test_a_model_that_wears_it_has_its_tokens_and_computes_what_peft_does(config, room):
+def test_a_model_that_wears_it_has_its_tokens_and_computes_what_peft_does(config, room, catalog):
     lab, make = room
     adapted = make(**config)
-    catalog = Catalog(lab.folder / "catalog.duckdb")
     scan(catalog, [str(lab.folder)])
     text = f"merge_method: passthrough\nmodels: ['{lab.folder}/base+{lab.folder}/wide']\n"
     merge(catalog, recipe_from_text(text), lab.folder / "out")
@@ -77,11 +75,10 @@ def test_a_model_that_wears_it_has_its_tokens_and_computes_what_peft_does(config
     assert spoken.convert_tokens_to_ids(["<|user|>", "<|bot|>"]) == [N_BASE, N_BASE + 1]
 
 
-def test_with_its_base_it_merges_by_token(room):
+def test_with_its_base_it_merges_by_token(room, catalog):
     lab, make = room
     make(modules_to_save=["embed_tokens", "lm_head"])
     lab.adapter("plain", 5)
-    catalog = Catalog(lab.folder / "catalog.duckdb")
     scan(catalog, [str(lab.folder)])
     here = lab.folder
     text = f"""
@@ -127,11 +124,10 @@ def test_peft_loads_what_it_saved(room):
     assert json.loads((lab.folder / "wide" / "adapter_config.json").read_text())["r"] == 2
 
 
-def test_as_an_adapter_among_adapters_it_is_refused_with_the_way_out(room):
+def test_as_an_adapter_among_adapters_it_is_refused_with_the_way_out(room, catalog):
     lab, make = room
     make()
     lab.adapter("plain", 5)
-    catalog = Catalog(lab.folder / "catalog.duckdb")
     scan(catalog, [str(lab.folder)])
     text = f"merge_method: task_arithmetic\nmodels: ['{lab.folder}/wide', '{lab.folder}/plain']\n"
     with pytest.raises(ShapeMismatch, match="it has other tokens") as refused:

@@ -6,6 +6,7 @@ import pytest
 import torch
 from peft import PeftModel
 from peft_lab import TOKENS, Lab
+from scanned import linked
 from transformers import AutoModelForCausalLM
 
 from engine.merge import merge, plan, reproduce
@@ -23,16 +24,26 @@ models:
 """
 
 
-@pytest.fixture
-def room(tmp_path):
+def furnished(folder):
     """A base, two adapters of it, and a catalog that knows them."""
-    lab = Lab(tmp_path)
+    lab = Lab(folder)
     lab.base()
     lab.adapter("one", 1)
     lab.adapter("two", 2, r=3, target_modules=["q_proj", "down_proj"])
-    catalog = Catalog(tmp_path / "catalog.duckdb")
-    scan(catalog, [str(tmp_path)])
-    return tmp_path, catalog
+    catalog = Catalog(folder / "catalog.duckdb")
+    scan(catalog, [str(folder)])
+    return folder, catalog
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory):
+    return furnished(tmp_path_factory.mktemp("room"))[0]
+
+
+@pytest.fixture
+def room(shared, tmp_path):
+    """The same for one test, which leaves the models as they are."""
+    return linked(shared, tmp_path)
 
 
 def recipe(folder, method="task_arithmetic", more=""):
@@ -105,12 +116,12 @@ def test_a_card_travels_without_paths(room):
     merge(catalog, recipe(folder), folder / "out")
     card = (folder / "out" / "README.md").read_text()
     assert "library_name: peft" in card
-    assert str(folder) not in card
+    assert str((folder / "base").resolve().parent) not in card
     assert "zero" not in card
 
 
-def test_what_needs_the_base_takes_the_known_one_or_asks_for_it(room):
-    folder, catalog = room
+def test_what_needs_the_base_takes_the_known_one_or_asks_for_it(tmp_path):
+    folder, catalog = furnished(tmp_path)
     lab = Lab(folder)
     lab.base()
     lab.adapter("saved", 3, modules_to_save=["lm_head"])

@@ -1,14 +1,19 @@
 """Merges of other processes: killed in the middle, or racing for one folder."""
 
 import signal
-import subprocess
-import sys
 
 import pytest
+from forked import forks
 
 from engine.merge import merge
 from engine.verify import verify
 from registry.scan import scan
+
+
+@pytest.fixture(scope="module")
+def processes():
+    with forks() as parent:
+        yield parent
 
 
 def files(folder):
@@ -34,28 +39,22 @@ class Progress:
             os.kill(os.getpid(), signal.SIGKILL)
 
 recipe = Recipe("ties", (Part("chat"), Part("math")))
-if not {kill}:
-    print("ready", flush=True)
-    sys.stdin.readline()
+catalog, output, answer = map(Path, sys.argv[1:])
 try:
-    print(merge(Catalog(Path(sys.argv[1])), recipe, Path(sys.argv[2]), progress=Progress()).model)
+    said = merge(Catalog(catalog), recipe, output, progress=Progress()).model
 except RegError as error:
-    print(error.kind)
+    said = error.kind
+answer.write_text(said)
 """
 
 
-def started(catalog, output, *, kill):
-    script = SCRIPT.format(kill=kill)
-    command = [sys.executable, "-c", script, str(catalog.path), str(output)]
-    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-
-
-def test_a_killed_run_leaves_a_hidden_folder_that_stands_in_nobodys_way(shelf, recipe_of, tmp_path):
+def test_a_killed_run_leaves_a_hidden_folder_that_stands_in_nobodys_way(
+    shelf, recipe_of, processes, tmp_path
+):
     models = tmp_path / "models"
     models.mkdir()
-    with started(shelf, models / "out", kill=True) as process:
-        process.communicate()
-    assert process.returncode == -signal.SIGKILL
+    command = (SCRIPT.format(kill=True), shelf.path, models / "out", tmp_path / "answer")
+    assert processes.run(command) == [-signal.SIGKILL]
     (left,) = models.iterdir()
     assert left.name.startswith(".out.")
     assert left.name.endswith(".partial")
@@ -104,30 +103,23 @@ engine.merge.merge(Catalog(Path(sys.argv[1])), recipe, Path(sys.argv[2]))
     ],
 )
 def test_a_kill_at_any_step_leaves_what_the_same_merge_goes_on_with(
-    moment, statuses, shelf, recipe_of, tmp_path
+    *, moment, statuses, shelf, recipe_of, processes, tmp_path
 ):
     recipe = recipe_of("ties", "chat", "math")
     expected = merge(shelf, recipe, tmp_path / "expected" / "out")
     script = MOMENT.format(moment=moment)
-    command = [sys.executable, "-c", script, str(shelf.path), str(tmp_path / "models" / "out")]
-    assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
+    command = (script, shelf.path, tmp_path / "models" / "out")
+    assert processes.run(command) == [-signal.SIGKILL]
     merged = merge(shelf, recipe, tmp_path / "models" / "out")
     assert files(merged.folder) == files(expected.folder)
     assert sorted(row["status"] for row in runs(shelf)) == sorted(["COMPLETE", *statuses])
     assert [p.name for p in (tmp_path / "models").iterdir()] == ["out"]
 
 
-def test_of_two_merges_into_one_folder_one_wins(shelf, tmp_path):
-    with (
-        started(shelf, tmp_path / "out", kill=False) as one,
-        started(shelf, tmp_path / "out", kill=False) as two,
-    ):
-        for process in (one, two):
-            assert process.stdout.readline() == "ready\n"
-        for process in (one, two):
-            process.stdin.write("\n")
-            process.stdin.flush()
-        said = sorted(process.communicate()[0].strip() for process in (one, two))
+def test_of_two_merges_into_one_folder_one_wins(shelf, processes, tmp_path):
+    script, answers = SCRIPT.format(kill=False), [tmp_path / "one", tmp_path / "two"]
+    assert processes.run(*((script, shelf.path, tmp_path / "out", a) for a in answers)) == [0, 0]
+    said = sorted(answer.read_text() for answer in answers)
     assert said[1] == "OutputExists"
     assert verify(shelf, str(tmp_path / "out")).model == said[0]
     assert [p.name for p in tmp_path.iterdir() if "out" in p.name] == ["out"]

@@ -1,11 +1,13 @@
 """Merges of models with different tokens, end to end; transformers loads what comes out."""
 
 import json
+import shutil
 
 import pytest
 import torch
 from peft_lab import tokenizer
 from safetensors.torch import load_file
+from scanned import linked
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from engine.merge import merge, plan, reproduce
@@ -40,9 +42,10 @@ def network(rows, seed, *, tied):
     return LlamaForCausalLM(config).to(torch.bfloat16)
 
 
-@pytest.fixture(params=[True, False], ids=["tied", "untied"])
-def room(request, tmp_path):
-    """A base, a chat model with two more tokens, a coder with another two."""
+@pytest.fixture(scope="module", params=[True, False], ids=["tied", "untied"])
+def family_of_tokens(request, tmp_path_factory):
+    """A base, a chat model with two more tokens, a coder with another two, and a catalog; only for reading."""
+    tmp_path = tmp_path_factory.mktemp("tokens")
     base = network(271, 0, tied=request.param)
     for seed, (name, more) in enumerate({
         "base": [], "chat": ["<|user|>", "<|bot|>"], "code": ["<|file|>", "<|user|>", "<|run|>"],
@@ -55,9 +58,14 @@ def room(request, tmp_path):
                     value[: len(known[key])] = known[key] + 0.02 * torch.randn(known[key].shape)
         made.save_pretrained(tmp_path / name)
         tokenizer(["<|end|>", *more]).save_pretrained(tmp_path / name)
-    catalog = Catalog(tmp_path / "catalog.duckdb")
-    scan(catalog, [str(tmp_path)])
-    return tmp_path, catalog
+    scan(Catalog(tmp_path / "catalog.duckdb"), [str(tmp_path)])
+    return tmp_path
+
+
+@pytest.fixture
+def room(family_of_tokens, tmp_path):
+    """The family and a catalog that knows it, for one test."""
+    return linked(family_of_tokens, tmp_path)
 
 
 def recipe(folder, choice, more=""):
@@ -101,6 +109,9 @@ def test_the_base_s_tokens_alone_drop_the_rest(room):
 
 def test_another_model_s_tokenizer_replaces_the_reference_s(room):
     folder, catalog = room
+    original = (folder / "base").resolve()
+    (folder / "base").unlink()
+    shutil.copytree(original, folder / "base")
     (folder / "base" / "vocab.json").write_text("{}")
     scan(catalog, [str(folder / "base")])
     merge(catalog, recipe(folder, f"{{source: {folder}/code}}"), folder / "out", options=FREE)

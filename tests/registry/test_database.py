@@ -38,8 +38,16 @@ STRUCTURE = (
 
 
 @pytest.fixture
-def database(tmp_path):
+def absent(tmp_path):
+    """A catalog that is not there yet."""
     return Database(tmp_path / "catalog.duckdb", wait_seconds=10.0)
+
+
+@pytest.fixture
+def database(absent, _empty_catalog):
+    """A catalog that was made before."""
+    absent.path.write_bytes(_empty_catalog)
+    return absent
 
 
 def settings(database):
@@ -87,25 +95,25 @@ def ended(process):
     process.stdout.close()
 
 
-def test_reading_before_the_first_write_says_how_to_begin(database):
+def test_reading_before_the_first_write_says_how_to_begin(absent):
     with pytest.raises(CatalogMissing) as caught:
-        database.rows("select 1")
-    assert str(database.path) in caught.value.message
+        absent.rows("select 1")
+    assert str(absent.path) in caught.value.message
     assert "reg scan" in caught.value.hint
-    assert not database.path.exists()
+    assert not absent.path.exists()
 
 
-def test_an_empty_file_is_no_catalog_yet(database):
-    database.path.touch()
+def test_an_empty_file_is_no_catalog_yet(absent):
+    absent.path.touch()
     with pytest.raises(CatalogMissing):
-        database.rows("select 1")
-    put(database, a="1")
-    assert settings(database) == {"a": "1"}
+        absent.rows("select 1")
+    put(absent, a="1")
+    assert settings(absent) == {"a": "1"}
 
 
-def test_the_first_write_applies_every_migration(database):
-    put(database, a="1")
-    applied = database.rows("select version, name from store.migration order by version")
+def test_the_first_write_applies_every_migration(absent):
+    put(absent, a="1")
+    applied = absent.rows("select version, name from store.migration order by version")
     assert [(r["version"], r["name"]) for r in applied] == [(v, f.stem) for v, f in migrations()]
 
 
@@ -175,13 +183,13 @@ def test_a_corrupt_block_is_damage_and_not_a_lock_to_wait_for(database):
     assert time.monotonic() - started < 5
 
 
-def test_the_database_of_another_program_is_left_alone(database):
-    with duckdb.connect(str(database.path)) as connection:
+def test_the_database_of_another_program_is_left_alone(absent):
+    with duckdb.connect(str(absent.path)) as connection:
         connection.execute("create table theirs as select 42 as answer")
-    for use in (lambda: database.rows("select 1"), lambda: put(database, a="1")):
+    for use in (lambda: absent.rows("select 1"), lambda: put(absent, a="1")):
         with pytest.raises(CatalogDamaged, match="no catalog"):
             use()
-    with duckdb.connect(str(database.path)) as connection:
+    with duckdb.connect(str(absent.path)) as connection:
         assert connection.execute("select table_name from duckdb_tables()").fetchall() == [
             ("theirs",)
         ]

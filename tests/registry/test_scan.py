@@ -2,13 +2,13 @@
 
 import os
 import shutil
-import sys
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import save_model
+from opened import opened_weights
 from safetensors.numpy import save_file
 from scanned import content, orphans, statuses, tiny, with_card
 
@@ -20,29 +20,6 @@ from registry.resolve import mark_unresolved
 from registry.scan import ensure, scan
 
 ROOT = Path(__file__).parents[2]
-
-_opened: list[str] = []
-_is_watching = False
-
-
-def _watch(event, arguments):
-    if event == "open" and _is_watching and str(arguments[0]).endswith(".safetensors"):
-        _opened.append(str(arguments[0]))
-
-
-sys.addaudithook(_watch)
-
-
-def opened_weights(work):
-    """The weights' files that the interpreter opens while ``work`` runs."""
-    global _is_watching  # noqa: PLW0603 - an audit hook stays for the life of the process
-    _opened.clear()
-    _is_watching = True
-    try:
-        work()
-    finally:
-        _is_watching = False
-    return list(_opened)
 
 
 # --- What is found

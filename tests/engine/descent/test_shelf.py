@@ -1,37 +1,14 @@
 """The shelf: weights are read once."""
 
 import shutil
-import sys
 
 import numpy as np
 import pytest
 from descent_trees import base, saved, tuned
+from opened import opened_weights
 
 from engine.descent.shelf import sketches_of, spec_of
 from registry.scan import scan
-
-_opened: list[str] = []
-_is_watching = False
-
-
-def _watch(event, arguments):
-    if event == "open" and _is_watching and str(arguments[0]).endswith(".safetensors"):
-        _opened.append(str(arguments[0]))
-
-
-sys.addaudithook(_watch)
-
-
-def opened_weights(work):
-    """The weights' files that the interpreter opens while ``work`` runs."""
-    global _is_watching  # noqa: PLW0603 - an audit hook stays for the life of the process
-    _opened.clear()
-    _is_watching = True
-    try:
-        work()
-    finally:
-        _is_watching = False
-    return list(_opened)
 
 
 @pytest.fixture
