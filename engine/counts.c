@@ -31,26 +31,26 @@ typedef struct {
 static int count_some(const question *q, const void *data, int n, const float *base)
 {
     float x[SUB];
+    int32_t low = q->low, high = low + q->width, likely = q->likely, many = 0;
+    int64_t *near_counts = q->counts + 1;
     i8 below = {0}, same = {0};
     int bad = load(data, q->from.dtype, n, x);
     for (int i = n; i % 8; i++) x[i] = NAN; /* a key above all that are counted, infinity's too */
     for (int i = 0; i < n; i += 8) {
         f8 change = eight(x + i) - eight(base + i);
-        i8 key = (i8)change & 0x7fffffff, near = (key >= q->low) & (key < q->low + q->width);
-        i8 alike = near & (key == q->likely);
-        below += key < q->low;
+        i8 key = (i8)change & 0x7fffffff, under = key < low, alike = key == likely;
+        i8 near = ~under & (key < high) & ~alike;
+        below += under;
         same += alike;
-        near &= ~alike;
         if (!any(near)) continue;
         for (int j = 0; j < 8; j++)
-            if (near[j]) q->counts[1 + key[j] - q->low]++;
+            if (near[j]) near_counts[key[j] - low]++;
     }
-    int32_t many = 0;
     for (int j = 0; j < 8; j++) {
         q->counts[0] -= below[j];
         many -= same[j];
     }
-    if (many) q->counts[1 + q->likely - q->low] += many;
+    if (many && likely >= low && likely < high) near_counts[likely - low] += many;
     return bad;
 }
 

@@ -9,6 +9,7 @@
 
 #define WIDE 256
 #define BLOCK_WORDS 65536
+#define STEPS 4
 
 typedef struct {
     uint64_t key[2];
@@ -49,6 +50,29 @@ static inline void step_all(stream *s, uint32_t *restrict out)
     }
 }
 
+/* STEPS steps at once. */
+static inline void step_more(stream *s, uint32_t *restrict out)
+{
+    uint32_t *restrict a = s->state[0], *restrict b = s->state[1], *restrict c = s->state[2], *restrict d = s->state[3];
+    for (int g = 0; g < WIDE; g++) {
+        uint32_t w = a[g], x = b[g], y = c[g], z = d[g];
+        for (int i = 0; i < STEPS; i++) {
+            uint32_t shifted = x << 9;
+            out[i * WIDE + g] = w + z;
+            y ^= w;
+            z ^= x;
+            x ^= y;
+            w ^= z;
+            y ^= shifted;
+            z = z << 11 | z >> 21;
+        }
+        a[g] = w;
+        b[g] = x;
+        c[g] = y;
+        d[g] = z;
+    }
+}
+
 static inline void begin(stream *s, const uint64_t key[2], int64_t start)
 {
     s->key[0] = key[0];
@@ -66,7 +90,14 @@ static inline void draw(stream *s, int n, uint32_t *out)
     for (int i = 0; i < n;) {
         int used = (int)(s->next % WIDE), m = WIDE - used < n - i ? WIDE - used : n - i;
         if (!used) {
-            if (s->next % BLOCK_WORDS == 0) seed_block(s, s->next / BLOCK_WORDS);
+            int64_t inside = s->next % BLOCK_WORDS;
+            if (!inside) seed_block(s, s->next / BLOCK_WORDS);
+            if (n - i >= STEPS * WIDE && BLOCK_WORDS - inside >= STEPS * WIDE) {
+                step_more(s, out + i);
+                s->next += STEPS * WIDE;
+                i += STEPS * WIDE;
+                continue;
+            }
             step_all(s, m == WIDE ? out + i : s->row);
         }
         if (m < WIDE) memcpy(out + i, s->row + used, sizeof(uint32_t) * (size_t)m);

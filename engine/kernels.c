@@ -172,32 +172,66 @@ static int32_t who(const merge *m, const tiles *read, int64_t at, int n)
     return -1;
 }
 
-/* The largest of a term's entries less the base's, scaled; 1 when one that was read is not finite. */
+/* Of bfloat16 entries less the base's those whose magnitude has a larger key than `most_dropped`, scaled; the largest key
+   of all of them, which tells whether one may not be finite. */
+static uint32_t load_above(const uint16_t *y, int n, const float *base, uint32_t most_dropped, float scale, float *x)
+{
+    int32_t most = 0, dropped = (int32_t)most_dropped;
+    for (int i = 0; i < n; i++) {
+        float change = widened(y[i]) - base[i];
+        int32_t key = (int32_t)(bits_of(change) & 0x7fffffffu);
+        most = key > most ? key : most;
+        x[i] = (key > dropped ? change : 0.0f) * scale;
+    }
+    return (uint32_t)most;
+}
+
+/* The largest of a term's entries less the base's, scaled; 1 when one that was read may not be finite. */
 static int load_largest(const term *t, const void *data, int64_t at, int n, const float *base, float scale, float *x)
 {
     int64_t left = t->ties_end - at;
-    int split = left <= 0 ? 0 : left >= n ? n : (int)left, bad = load(data, t->from.dtype, n, x);
+    int split = left <= 0 ? 0 : left >= n ? n : (int)left;
     float high = t->threshold, low = high > 0 ? nextafterf(high, 0.0f) : 0.0f;
-    for (int i = 0; i < split; i++) {
-        float change = x[i] - base[i];
-        x[i] = (fabsf(change) <= low ? 0.0f : change) * scale;
+    if (t->from.dtype == BF16) {
+        const uint16_t *y = data;
+        uint32_t one = load_above(y, split, base, bits_of(low), scale, x);
+        uint32_t other = load_above(y + split, n - split, base + split, bits_of(high), scale, x + split);
+        return one >= 0x7f800000u || other >= 0x7f800000u;
     }
-    for (int i = split; i < n; i++) {
-        float change = x[i] - base[i];
-        x[i] = (fabsf(change) <= high ? 0.0f : change) * scale;
-    }
+    int bad = load_less(data, t->from.dtype, n, base, x);
+    for (int i = 0; i < split; i++) x[i] = (fabsf(x[i]) <= low ? 0.0f : x[i]) * scale;
+    for (int i = split; i < n; i++) x[i] = (fabsf(x[i]) <= high ? 0.0f : x[i]) * scale;
     return bad;
 }
 
-/* One term's entries less the base's, picked and scaled; 1 when one that was read is not finite. */
+/* What chance keeps of a bfloat16 term less the base, scaled; 1 when one that was read may not be finite. */
+static int load_drawn(const term *t, const void *data, stream *s, int n, const float *base, float scale, float *x)
+{
+    uint32_t words[SUB];
+    const uint16_t *y = data;
+    int32_t below = t->stays_below, most = 0;
+    float none = scale * 0.0f; /* of its sign */
+    draw(s, n, words);
+    for (int i = 0; i < n; i++) {
+        float change = widened(y[i]) - base[i];
+        int32_t key = (int32_t)(bits_of(change) & 0x7fffffffu);
+        most = key > most ? key : most;
+        x[i] = change * ((int32_t)(words[i] >> 8) < below ? scale : none);
+    }
+    return most >= 0x7f800000;
+}
+
+/* One term's entries less the base's, picked and scaled; 1 when one that was read may not be finite. */
 static int part(const merge *m, const term *t, const void *data, stream *s, int64_t at, int n, const float *base,
                 float *x)
 {
     int plain = m->of_values || t->scales;
-    if (t->pick == LARGEST && base && !t->scales)
-        return load_largest(t, data, at, n, base, plain ? 1.0f : t->scale, x);
+    float scale = plain ? 1.0f : t->scale;
+    if (t->pick == LARGEST && base && !t->scales) return load_largest(t, data, at, n, base, scale, x);
+    if (t->pick == DRAWN && base && !t->scales && t->from.dtype == BF16)
+        return load_drawn(t, data, s, n, base, scale, x);
     int bad = load_less(data, t->from.dtype, n, base, x);
-    if (t->pick != ALL) pick(t, s, at, n, plain ? 1.0f : t->scale, x);
+    if (t->pick != ALL) pick(t, s, at, n, scale, x);
     if (t->scales || (t->pick == ALL && !plain)) weigh(t, at, n, m->columns, m->by_row, x);
     return bad;
 }
@@ -238,42 +272,73 @@ static int add_up(const merge *m, const term *terms, const tiles *read, stream *
     return bad != 0;
 }
 
-/* The signs that eight entries elect. */
-static inline f8 elected(const merge *m, float (*parts)[SUB], int i)
+/* What elects the signs of eight entries. */
+static inline __attribute__((always_inline)) f8 voices(int k, int by_count, float (*parts)[SUB], int i)
 {
     f8 total = all(0.0f);
-    for (int t = 0; t < m->n_terms; t++) total += m->by_count ? sign_of(eight(parts[t] + i)) : eight(parts[t] + i);
-    return sign_of(total);
+    for (int t = 0; t < k; t++) total += by_count ? sign_of(eight(parts[t] + i)) : eight(parts[t] + i);
+    return total;
 }
 
 /* Add the signs that entries elect to the votes. */
 static void vote(merge *m, float (*parts)[SUB], int n)
 {
-    f8 votes = all(0.0f);
-    for (int i = 0; i < n; i += 8) votes += elected(m, parts, i);
+    i8 votes = {0};
+    int k = m->n_terms, by_count = m->by_count;
+    for (int i = 0; i < n; i += 8) {
+        f8 voice = voices(k, by_count, parts, i);
+        votes += (voice < 0) - (voice > 0);
+    }
     for (int i = 0; i < 8; i++) m->votes += votes[i];
 }
 
+/* What k terms' parts are scaled with and weigh, eight times each, and how they are combined. */
+typedef struct {
+    f8 scales[MANY], weights[MANY], winner, lambda;
+} shares;
+
 /* Elect signs and average what agrees with them. */
-static void settle(const merge *m, const term *terms, float (*parts)[SUB], int n, float *out)
+static inline __attribute__((always_inline)) void settle_as(const shares *s, int k, int by_count, int of_values,
+                                                            int normalize, float (*parts)[SUB], int n,
+                                                            float *restrict out)
 {
     for (int i = 0; i < n; i += 8) {
-        f8 sign = sign_of(elected(m, parts, i) * 2.0f + m->winner), total = all(0.0f), divisor = all(0.0f);
-        for (int t = 0; t < m->n_terms; t++) {
+        f8 voice = voices(k, by_count, parts, i), total = all(0.0f), divisor = all(0.0f);
+        i8 up = voice > 0, down = voice < 0;
+        f8 sign = (f8)((up & (i8)all(1.0f)) | (down & (i8)all(-1.0f)) | (~(up | down) & (i8)s->winner));
+        for (int t = 0; t < k; t++) {
             f8 x = eight(parts[t] + i);
-            if (m->of_values) x *= terms[t].scale;
+            if (of_values) x *= s->scales[t];
             f8 agreeing = x * sign;
             i8 agrees = agreeing > 0;
             total += where(agrees, agreeing);
-            divisor += where(agrees, all(m->weights[t]));
+            divisor += where(agrees, s->weights[t]);
         }
-        if (m->normalize) {
+        if (normalize) {
             f8 size = (f8)((i8)divisor & 0x7fffffff);
             total /= divisor + where(size < TINY, all(1.0f));
         }
-        total = total * sign * m->lambda;
+        total = total * sign * s->lambda;
         memcpy(out + i, &total, sizeof total);
     }
+}
+
+static void settle(const merge *m, const term *terms, float (*parts)[SUB], int n, float *out)
+{
+    shares s = {.winner = all(m->winner), .lambda = all(m->lambda)};
+    int k = m->n_terms, common = !m->by_count && !m->of_values && m->normalize;
+    for (int t = 0; t < k; t++) {
+        s.scales[t] = all(terms[t].scale);
+        s.weights[t] = all(m->weights[t]);
+    }
+    if (common && k == 2)
+        settle_as(&s, 2, 0, 0, 1, parts, n, out);
+    else if (common && k == 3)
+        settle_as(&s, 3, 0, 0, 1, parts, n, out);
+    else if (common)
+        settle_as(&s, k, 0, 0, 1, parts, n, out);
+    else
+        settle_as(&s, k, m->by_count, m->of_values, m->normalize, parts, n, out);
 }
 
 static int is_same(const source *a, const source *b)

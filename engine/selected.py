@@ -239,14 +239,15 @@ def _estimated(look: Look, asks: Callable[[int], list[Ask]]) -> tuple[list[Ask],
         return [], []
     asked = asks(len(totals))
     bounds = [_bounds(totals[ask.model], ask) for ask in asked]
-    wanted = sorted(
-        {(ask.model, half) for ask, ends in zip(asked, bounds, strict=True) for half, _ in ends}
-    )
+    wanted = sorted({(ask.model, half) for ask, (_, (half, _), _) in zip(asked, bounds, strict=True)})
     lower = summed(look, lambda seen: [half_counts(seen, *each) for each in wanted], every=_EVERY)
     tables = dict(zip(wanted, lower, strict=True))
     near = []
-    for ask, ends in zip(asked, bounds, strict=True):
-        low, guess, high = (_key(half, tables[ask.model, half], rest) for half, rest in ends)
+    for ask, ((least, before), (half, place), (most, after)) in zip(asked, bounds, strict=True):
+        table = tables[ask.model, half]
+        guess = _key(half, table, place)
+        low = _key(half, table, before) if least == half else least << 16
+        high = _key(half, table, after) if most == half else (most << 16) + _HALF - 1
         low = max(low, guess - _WIDEST // 2)
         near.append(_Near(low, max(1, min(high - low + 1, _WIDEST)), guess))
     return asked, near
