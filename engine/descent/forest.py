@@ -5,44 +5,21 @@ stacked anew; components that have nothing in common entry by entry may be each 
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from engine.descent.ancestry import ancestry
 from engine.descent.basis import turns
 from engine.descent.bucket import gather
+from engine.descent.component import Component, Descent, component_of, key_of
 from engine.descent.kin import components
 from engine.descent.kind import Kind
-from engine.descent.link import Link
 from engine.descent.naming import called_as
 from engine.descent.patch import Signature
 from engine.descent.sketch import Sketch
 from engine.descent.stacking import Stack, stacked
 from engine.descent.twin import twins
-
-
-@dataclass(frozen=True)
-class Descent:
-    """An edge between models.
-
-    Attributes:
-        child, parent: ids; of a latent parent, a name that begins with "latent:".
-        kind: the relation and what it rests on.
-        coefficient: in a merge.
-        role: parent, model or base.
-        confidence: that edge and direction are right, in [0, 1].
-        direction: the statistic of `engine.descent.direction`; 0 where nothing was asked of it.
-    """
-
-    child: str
-    parent: str
-    kind: Kind
-    coefficient: float | None
-    role: str
-    confidence: float
-    direction: float = 0.0
 
 
 @dataclass
@@ -54,25 +31,28 @@ class Forest:
         latent: parents that nobody has.
         unaligned: pairs of models that are one network in two bases, or descend from one.
         unsound: models that hold NaN or infinity, of which nothing is said.
+        components: what was found within each, by key.
     """
 
     edges: list[Descent] = field(default_factory=list)
     latent: list[str] = field(default_factory=list)
     unaligned: list[tuple[str, str, float]] = field(default_factory=list)
     unsound: list[str] = field(default_factory=list)
+    components: dict[str, Component] = field(default_factory=dict)
 
 
-def forest(sketches: Sequence[Sketch]) -> Forest:
+def forest(sketches: Sequence[Sketch], known: Mapping[str, Component] | None = None) -> Forest:
     """Infer who descends from whom.
 
     Args:
         sketches: of one specification, of distinct models; their order decides nothing but ties.
+        known: components by key, which are taken as they are; the others are inferred.
     """
     found = Forest(unsound=[s.model for s in sketches if not np.isfinite(s.values).all()])
     tops: list[tuple[list[Sketch], str]] = []
     sound = [s for s in sketches if s.model not in found.unsound]
     for group in _grouped(sorted(sound, key=lambda s: s.model)):
-        tops += _of_group(group, found)
+        tops += _of_group(group, known or {}, found)
     made = _stack(tops, found)
     _turn([top for top in tops if top[1] not in made], found)
     return found
@@ -109,7 +89,9 @@ def _home(sketch: Sketch, groups: Sequence[list[Sketch]]) -> tuple[list[Sketch],
     return None
 
 
-def _of_group(group: list[Sketch], found: Forest) -> list[tuple[list[Sketch], str]]:
+def _of_group(
+    group: list[Sketch], known: Mapping[str, Component], found: Forest
+) -> list[tuple[list[Sketch], str]]:
     """Infer within a bucket; its components, each with its root."""
     bucket = gather(group)
     doubles = twins(bucket)
@@ -126,39 +108,17 @@ def _of_group(group: list[Sketch], found: Forest) -> list[tuple[list[Sketch], st
             )
         )
     gone = {twin.model for twin in doubles}
-    single = bucket.of([i for i in range(len(bucket)) if i not in gone])
+    single = bucket.of([i for i in range(len(bucket)) if i not in gone]) if gone else bucket
     by_name = {s.model: s for s in group}
     tops = []
     for part in components(single):
         members = [by_name[single.models[i]] for i in part]
-        tops.append((members, _of_component(members, found)))
+        key = key_of(members)
+        found.components[key] = made = known[key] if key in known else component_of(members)
+        found.latent += made.latent
+        found.edges += made.edges
+        tops.append((members, made.root))
     return tops
-
-
-def _of_component(members: Sequence[Sketch], found: Forest) -> str:
-    """Infer within a component, on the scalars that its own models share; its root."""
-    bucket = gather(members)
-    made = ancestry(bucket, range(len(bucket)))
-    prefix = f"latent:{bucket.models[0][:12]}"
-    names = dict(enumerate(bucket.models)) | {v: f"{prefix}:{v}" for v in made.latent}
-    found.latent += [names[v] for v in made.latent]
-    found.edges += [_named(link, names) for link in made.links]
-    children = {link.child for link in made.links}
-    root = next((i for i in range(len(bucket)) if i not in children), 0)
-    return bucket.models[root]
-
-
-def _named(link: Link, names: dict[int, str]) -> Descent:
-    """A link between models."""
-    return Descent(
-        names[link.child],
-        names[link.parent],
-        link.kind,
-        link.coefficient,
-        link.role,
-        link.confidence,
-        link.direction,
-    )
 
 
 def _stack(tops: list[tuple[list[Sketch], str]], found: Forest) -> set[str]:
