@@ -334,6 +334,17 @@ class Sketch(SQLModel, table=True):
     taken_at: datetime
 
 
+class Component(SQLModel, table=True):
+    """What was inferred of models that hang together."""
+
+    __tablename__: ClassVar[str] = "component"
+    __table_args__ = _STORE
+    id: str = Field(primary_key=True)
+    spec: str
+    found: str
+    inferred_at: datetime
+
+
 def references(table: str) -> list[tuple[str, str]]:
     """(table, column) of every column that refers to the key of ``table``; names without the schema's."""
     return [

@@ -220,7 +220,10 @@ def gather(sketches: Sequence[Sketch]) -> Bucket:
     ends = np.cumsum([0, *(patch.size for patch in shared)]).tolist()
     spans = tuple(Span(p, *each) for p, each in zip(shared, pairwise(ends), strict=True))
     values = np.empty((len(sketches), ends[-1]), np.float32)
-    places = {layout.digest: _places(layout, shared) for layout in layouts}
+    places: dict[str, NDArray[np.int64] | slice] = {
+        layout.digest: _places(layout, shared) if layout.patches != tuple(shared) else slice(None)
+        for layout in layouts
+    }
     for row, sketch in zip(values, sketches, strict=True):
         row[:] = sketch.values[places[sketch.layout.digest]]
     models, dtypes = tuple(s.model for s in sketches), tuple(s.dtype for s in sketches)

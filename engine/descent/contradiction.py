@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from engine.descent.claims import Claims, doubted, upheld
-from engine.descent.forest import Descent, Forest
+from engine.descent.component import Descent
+from engine.descent.forest import Forest
 
 STRANGERS = 0.01
 """Probability of a claim between models whose weights have nothing in common."""

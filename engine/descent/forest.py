@@ -10,40 +10,17 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from engine.descent.ancestry import ancestry
 from engine.descent.basis import turns
 from engine.descent.bucket import Bucket, gather
-from engine.descent.claims import Claims, placed
+from engine.descent.claims import Claims
+from engine.descent.component import Component, Descent, component_of, key_of
 from engine.descent.kin import components
 from engine.descent.kind import Kind
-from engine.descent.link import Link
 from engine.descent.naming import called_as
 from engine.descent.patch import Signature
 from engine.descent.sketch import Sketch
 from engine.descent.stacking import Stack, stacked
 from engine.descent.twin import Twin, twins
-
-
-@dataclass(frozen=True)
-class Descent:
-    """An edge between models.
-
-    Attributes:
-        child, parent: ids; of a latent parent, a name that begins with "latent:".
-        kind: the relation and what it rests on.
-        coefficient: in a merge.
-        role: parent, model or base.
-        confidence: that edge and direction are right, in [0, 1].
-        direction: the statistic of `engine.descent.direction`; 0 where nothing was asked of it.
-    """
-
-    child: str
-    parent: str
-    kind: Kind
-    coefficient: float | None
-    role: str
-    confidence: float
-    direction: float = 0.0
 
 
 @dataclass
@@ -55,26 +32,33 @@ class Forest:
         latent: parents that nobody has.
         unaligned: pairs of models that are one network in two bases, or descend from one.
         unsound: models that hold NaN or infinity, of which nothing is said.
+        components: what was found within each, by key.
     """
 
     edges: list[Descent] = field(default_factory=list)
     latent: list[str] = field(default_factory=list)
     unaligned: list[tuple[str, str, float]] = field(default_factory=list)
     unsound: list[str] = field(default_factory=list)
+    components: dict[str, Component] = field(default_factory=dict)
 
 
-def forest(sketches: Sequence[Sketch], claims: Claims = ()) -> Forest:
+def forest(
+    sketches: Sequence[Sketch],
+    claims: Claims = (),
+    known: Mapping[str, Component] | None = None,
+) -> Forest:
     """Infer who descends from whom.
 
     Args:
         sketches: of one specification, of distinct models; their order decides nothing but ties.
         claims: pairs of a child and the parent it is said to have; see `engine.descent.claims`.
+        known: components by key, which are taken as they are; the others are inferred.
     """
     found = Forest(unsound=[s.model for s in sketches if not np.isfinite(s.values).all()])
     tops: list[tuple[list[Sketch], str]] = []
     sound = [s for s in sketches if s.model not in found.unsound]
     for group in _grouped(sorted(sound, key=lambda s: s.model)):
-        tops += _of_group(group, claims, found)
+        tops += _of_group(group, claims, known or {}, found)
     made = _stack(tops, found)
     _turn([top for top in tops if top[1] not in made], found)
     return found
@@ -111,7 +95,9 @@ def _home(sketch: Sketch, groups: Sequence[list[Sketch]]) -> tuple[list[Sketch],
     return None
 
 
-def _of_group(group: list[Sketch], claims: Claims, found: Forest) -> list[tuple[list[Sketch], str]]:
+def _of_group(
+    group: list[Sketch], claims: Claims, known: Mapping[str, Component], found: Forest
+) -> list[tuple[list[Sketch], str]]:
     """Infer within a bucket; its components, each with its root."""
     bucket = gather(group)
     doubles = twins(bucket)
@@ -128,31 +114,20 @@ def _of_group(group: list[Sketch], claims: Claims, found: Forest) -> list[tuple[
             )
         )
     gone = {twin.model for twin in doubles}
-    single = bucket.of([i for i in range(len(bucket)) if i not in gone])
+    single = bucket.of([i for i in range(len(bucket)) if i not in gone]) if gone else bucket
     by_name = {s.model: s for s in group}
     same = _same(bucket, doubles)
     tops = []
     for part in components(single):
         members = [by_name[single.models[i]] for i in part]
-        tops.append((members, _of_component(members, found, claims, same)))
+        inside = {single.models[i] for i in part}
+        said = [(same[c], same[p]) for c, p in claims if {same.get(c), same.get(p)} <= inside]
+        key = key_of(members, said)
+        found.components[key] = made = known[key] if key in known else component_of(members, said)
+        found.latent += made.latent
+        found.edges += made.edges
+        tops.append((members, made.root))
     return tops
-
-
-def _of_component(
-    members: Sequence[Sketch], found: Forest, claims: Claims, same: Mapping[str, str]
-) -> str:
-    """Infer within a component, on the scalars that its own models share; its root."""
-    bucket = gather(members)
-    at = {model: i for i, model in enumerate(bucket.models)}
-    places = {model: at[one] for model, one in same.items() if one in at}
-    made = ancestry(bucket, range(len(bucket)), placed(claims, places))
-    prefix = f"latent:{bucket.models[0][:12]}"
-    names = dict(enumerate(bucket.models)) | {v: f"{prefix}:{v}" for v in made.latent}
-    found.latent += [names[v] for v in made.latent]
-    found.edges += [_named(link, names) for link in made.links]
-    children = {link.child for link in made.links}
-    root = next((i for i in range(len(bucket)) if i not in children), 0)
-    return bucket.models[root]
 
 
 def _same(bucket: Bucket, doubles: Sequence[Twin]) -> dict[str, str]:
@@ -165,19 +140,6 @@ def _same(bucket: Bucket, doubles: Sequence[Twin]) -> dict[str, str]:
             last = of[last]
         found[model] = last
     return found
-
-
-def _named(link: Link, names: dict[int, str]) -> Descent:
-    """A link between models."""
-    return Descent(
-        names[link.child],
-        names[link.parent],
-        link.kind,
-        link.coefficient,
-        link.role,
-        link.confidence,
-        link.direction,
-    )
 
 
 def _stack(tops: list[tuple[list[Sketch], str]], found: Forest) -> set[str]:

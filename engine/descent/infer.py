@@ -1,23 +1,25 @@
 """The use case `infer`: who descends from whom, by the weights and a little by claims, written beside what people claim.
 
-Everything is inferred anew from sketches, which are small and kept, and replaces what was inferred before; claims,
-casts and our own merges stay as they are.
+Sketches are small and kept, and so is what was found of every component: only those are inferred again whose models
+changed, and the graph is the one that inferring from nothing gives. It replaces what was inferred before; claims, casts
+and our own merges stay as they are.
 """
 
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from engine.descent.component import Descent
 from engine.descent.contradiction import Contradiction, contradictions
-from engine.descent.forest import Descent, Forest, forest
+from engine.descent.forest import Forest, forest
 from engine.descent.patch import N_SCALARS
-from engine.descent.shelf import sketches_of
+from engine.descent.recall import recalled, remember
+from engine.descent.shelf import sketches_of, spec_of
 from registry.catalog import Catalog, Columns, now
-from registry.database import Row
+from registry.database import Row, Transaction
 from registry.errors import NotHomologous
 from registry.fingerprint import digest_text
 from registry.progress import SILENT, Progress
-from registry.records import Edge, Evidence
 
 VERSION = "1"
 """Version of the rules; stored with every reason."""
@@ -82,7 +84,9 @@ def infer(
         message = f"catalog {catalog.path}: weights of {len(sketches)} of its models can be read; lineage takes two"
         raise NotHomologous(message, hint="reg scan PATH adds models")
     said = _declared(catalog)
-    found = forest(sketches, [(e["child"], e["parent"]) for e in said] if claims else ())
+    spec = spec_of(n_scalars)
+    known = recalled(catalog, spec)
+    found = forest(sketches, [(e["child"], e["parent"]) for e in said] if claims else (), known)
     problems |= dict.fromkeys(found.unsound, "holds NaN or infinity: reg stats counts them")
     ids = _latent_ids(found)
     edges = tuple(_renamed(edge, ids) for edge in found.edges)
@@ -90,8 +94,9 @@ def infer(
     wrong = contradictions(
         [(e["child"], e["parent"]) for e in said], [s.model for s in sketches], found, joined=claims
     )
-    against = _against(wrong, said, scope)
-    _store(catalog, edges, sorted(ids.values()), scope, against)
+    with catalog.write() as transaction:
+        _store(transaction, edges, sorted(ids.values()), scope, _against(wrong, said, scope))
+        remember(transaction, spec, found.components, known)
     return Inferred(
         edges, tuple(found.unaligned), len(sketches) - len(found.unsound), len(ids), tuple(wrong), problems,
         sum(s.read_bytes for s in sketches), scope, time.monotonic() - started,
@@ -126,60 +131,57 @@ def _declared(catalog: Catalog) -> list[Row]:
     )
 
 
-def _against(wrong: Sequence[Contradiction], said: Sequence[Row], scope: str) -> list[Evidence]:
+def _against(wrong: Sequence[Contradiction], said: Sequence[Row], scope: str) -> list[Row]:
     """What speaks against claims."""
     found = {(one.child, one.parent): one for one in wrong}
     pairs = [(found.get((e["child"], e["parent"])), e["relation"]) for e in said]
     return [
-        Evidence(
-            id=digest_text(f"claim\0{one.child}\0{one.parent}\0{relation}"),
-            child=one.child, parent=one.parent, relation=relation,
-            status="inferred", method="strangers" if one.strangers else "descent", version=VERSION, statistic="claim_probability",
-            value=one.probability, scope=scope, detail=one.detail,
-        )
+        {
+            "id": digest_text(f"claim\0{one.child}\0{one.parent}\0{relation}"),
+            "child": one.child, "parent": one.parent, "relation": relation, "status": "inferred",
+            "method": "strangers" if one.strangers else "descent", "version": VERSION,
+            "statistic": "claim_probability", "value": one.probability, "scope": scope, "detail": one.detail,
+        }
         for one, relation in pairs
         if one is not None
     ]  # fmt: skip
 
 
 def _store(
-    catalog: Catalog, edges: Sequence[Descent], latent: Sequence[str], scope: str,
-    against: Sequence[Evidence],
+    transaction: Transaction, edges: Sequence[Descent], latent: Sequence[str], scope: str,
+    against: Sequence[Row],
 ) -> None:  # fmt: skip
-    """Write what was inferred in place of what was before, in one transaction."""
+    """Write what was inferred in place of what was before."""
     columns = Columns()
     columns.add_rows("model", [_latent(id_) for id_ in latent])
-    columns.add(against)
+    columns.add_rows("evidence", against)
     made = now()
     for edge in edges:
-        columns.add([
-            Edge(
-                child=edge.child, parent=edge.parent, relation=edge.kind.name, role=edge.role,
-                status="inferred", coefficient=edge.coefficient, confidence=edge.confidence,
-                run_id=None, created_at=made,
-            ),
-            *_evidence(edge, scope),
-        ])  # fmt: skip
-    with catalog.write() as transaction:
-        transaction.execute("delete from store.edge where status = 'inferred'")
-        transaction.execute("delete from store.evidence where status = 'inferred'")
-        transaction.execute("delete from store.model where digest_name = ?", [_LATENT])
-        columns.insert(transaction, "replace")
+        columns.add_rows("edge", [{
+            "child": edge.child, "parent": edge.parent, "relation": edge.kind.name, "role": edge.role,
+            "status": "inferred", "coefficient": edge.coefficient, "confidence": edge.confidence,
+            "run_id": None, "created_at": made,
+        }])  # fmt: skip
+        columns.add_rows("evidence", _evidence(edge, scope))
+    transaction.execute("delete from store.edge where status = 'inferred'")
+    transaction.execute("delete from store.evidence where status = 'inferred'")
+    transaction.execute("delete from store.model where digest_name = ?", [_LATENT])
+    columns.insert(transaction, "replace")
 
 
-def _evidence(edge: Descent, scope: str) -> Iterator[Evidence]:
+def _evidence(edge: Descent, scope: str) -> Iterator[Row]:
     """What an edge rests on: its kind, and its direction where that was asked for."""
     reasons = [(edge.kind.statistic, edge.kind.value, edge.kind.detail)]
     if edge.direction:
         detail = "above 0 the parent is the one it is taken for"
         reasons.append(("direction", edge.direction, detail))
     for statistic, value, detail in reasons:
-        yield Evidence(
-            id=digest_text(f"{edge.child}\0{edge.parent}\0{edge.kind.name}\0{edge.role}\0{statistic}"),
-            child=edge.child, parent=edge.parent, relation=edge.kind.name, status="inferred",
-            method="descent", version=VERSION, statistic=statistic, value=value, scope=scope,
-            detail=detail,
-        )  # fmt: skip
+        yield {
+            "id": digest_text(f"{edge.child}\0{edge.parent}\0{edge.kind.name}\0{edge.role}\0{statistic}"),
+            "child": edge.child, "parent": edge.parent, "relation": edge.kind.name,
+            "status": "inferred", "method": "descent", "version": VERSION, "statistic": statistic,
+            "value": value, "scope": scope, "detail": detail,
+        }  # fmt: skip
 
 
 def _latent(model_id: str) -> Row:

@@ -15,9 +15,9 @@ from registry.records import Sketch as SketchRow
 _BATCH = 64  # sketches that are written in one transaction
 
 
-def spec_of(n_scalars: int) -> str:
-    """The name of the rules for so many scalars."""
-    return f"{SPEC}/{n_scalars}"
+def spec_of(n_scalars: int | None) -> str:
+    """The name of the rules for so many scalars; None: for all."""
+    return f"{SPEC}/{n_scalars or 'all'}"
 
 
 def sketches_of(

@@ -8,6 +8,7 @@ from descent_trees import base, saved, tuned
 from scanned import orphans
 
 from engine.descent.infer import infer
+from registry.catalog import Catalog
 from registry.errors import NotHomologous
 from registry.scan import scan
 
@@ -107,6 +108,40 @@ def test_what_was_inferred_is_replaced_and_all_else_stays(folder, catalog):
         assert inferred(catalog) == STAR
         assert other_edges(catalog) == before
     assert orphans(catalog) == []
+
+
+def written(catalog):
+    """All that inferring writes, but when."""
+    return [
+        catalog.rows(f"select * exclude ({when}) from store.{table} {where} order by all")
+        for table, where, when in (
+            ("edge", "where status = 'inferred'", "created_at"),
+            ("evidence", "where status = 'inferred'", "id"),
+            ("model", "where status = 'latent'", "created_at"),
+            ("component", "", "inferred_at"),
+        )
+    ]
+
+
+def test_models_one_by_one_give_what_all_at_once_give(folder, tmp_path, catalog):
+    infer(catalog)
+    first = catalog.rows("select id, inferred_at from store.component")
+    saved(folder / "other" / "s", stranger := base(5))
+    scan(catalog, [str(folder)])
+    infer(catalog)
+    assert [
+        row for row in first if row in catalog.rows("select id, inferred_at from store.component")
+    ] == first
+    saved(folder / "m5", tuned(base(1), 5))
+    for seed in (6, 7):
+        saved(folder / "other" / f"s{seed}", tuned(stranger, seed))
+    scan(catalog, [str(folder)])
+    found = infer(catalog)
+    fresh = Catalog(tmp_path / "fresh.duckdb")
+    scan(fresh, [str(folder)])
+    assert infer(fresh).edges == found.edges
+    assert written(fresh) == written(catalog)
+    assert len(written(fresh)[0]) == 6
 
 
 def latent_ids(catalog):

@@ -1,0 +1,46 @@
+"""Components: what is found of models follows from them alone, and so does its key."""
+
+from dataclasses import replace
+
+import pytest
+from descent_trees import base, sketched, tuned
+
+from engine.descent.component import component_of, key_of
+
+
+@pytest.fixture(scope="module")
+def members():
+    b = base(1)
+    return [sketched("b", b), sketched("one", tuned(b, 2)), sketched("two", tuned(b, 3))]
+
+
+def test_a_family_has_its_edges_and_its_root(members):
+    found = component_of(members)
+    assert [(e.child, e.parent, e.kind.name) for e in found.edges] == [
+        ("one", "b", "finetune"), ("two", "b", "finetune"),
+    ]  # fmt: skip
+    assert (found.latent, found.root) == ((), "b")
+    assert component_of(members) == found
+
+
+def test_a_model_is_its_own_component(members):
+    found = component_of(members[:1])
+    assert (found.edges, found.latent, found.root) == ((), (), "b")
+
+
+def test_siblings_have_a_latent_parent_that_is_named(members):
+    b = base(1)
+    found = component_of([sketched(f"m{i}", tuned(b, i)) for i in range(2, 6)])
+    assert found.latent == ("latent:m2:4",)
+    assert {e.parent for e in found.edges} == {"latent:m2:4"}
+
+
+def test_the_key_tells_members_dtypes_and_entries_apart(members):
+    key = key_of(members)
+    assert key_of(list(members)) == key
+    others = [
+        members[:2], members[::-1], [*members[:2], replace(members[2], model="three")],
+        [*members[:2], replace(members[2], dtype="F32")],
+        [*members[:2], sketched("two", tuned(base(1, layers=1), 3))],
+    ]  # fmt: skip
+    assert len({key, *map(key_of, others)}) == 6
