@@ -7,19 +7,18 @@ each tree gets its root, and each edge a kind.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 
 from engine.descent.bucket import Bucket
-from engine.descent.direction import direction
 from engine.descent.hanging import hang
 from engine.descent.kind import change, kind_of
 from engine.descent.leaf import leaves_of
+from engine.descent.likeness import likeness
 from engine.descent.link import Link, link, merge_links
 from engine.descent.merging import merges_of
 from engine.descent.rooting import rooted
-from engine.descent.tree import slid, spanning, with_latent
+from engine.descent.tree import spanning, with_latent
 
-_CLEARLY = 0.25  # statistic of a direction, from which on a model is clearly a parent
 _LEAF = 0.97  # confidence of an edge to a leaf
 
 
@@ -48,12 +47,8 @@ def ancestry(bucket: Bucket, group: Sequence[int]) -> Ancestry:
     merges = merges_of(bucket, inner)
     plain = [i for i in inner if i not in merges]
 
-    @cache
-    def is_parent(a: int, b: int) -> bool:
-        return direction(bucket, a, b) > _CLEARLY
-
-    skeleton = slid(spanning(bucket.costs, plain), bucket.gram, bucket.costs, is_parent)
-    tree = with_latent(skeleton, bucket.gram, is_parent)
+    skeleton = spanning(bucket.costs, plain)
+    tree = with_latent(skeleton, bucket.gram, cache(partial(likeness, bucket)))
     hang(bucket, tree, merges)
     nodes = [*plain, *tree.latent, *merges]
     links = [link(bucket, edge) for edge in rooted(bucket, tree, nodes, merges)]
