@@ -7,20 +7,20 @@ each tree gets its root, and each edge a kind.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache, partial
 
 from engine.descent.bucket import Bucket
 from engine.descent.claims import SILENT, Places, contested, doubted
-from engine.descent.direction import direction
 from engine.descent.hanging import hang
 from engine.descent.kind import kind_between
 from engine.descent.leaf import leaves_of
+from engine.descent.likeness import likeness
 from engine.descent.link import Link, link, merge_links
 from engine.descent.merging import merges_of
 from engine.descent.rooting import rooted
 from engine.descent.settling import settled
-from engine.descent.tree import slid, spanning, with_latent
+from engine.descent.tree import spanning, with_latent
 
-_CLEARLY = 0.25  # statistic of a direction, from which on a model is clearly a parent
 _LEAF = 0.97  # confidence of an edge to a leaf
 
 
@@ -50,11 +50,8 @@ def ancestry(bucket: Bucket, group: Sequence[int], claims: Places = SILENT) -> A
     merges = merges_of(bucket, inner)
     plain = [i for i in inner if i not in merges]
 
-    def is_parent(a: int, b: int) -> bool:
-        return direction(bucket, a, b) > _CLEARLY
-
-    skeleton = slid(spanning(bucket.costs, plain), bucket.gram, bucket.costs, is_parent)
-    tree = with_latent(skeleton, bucket.gram, is_parent)
+    skeleton = spanning(bucket.costs, plain)
+    tree = with_latent(skeleton, bucket.gram, cache(partial(likeness, bucket)))
     merges = settled(tree, merges)
     hang(bucket, tree, merges)
     nodes = [*plain, *tree.latent, *merges]

@@ -95,23 +95,27 @@ class Bucket:
     def costs(self) -> Floats:
         """Nats an entry that telling one model takes when the other is known: (n, n), symmetric, 0 for equal ones.
 
-        Σ_t n_t/2 log(1 + D_t / (s_t ulp²/12)) over whole matrices, by tensor: a tensor that did not change costs
-        nothing, and one that changed much no more than its logarithm, so that no few tensors outweigh all others.
+        The rows of each patch's difference D, (r, c), are coded as normal with a covariance of their own, above what
+        rounding leaves: c/2 log det(1 + D D' / (c ulp²/6)), for as many entries as the patch stands for. So a tensor,
+        or a direction, that did not change costs nothing, and one that changed much no more than its logarithm: what
+        many children have learned alike lies in few directions, and does not outweigh what tells them apart in all
+        others. One ulp, the models' median, is the measure of all, so that costs compare whatever the dtypes. Of models
+        that are not among each other's nearest, the largest value that it can have.
         """
-        total, n_all = np.zeros((len(self), len(self))), 0.0
+        n, total, n_all = len(self), np.zeros((len(self), len(self))), 0.0
+        floors, near = 0.0, _near(self.distances)
         for span, ulp in zip(self.matrices(), self.ulps.T, strict=True):
-            part = self.values[:, span.slice].astype(np.float64)
-            part -= part.mean(0)
-            apart = _apart(part)
-            floor = np.maximum(ulp[:, None], ulp[None, :]) * part.shape[1]
-            scale = np.divide(apart, floor, out=np.zeros_like(apart), where=floor > 0)
-            n_entries = span.patch.share * part.shape[1]
-            total += 0.5 * n_entries * np.log1p(scale)
-            n_all += n_entries
-        np.fill_diagonal(total, 0.0)
-        rows = np.array(self.rows)
-        other: Floats = _OTHER_ROWS * (rows[:, None] != rows[None, :])
-        return np.asarray(total / max(1.0, n_all) + other)
+            rows, columns = span.patch.n_rows, span.patch.n_columns
+            part = self.values[:, span.slice].astype(np.float64).reshape(n, rows, columns)
+            floor = 2 * float(np.median(ulp))
+            total += span.patch.share * nats(part, floor, near)
+            floors += span.patch.share * rows * columns * floor
+            n_all += span.patch.share * rows * columns
+        most = 0.5 * np.log1p(self.distances / max(floors, _TINY))
+        found = np.where(near, total / max(1.0, n_all), most)
+        np.fill_diagonal(found, 0.0)
+        rows_of = np.array(self.rows)
+        return np.asarray(found + _OTHER_ROWS * (rows_of[:, None] != rows_of[None, :]))
 
     @cached_property
     def ulps(self) -> Floats:
@@ -172,24 +176,44 @@ def once(work: Callable[Concatenate[Bucket, P], T]) -> Callable[Concatenate[Buck
 
 
 _BLOCK = 1 << 14
-_NEAR = 1e-9  # of the squared lengths; below it a difference of products has lost its digits
 _OTHER_ROWS = 0.01  # nats an entry, of another vocabulary
 
 
 _SUBNORMAL = {"F16": -13}  # least exponent, as frexp has it, by dtype: steps get no smaller below
 
 
-def _apart(part: Floats) -> Floats:
-    """Squared distances of rows, (n, s) → (n, n): exactly 0 for equal ones."""
-    sizes = np.square(part).sum(1)
-    both = sizes[:, None] + sizes[None, :]
-    apart: Floats = np.maximum(both - 2 * (part @ part.T), 0.0)
-    near = apart <= _NEAR * both
-    np.fill_diagonal(near, val=False)
-    np.fill_diagonal(apart, 0.0)
-    for i in np.flatnonzero(near.any(1)):
-        apart[i, near[i]] = np.square(part[near[i]] - part[i]).sum(1)
-    return apart
+_TINY = 1e-100  # below the square of any rounding
+_KIN = 32  # models that each is compared with direction by direction
+_BLOCK_ROWS = 64
+
+
+def _near(distances: Floats) -> NDArray[np.bool_]:
+    """Pairs one of which is among the nearest of the other: (n, n), symmetric."""
+    order = np.argsort(distances, axis=1, kind="stable")[:, : _KIN + 1]
+    near = np.zeros(distances.shape, bool)
+    np.put_along_axis(near, order, values=True, axis=1)
+    return near | near.T
+
+
+def nats(parts: Floats, floor: float, pairs: NDArray[np.bool_]) -> Floats:
+    """Nats that the difference of two matrices takes, its rows normal with one covariance: (n, n), symmetric.
+
+    Args:
+        parts: (n, r, c); the shorter side is taken for rows, and of many rows blocks.
+        floor: variance of an entry's rounding.
+        pairs: which of them, (n, n) symmetric; the others get 0.
+    """
+    parts = parts if parts.shape[1] <= parts.shape[2] else parts.transpose(0, 2, 1)
+    n, rows, columns = parts.shape
+    found = np.zeros((n, n))
+    for block in np.array_split(parts, -(-rows // _BLOCK_ROWS), axis=1):
+        one = np.eye(block.shape[1])
+        for i in range(n):
+            others = np.flatnonzero(pairs[i, i + 1 :]) + i + 1
+            apart = block[others] - block[i]
+            energy = apart @ apart.transpose(0, 2, 1) / (columns * max(floor, _TINY))
+            found[i, others] += 0.5 * columns * np.linalg.slogdet(one + energy)[1]
+    return found + found.T
 
 
 def rounding_energy(values: Singles, dtype: str) -> Floats:

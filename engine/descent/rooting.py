@@ -45,7 +45,9 @@ def rooted(
         claims: (child, parent), what people say.
     """
     told = {
-        edge: _heard(_told(bucket, *edge), said(claims, *edge)) if edge[1] < tree.n else _NOTHING
+        edge: _heard(_told(bucket, tree, *edge), said(claims, *edge))
+        if edge[1] < tree.n
+        else _NOTHING
         for edge in tree.edges
     }
     oriented = []
@@ -83,12 +85,19 @@ class _Told:
 _NOTHING = _Told(0.0)
 
 
-def _told(bucket: Bucket, a: int, b: int) -> _Told:
-    """What tells which end of an edge is the parent: more tokens, the kind of change, else its directions."""
+def _told(bucket: Bucket, tree: Tree, a: int, b: int) -> _Told:
+    """What tells which end of an edge is the parent: more tokens, the kind of change, else its directions.
+
+    Nobody goes on from a copy with noise, or with something taken out: where one end has more neighbours, it is the
+    parent; else energy tells, for noise adds its own, and an edit takes some away.
+    """
     rows = bucket.rows[b] - bucket.rows[a]
     if rows:
         return _Told(math.copysign(_SURELY, rows))
     kind = kind_between(bucket, a, b)
+    more = len(tree.neighbours(a)) - len(tree.neighbours(b))
+    if more and kind.name in ("edited", "noise"):
+        return _Told(math.copysign(_SURELY, more))
     grown = bucket.energy(bucket.values[b]) - bucket.energy(bucket.values[a])
     if kind.name == "edited":  # which takes energy away
         return _Told(math.copysign(_SURELY, -grown))

@@ -6,19 +6,16 @@ each other: seen from one of them the others lie about 60 degrees apart instead 
 middle.
 """
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import combinations
 
 import numpy as np
 
 from engine.descent.bucket import Floats
 
-SIBLING = 0.3
-"""Cosine between differences from one model, from which on it and three or more others are siblings."""
-
-TWO_SIBLINGS = 0.42
-"""The same of it and two others only; of three that changed alike it is 0.5."""
+SIBLING = 0.13
+"""Likeness of two differences to one model, from which on all three are siblings; see `engine.descent.likeness`."""
 
 
 @dataclass
@@ -62,76 +59,17 @@ def spanning(distances: Floats, nodes: Sequence[int]) -> list[tuple[int, int]]:
     return edges
 
 
-def slid(
+def with_latent(
     edges: Sequence[tuple[int, int]],
     gram: Floats,
-    costs: Floats,
-    is_parent: Callable[[int, int], bool],
-) -> list[tuple[int, int]]:
-    """Move ends of edges that are far longer than the next one to where they belong.
-
-    What comes after v has all of v's own change: seen from v's neighbour h, the coefficient of v's change in it is 1, and
-    0 in what comes after h. Where it is far away, even a little likeness makes that number anything; then the end moves
-    to the one of the two that more models are joined to.
-
-    Args:
-        edges: of a spanning tree.
-        gram: inner products of all models, (n, n).
-        costs: what the tree was spanned on, (n, n): where they tell the two apart, nothing moves.
-        is_parent: tells whether a model is clearly another's parent.
-    """
-    found = list(edges)
-    for _ in range(_ROUNDS):
-        moved = False
-        for i, (a, b) in enumerate(found):
-            for far, near in ((a, b), (b, a)):
-                to = _slide(found, gram, costs, is_parent, far=far, near=near)
-                if to is not None:
-                    found[i] = (min(far, to), max(far, to))
-                    moved = True
-                    break
-        if not moved:
-            break
-    return found
-
-
-def _slide(
-    edges: Sequence[tuple[int, int]], gram: Floats, costs: Floats,
-    is_parent: Callable[[int, int], bool], *, far: int, near: int,
-) -> int | None:  # fmt: skip
-    """The neighbour of ``near`` that an edge's end should move to; None where it should stay."""
-    degree = Counter(v for edge in edges for v in edge)
-    best: tuple[float, int] | None = None
-    for a, b in edges:
-        if near not in (a, b) or far in (a, b):
-            continue
-        hub = b if a == near else a
-        products = relative(gram, hub, [far, near])
-        if products[1, 1] <= 0 or products[0, 0] < _FAR * products[1, 1]:
-            continue
-        if costs[far, hub] - costs[far, near] > _TOLD:
-            continue
-        more = degree[hub] + 1 - degree[near]
-        if more > 0 or (more == 0 and is_parent(hub, near)):
-            length = float(products[1, 1])
-            best = max(best or (0.0, hub), (degree[hub] + 1 / (1 + length), hub))
-    return None if best is None else best[1]
-
-
-_ROUNDS = 8
-_TOLD = 0.05  # nats an entry
-_FAR = 10.0  # times the square of the next edge's length
-
-
-def with_latent(
-    edges: Sequence[tuple[int, int]], gram: Floats, is_parent: Callable[[int, int], bool]
+    likeness: Callable[[int, int, int], float],
 ) -> Tree:
     """Put a latent parent among siblings that a spanning tree has joined to each other.
 
     Args:
         edges: of a spanning tree.
         gram: inner products of all models, (n, n).
-        is_parent: tells whether a model is clearly another's parent.
+        likeness: of two models' differences to a third, the first of the arguments; see `engine.descent.likeness`.
     """
     tree = Tree(len(gram), list(edges))
     order = sorted(
@@ -139,64 +77,82 @@ def with_latent(
     )
     for middle in order:
         near = [v for v in tree.neighbours(middle) if v < tree.n]
-        siblings = _siblings(gram, middle, near)
-        if sum(is_parent(middle, v) for v in siblings) > len(siblings) / 2:
-            continue
+        siblings = _siblings(gram, likeness, middle, near)
         if len(siblings) < 2:  # noqa: PLR2004 - two siblings and the middle show a parent
             continue
+        gone = {(min(middle, v), max(middle, v)) for v in siblings}
+        tree.edges = [edge for edge in tree.edges if edge not in gone]
+        parent = _parent(likeness, [middle, *siblings])
+        if parent is not None:
+            others = [v for v in (middle, *siblings) if v != parent]
+            tree.edges += [(min(v, parent), max(v, parent)) for v in others]
+            continue
         products = relative(gram, middle, siblings)
-        away = float(np.mean(products[np.triu_indices(len(siblings), 1)]))
+        away = max(0.0, float(np.mean(products[np.triu_indices(len(siblings), 1)])))
         node = tree.n + len(tree.latent)
         tree.latent[node] = {middle: away} | {
             v: max(0.0, float(products[i, i]) - away) for i, v in enumerate(siblings)
         }
-        gone = {(min(middle, v), max(middle, v)) for v in siblings}
-        tree.edges = [edge for edge in tree.edges if edge not in gone]
         tree.edges += [(v, node) for v in sorted((middle, *siblings))]
-    for node in sorted(tree.latent):
-        _join(tree, node, gram)
+        _join(tree, node, gram, likeness)
     return tree
 
 
-def _join(tree: Tree, latent: int, gram: Floats) -> None:
-    """Move to a latent parent the neighbours of its children that are its children too.
+def _parent(likeness: Callable[[int, int, int], float], nodes: Sequence[int]) -> int | None:
+    """The one of some nodes from which the others have nothing in common, and so is their parent; None for none."""
+    alike = {
+        v: float(
+            np.mean([likeness(v, *pair) for pair in combinations([u for u in nodes if u != v], 2)])
+        )
+        for v in nodes
+    }
+    best = min(nodes, key=lambda v: (alike[v], v))
+    return best if alike[best] < SIBLING / 2 else None
 
-    Seen from a child, another child's difference has |δ|² in common with those of its siblings, a grandchild's nothing.
-    """
+
+def _join(
+    tree: Tree, latent: int, gram: Floats, likeness: Callable[[int, int, int], float]
+) -> None:
+    """Move to a latent parent the neighbours of its children that are its children too."""
     for child in sorted(tree.latent[latent]):
-        others = [v for v in sorted(tree.latent[latent]) if v != child]
         away = tree.latent[latent][child]
+        others = _nearest(gram, child, [v for v in sorted(tree.latent[latent]) if v != child])
         for near in [v for v in tree.neighbours(child) if v < tree.n]:
-            products = relative(gram, child, [near, *others])
-            if away > 0 and float(np.median(products[0, 1:])) > _SHARED * away:
+            if np.median([likeness(child, near, other) for other in others]) > SIBLING / 2:
                 tree.edges.remove((min(near, child), max(near, child)))
                 tree.edges.append((near, latent))
-                tree.latent[latent][near] = max(0.0, float(products[0, 0]) - away)
+                length = float(relative(gram, child, [near])[0, 0])
+                tree.latent[latent][near] = max(0.0, length - away)
 
 
-_SHARED = 0.5
-
-
-def _siblings(gram: Floats, middle: int, near: Sequence[int]) -> list[int]:
+def _siblings(
+    gram: Floats, likeness: Callable[[int, int, int], float], middle: int, near: Sequence[int]
+) -> list[int]:
     """The largest set of neighbours any two of which look like siblings of the middle; greedy, the clearest first."""
     if len(near) < 2:  # noqa: PLR2004
         return []
-    products = relative(gram, middle, near)
-    norms = np.sqrt(np.maximum(np.diag(products), 1e-300))
-    cosine = products / np.outer(norms, norms)
-    np.fill_diagonal(cosine, -1.0)
-    a, b = np.unravel_index(int(np.argmax(cosine)), cosine.shape)
-    if cosine[a, b] < SIBLING:
-        return []
-    others = [i for i in range(len(near)) if i not in (a, b)]
-    third = max((min(cosine[a, i], cosine[b, i]) for i in others), default=-1.0)
-    if third < SIBLING and cosine[a, b] < TWO_SIBLINGS:
+    few = _nearest(gram, middle, near)
+    alike = np.full((len(few), len(few)), -1.0)
+    for i, j in combinations(range(len(few)), 2):
+        alike[i, j] = alike[j, i] = likeness(middle, few[i], few[j])
+    a, b = np.unravel_index(int(np.argmax(alike)), alike.shape)
+    if alike[a, b] < SIBLING:
         return []
     chosen = [int(a), int(b)]
-    for i in np.argsort(-cosine[chosen].min(0), kind="stable").tolist():
-        if i not in chosen and cosine[i, chosen].min() >= SIBLING:
+    for i in np.argsort(-alike[chosen].min(0), kind="stable").tolist():
+        if i not in chosen and alike[i, chosen].min() >= SIBLING / 2:
             chosen.append(i)
-    return sorted(near[i] for i in chosen)
+    # a parent of many has some that were taught alike, but not most
+    return sorted(few[i] for i in chosen) if 2 * len(chosen) > len(few) else []
+
+
+def _nearest(gram: Floats, middle: int, others: Sequence[int]) -> list[int]:
+    """The few nearest of some models to one."""
+    lengths = np.diag(relative(gram, middle, others))
+    return [others[i] for i in np.argsort(lengths, kind="stable")[:_FEW]]
+
+
+_FEW = 8
 
 
 def relative(gram: Floats, origin: int, others: Sequence[int]) -> Floats:
