@@ -16,8 +16,11 @@ from numpy.typing import NDArray
 from engine.descent.bucket import Bucket, Floats, rounding_energy
 from engine.descent.combination import is_base
 
-LEAST_EXPLAINED = 0.7
-"""Share of the entries that are one of the sums, at least."""
+LEAST_EXPLAINED = 0.85
+"""Share of the entries that are one of the sums, beyond what chance explains, at least."""
+
+LEAST_OF_SOME = 0.7
+"""The same where the base is known on some entries only, and ranks of magnitude are not."""
 
 _ENTRIES = 12_288  # looked at, at most
 _BASES = 3  # tried
@@ -79,7 +82,9 @@ class _Peak:
     fits: NDArray[np.bool_]
 
 
-def masked(bucket: Bucket, child: int, among: Sequence[int]) -> Masked | None:
+def masked(
+    bucket: Bucket, child: int, among: Sequence[int], absent: int | None = None
+) -> Masked | None:
     """The base and the parents whose entries a child took; None where they do not explain it."""
     places = np.flatnonzero(bucket.counts > 0)
     places = places[:: max(1, len(places) // _ENTRIES)]
@@ -87,12 +92,16 @@ def masked(bucket: Bucket, child: int, among: Sequence[int]) -> Masked | None:
     distances = bucket.distances[child]
     near = sorted((i for i in among if i != child), key=lambda i: (distances[i], i))[:_NEAREST]
     equal = {i: float((bucket.values[i, places] == own).mean()) for i in near}
+    if absent is not None:
+        near = [absent, *(i for i in near if i != absent)]
     best: Masked | None = None
     for base in sorted(near, key=lambda i: (-equal[i], i))[:_BASES]:
         if equal[base] < _EQUAL:
             break
         others = {i: bucket.values[i, places].astype(np.float64) for i in near if i != base}
+        least = LEAST_OF_SOME if base == absent else LEAST_EXPLAINED
         made = _on(bucket, child, base, places, others)
+        made = made if made is not None and made.explained >= least else None
         if made is not None and (best is None or _gain(made) > _gain(best)):
             best = made
     return best
@@ -154,7 +163,7 @@ def _explained(
 
     own, chance = share(0.0), float(np.mean([share(x) for x in _SHIFTS]))
     certain = (own - chance) / max(1e-9, 1 - chance)
-    if certain < LEAST_EXPLAINED:
+    if certain < LEAST_OF_SOME:
         return None
     dropped = float((np.abs(moved) <= noise).mean())
     return Masked(

@@ -7,13 +7,14 @@ relation among models only one is the child, and nobody is made of what is made 
 from collections.abc import Mapping, Sequence
 
 from engine.descent.absent import with_absent
+from engine.descent.blend import Blend, blend
 from engine.descent.bucket import Bucket
 from engine.descent.combination import Combination, combinations_of
 from engine.descent.masked import Masked, masked
 from engine.descent.mosaic import Mosaic, mosaic
 from engine.descent.piecewise import Piecewise, frankenmerge, piecewise
 
-Merge = Combination | Piecewise | Masked | Mosaic
+Merge = Combination | Piecewise | Masked | Mosaic | Blend
 
 
 def merges_of(bucket: Bucket, among: Sequence[int]) -> dict[int, Merge]:
@@ -33,6 +34,7 @@ def merges_of(bucket: Bucket, among: Sequence[int]) -> dict[int, Merge]:
     mosaics = [m for m in mosaics if m.child not in accepted]
     if mosaics:
         _add_without_base(bucket, makers, among, accepted, mosaics)
+    _add_blends(bucket, makers, among, accepted)
     return accepted
 
 
@@ -55,20 +57,19 @@ def _add_piecewise(
 
 def _add_masked(
     bucket: Bucket, makers: Sequence[int], among: Sequence[int], accepted: dict[int, Merge],
-    parents: Mapping[int, tuple[int, ...]],
+    parents: Mapping[int, tuple[int, ...]], absent: int | None = None,
 ) -> None:  # fmt: skip
-    """Accept merges that took some entries of each parent, those that explain most first; makers are no absent base.
+    """Accept merges that took some entries of each parent, those that explain most first.
 
-    Of a mosaic whose parents are known neither is its base.
+    Of a mosaic whose parents are known neither is its base; and an absent base is nobody's parent.
     """
-    last = max(makers, default=0)
     free = _free(among, accepted)
     masks = [
         found for child in makers
-        if child not in accepted and (found := masked(bucket, child, free)) is not None
+        if child not in accepted and (found := masked(bucket, child, free, absent)) is not None
     ]  # fmt: skip
     for mask in sorted(masks, key=lambda m: (-m.explained, m.child)):
-        fits = max(mask.parents) <= last and mask.base not in parents.get(mask.child, ())
+        fits = absent not in mask.parents and mask.base not in parents.get(mask.child, ())
         if fits and not _is_cycle(accepted, mask):
             accepted[mask.child] = mask
 
@@ -88,7 +89,7 @@ def _add_without_base(
         others = [i for i in among if i not in given]
         n_before = len(accepted)
         _add_exact(wider, makers, [*others, absent], accepted)
-        _add_masked(wider, [i for i in makers if i not in given], [*others, absent], accepted, {})
+        _add_masked(wider, [i for i in makers if i not in given], [*others, absent], accepted, {}, absent)
         if len(accepted) == n_before:
             break
     for found in sorted(mosaics, key=lambda m: (-sum(m.shares), m.child)):
@@ -97,6 +98,17 @@ def _add_without_base(
 
 
 _ROUNDS = 3
+
+
+def _add_blends(
+    bucket: Bucket, makers: Sequence[int], among: Sequence[int], accepted: dict[int, Merge]
+) -> None:
+    """Accept what was merged and trained on, what changed least first."""
+    left = [i for i in makers if i not in accepted]
+    found = [made for child in left if (made := blend(bucket, child, among)) is not None]
+    for made in sorted(found, key=lambda b: (b.left, b.child)):
+        if not _is_cycle(accepted, made):
+            accepted[made.child] = made
 
 
 def _add_exact(
