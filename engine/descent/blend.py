@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from engine.descent.bucket import Bucket, Floats, rounding_energy
 
@@ -55,12 +56,22 @@ class Blend:
 
 
 @dataclass(frozen=True)
-class _Row:
-    """One row that training may have passed over: the child's entries, half an ulp of each, and the others' (n, columns)."""
+class _Rows:
+    """Rows that training may have passed over, one after another.
+
+    Attributes:
+        own: the child's entries, (e,).
+        half: half an ulp of each, (e,).
+        others: the other models', (n, e).
+        row: which row each is of, (e,).
+        n: rows.
+    """
 
     own: Floats
     half: Floats
     others: Floats
+    row: NDArray[np.int64]
+    n: int
 
 
 def blend(bucket: Bucket, child: int, among: Sequence[int]) -> Blend | None:
@@ -76,8 +87,7 @@ def blend(bucket: Bucket, child: int, among: Sequence[int]) -> Blend | None:
     if len(near) < 2:  # noqa: PLR2004 - a blend has two parents
         return None
     rows = _untouched(bucket, child, near)
-    rows = rows[:: max(1, len(rows) // _MOST_TOLD)]
-    if len(rows) < _LEAST_ROWS:
+    if rows is None:
         return None
     for size in (2, 3):
         found = []
@@ -90,9 +100,9 @@ def blend(bucket: Bucket, child: int, among: Sequence[int]) -> Blend | None:
     return None
 
 
-def _untouched(bucket: Bucket, child: int, near: Sequence[int]) -> list[_Row]:
-    """Rows that are a sum of the others' but for rounding, and no other's."""
-    found: list[_Row] = []
+def _untouched(bucket: Bucket, child: int, near: Sequence[int]) -> _Rows | None:
+    """Rows that are a sum of the others' but for rounding, and no other's; None where they are too few."""
+    found: list[tuple[Floats, Floats, Floats]] = []
     for span in bucket.matrices():
         shape = (span.patch.n_rows, span.patch.n_columns)
         if shape[1] <= len(near) + _FEW:
@@ -100,55 +110,59 @@ def _untouched(bucket: Bucket, child: int, near: Sequence[int]) -> list[_Row]:
         own = bucket.values[child, span.slice].reshape(shape)[:_MOST_ROWS]
         energy = rounding_energy(own.reshape(-1), bucket.dtypes[child]).reshape(own.shape)
         others = bucket.values[list(near), span.slice].reshape(len(near), *shape)[:, :_MOST_ROWS]
-        equal = (others == own).mean(2).max(0) > _FITS
+        told = ((others == own).mean(2).max(0) <= _FITS) & own.any(1)
         wide = others.astype(np.float64).transpose(1, 0, 2)
-        free = wide[:, 1:] - wide[:, :1]
-        target = own.astype(np.float64) - wide[:, 0]
-        products = free @ free.transpose(0, 2, 1)
-        load = 1e-9 * np.trace(products, axis1=1, axis2=2) + 1e-30
-        products += load[:, None, None] * np.eye(free.shape[1])
-        weights = np.linalg.solve(products, free @ target[..., None])
-        left = np.square(target - (weights.transpose(0, 2, 1) @ free)[:, 0]).sum(1)
-        for row in np.flatnonzero(~equal & (left <= _CLOSE * energy.sum(1)) & own.any(1)):
-            found.append(
-                _Row(own[row].astype(np.float64), np.sqrt(3 * energy[row]), wide[row])
-            )
-    return found
+        told &= _left(own.astype(np.float64), wide) <= _CLOSE * energy.sum(1)
+        found += [
+            (own[i].astype(np.float64), np.sqrt(3 * energy[i]), wide[i])
+            for i in np.flatnonzero(told)
+        ]
+    found = found[:: max(1, len(found) // _MOST_TOLD)]
+    if len(found) < _LEAST_ROWS:
+        return None
+    own, half, others = (np.concatenate(part, axis=-1) for part in zip(*found, strict=True))
+    row = np.repeat(np.arange(len(found)), [len(part[0]) for part in found])
+    return _Rows(own, half, others, row, len(found))
 
 
-def _fit(rows: Sequence[_Row], pick: Sequence[int]) -> tuple[Floats, int, int] | None:
+def _left(own: Floats, others: Floats) -> Floats:
+    """Squared length of what each row, (r, c), has beyond the best sum of others', (r, n, c), with weights that sum to 1."""
+    free = others[:, 1:] - others[:, :1]
+    target = own - others[:, 0]
+    products = free @ free.transpose(0, 2, 1)
+    load = 1e-9 * np.trace(products, axis1=1, axis2=2) + 1e-30
+    products += load[:, None, None] * np.eye(free.shape[1])
+    weights = np.linalg.solve(products, free @ target[..., None])
+    return np.asarray(np.square(target - (weights.transpose(0, 2, 1) @ free)[:, 0]).sum(1))
+
+
+def _fit(rows: _Rows, pick: Sequence[int]) -> tuple[Floats, int, int] | None:
     """Weights of which the rows are sums, and how many rows and entries; None where too few are."""
-    free, target = [], []
-    for row in rows:
-        terms = row.others[pick]
-        free.append((terms[1:] - terms[0]).T)
-        target.append(row.own - terms[0])
-    solved = np.linalg.lstsq(np.concatenate(free), np.concatenate(target), rcond=None)[0]
+    terms = rows.others[pick]
+    free, target = (terms[1:] - terms[0]).T, rows.own - terms[0]
+    solved = np.linalg.lstsq(free, target, rcond=None)[0]
+    if (np.abs(target - free @ solved) <= 2 * rows.half).mean() < _ALL / 2:
+        return None
     best: tuple[Floats, int, int] | None = None
     for rest in (*(np.round(solved * n) / n for n in (100, 20, 10, 3)), solved):
         weights = np.concatenate([[1 - rest.sum()], rest])
-        n_rows, n_entries = _count(rows, pick, weights)
+        n_rows, n_entries = _count(rows, terms, weights)
         if best is None or n_entries > best[2]:
             best = (weights, n_rows, n_entries)
     if best is None or best[0].min() < _LEAST or best[2] < _LEAST_ENTRIES:
         return None
-    return best if best[1] >= max(_LEAST_ROWS, _ALL * len(rows)) else None
+    return best if best[1] >= max(_LEAST_ROWS, _ALL * rows.n) else None
 
 
-def _count(rows: Sequence[_Row], pick: Sequence[int], weights: Floats) -> tuple[int, int]:
+def _count(rows: _Rows, terms: Floats, weights: Floats) -> tuple[int, int]:
     """Rows that are the sum, rounded, and their entries in which it is none of its terms."""
-    n_rows = n_entries = 0
-    for row in rows:
-        terms = row.others[pick]
-        made = weights @ terms
-        clear = (np.abs(terms - made) > _DIFFER * row.half).any(0) & (row.half > 0)
-        n = int(clear.sum())
-        if n < _FEW:
-            continue
-        if (np.abs(row.own - made) <= _HALF * row.half)[clear].mean() > _FITS:
-            n_rows += 1
-            n_entries += n
-    return n_rows, n_entries
+    made = weights @ terms
+    clear = (np.abs(terms - made) > _DIFFER * rows.half).any(0) & (rows.half > 0)
+    fits = clear & (np.abs(rows.own - made) <= _HALF * rows.half)
+    n_clear = np.bincount(rows.row[clear], minlength=rows.n)
+    n_fits = np.bincount(rows.row[fits], minlength=rows.n)
+    proved = (n_clear >= _FEW) & (n_fits > _FITS * n_clear)
+    return int(proved.sum()), int(n_clear[proved].sum())
 
 
 def _blend(

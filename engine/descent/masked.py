@@ -190,11 +190,11 @@ def _peak(parent: int, moved: Floats, change: Floats, noise: Floats, ranks: Floa
     place = (ranks * _RANKS).astype(np.int64)
     tried = []
     for of in (large, both):
-        scales = np.array([_standing_out(ratios[of & (place == rank)]) for rank in range(_RANKS)])
+        scales = _standing_out(ratios[of], place[of], _RANKS)
         found = np.flatnonzero(scales)
         if len(found):
             tried.append(change / _chances(scales[found], (found + 0.5) / _RANKS, ranks))
-    one = _standing_out(ratios[large])
+    one = _standing_out(ratios[large], np.zeros(int(large.sum()), np.int64), 1)[0]
     if one:
         tried.append(change * one)
     best: _Peak | None = None
@@ -251,24 +251,27 @@ def _chances(scales: Floats, at: Floats, ranks: Floats) -> Floats:
 
 
 _SLOPE_OF = 4
-_EDGE = 1e-6
 _CONSTANT = 0.04
 _MOSTLY = 0.5  # of the ratios, that are one number
 _SMALLEST = 0.02
 
 
-def _standing_out(ratios: Floats) -> float:
-    """The ratio many have exactly, above 0; 0 where none stands out."""
-    counts, edges = np.histogram(ratios, bins=_BINS, range=(-_RANGE, _RANGE))
-    best = int(np.argmax(counts))
-    low, top = max(0, best - 1), min(_BINS, best + 2)
-    around = counts[max(0, best - _NEAR) : best + _NEAR + 1]
-    peak = int(counts[low:top].sum())
-    usual = 3 * (int(around.sum()) - peak) / max(1, len(around) - 3)
-    if peak < _LEAST_PEAK or peak < _SHARP * max(1.0, usual):
-        return 0.0
-    inside = ratios[(ratios >= edges[low] - _EDGE) & (ratios <= edges[top] + _EDGE)]
-    return max(0.0, float(np.median(inside)))
+def _standing_out(ratios: Floats, of: NDArray[np.int64], n: int) -> Floats:
+    """The ratio many of each class have exactly, above 0; 0 where none stands out: (n,)."""
+    width = 2 * _RANGE / _BINS
+    bins = np.floor((ratios + _RANGE) / width).astype(np.int64)
+    inside = (bins >= 0) & (bins < _BINS)
+    counts = np.bincount(of[inside] * _BINS + bins[inside], minlength=n * _BINS).reshape(n, _BINS)
+    found = np.zeros(n)
+    for place, best in enumerate(np.argmax(counts, axis=1).tolist()):
+        low, top = max(0, best - 1), min(_BINS, best + 2)
+        around = counts[place, max(0, best - _NEAR) : best + _NEAR + 1]
+        peak = int(counts[place, low:top].sum())
+        usual = 3 * (int(around.sum()) - peak) / max(1, len(around) - 3)
+        if peak >= _LEAST_PEAK and peak >= _SHARP * max(1.0, usual):
+            own = inside & (of == place) & (bins >= low) & (bins < top)
+            found[place] = max(0.0, float(np.median(ratios[own])))
+    return found
 
 
 def _ranks(bucket: Bucket, values: Floats, places: NDArray[np.int64]) -> Floats:

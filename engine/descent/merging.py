@@ -105,7 +105,12 @@ def _add_blends(
 ) -> None:
     """Accept what was merged and trained on, what changed least first."""
     left = [i for i in makers if i not in accepted]
-    found = [made for child in left if (made := blend(bucket, child, among)) is not None]
+    found = []
+    for child in left:
+        others = [i for i in among if not _above(accepted, i, child)]
+        made = blend(bucket, child, others)
+        if made is not None:
+            found.append(made)
     for made in sorted(found, key=lambda b: (b.left, b.child)):
         if not _is_cycle(accepted, made):
             accepted[made.child] = made
