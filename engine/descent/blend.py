@@ -120,9 +120,9 @@ def _untouched(bucket: Bucket, child: int, near: Sequence[int]) -> _Rows | None:
     found = found[:: max(1, len(found) // _MOST_TOLD)]
     if len(found) < _LEAST_ROWS:
         return None
-    own, half, others = (np.concatenate(part, axis=-1) for part in zip(*found, strict=True))
+    parts = [np.concatenate(part, axis=-1) for part in zip(*found, strict=True)]
     row = np.repeat(np.arange(len(found)), [len(part[0]) for part in found])
-    return _Rows(own, half, others, row, len(found))
+    return _Rows(parts[0], parts[1], parts[2], row, len(found))
 
 
 def _left(own: Floats, others: Floats) -> Floats:

@@ -119,9 +119,7 @@ def _mosaic_links(merge: Mosaic) -> list[Link]:
         f"{merge.z:.0f} standard deviations above chance; the rest was dropped"
     )
     kind = Kind("merge", "taken_share", sum(merge.shares), detail)
-    return [
-        Link(merge.child, parent, kind, None, "model", _EXPLAINED) for parent in merge.parents
-    ]
+    return [Link(merge.child, parent, kind, None, "model", _EXPLAINED) for parent in merge.parents]
 
 
 def _blend_links(merge: Blend) -> list[Link]:

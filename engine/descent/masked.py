@@ -199,7 +199,7 @@ def _peak(parent: int, moved: Floats, change: Floats, noise: Floats, ranks: Floa
         tried.append(change * one)
     best: _Peak | None = None
     for scaled in tried:
-        peak = _fitted(parent, moved, change, scaled, noise, both)
+        peak = _fitted(_Peak(parent, scaled, 0.0, 0.0, both), moved, change, noise)
         if peak.fits.sum() >= _PEAK * clear.sum() and (best is None or peak.share > best.share):
             best = peak
     return best
@@ -209,10 +209,9 @@ _LARGE = 0.5  # of the clear changes are small: ratios of few steps of rounding 
 _LARGEST = 60.0  # times rounding, that a large change need not exceed
 
 
-def _fitted(
-    parent: int, moved: Floats, change: Floats, scaled: Floats, noise: Floats, both: NDArray[np.bool_]
-) -> _Peak:  # fmt: skip
-    """A peak with its scale made exact by the entries that have it."""
+def _fitted(rough: _Peak, moved: Floats, change: Floats, noise: Floats) -> _Peak:
+    """A peak with its scale made exact by those of its entries that have it."""
+    both, scaled = rough.fits, rough.scaled
     for _ in range(_REFINED):
         fits = both & (np.abs(moved - scaled) <= _FIT * noise)
         own = float((scaled[fits] ** 2).sum())
@@ -222,7 +221,7 @@ def _fitted(
     fits = both & (np.abs(moved - scaled) <= _FIT * noise)
     clear = np.abs(change) > _CLEAR * noise
     ratio = float(np.median(moved[fits] / change[fits])) if fits.any() else 0.0
-    return _Peak(parent, scaled, ratio, float(fits.sum() / clear.sum()), fits)
+    return _Peak(rough.parent, scaled, ratio, float(fits.sum() / clear.sum()), fits)
 
 
 _REFINED = 2
