@@ -52,8 +52,10 @@ def with_absent(
 def _neither(bucket: Bucket, merge: Masked) -> NDArray[np.bool_]:
     """Where a merge has none of its parents' entries: (s,)."""
     own = bucket.values[merge.child]
-    equal = [bucket.values[p] == own for p in merge.parents if p < len(bucket)]
-    return (bucket.counts > 0) & ~np.logical_or.reduce(equal)
+    found: NDArray[np.bool_] = bucket.counts > 0
+    for parent in merge.parents:
+        found &= bucket.values[parent] != own
+    return found
 
 
 def _learn(

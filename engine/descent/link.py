@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from engine.descent.blend import Blend
 from engine.descent.bucket import Bucket
 from engine.descent.combination import Combination
 from engine.descent.kind import Kind, kind_between
@@ -64,6 +65,8 @@ def merge_links(merge: Merge) -> list[Link]:
     """The links of a merge to its parents, and to the base of their task vectors where there is one."""
     if isinstance(merge, Masked):
         return _masked_links(merge)
+    if isinstance(merge, Blend):
+        return _blend_links(merge)
     if isinstance(merge, Mosaic):
         return _mosaic_links(merge)
     kind, sure = _proof(merge), _PROVED
@@ -119,6 +122,20 @@ def _mosaic_links(merge: Mosaic) -> list[Link]:
     return [Link(merge.child, parent, kind, None, "model", _EXPLAINED) for parent in merge.parents]
 
 
+def _blend_links(merge: Blend) -> list[Link]:
+    """The links of a merge that was trained on."""
+    detail = (
+        f"{merge.n_rows} rows, {merge.n_entries} entries in which its parents differ, still are their weighted sum, "
+        "rounded; training changed the others"
+    )
+    kind = Kind("merge_trained", "untouched_entries", float(merge.n_entries), detail)
+    return [
+        Link(merge.child, parent, kind, weight, "model", _UNTOUCHED)
+        for parent, weight in zip(merge.parents, merge.weights, strict=True)
+    ]
+
+
 _PAIR = 2
 _PROVED = 0.99
 _EXPLAINED = 0.9
+_UNTOUCHED = 0.95

@@ -16,8 +16,11 @@ from numpy.typing import NDArray
 from engine.descent.bucket import Bucket, Floats, rounding_energy
 from engine.descent.combination import is_base
 
-LEAST_EXPLAINED = 0.7
-"""Share of the entries that are one of the sums, at least."""
+LEAST_EXPLAINED = 0.85
+"""Share of the entries that are one of the sums, beyond what chance explains, at least."""
+
+LEAST_OF_SOME = 0.7
+"""The same where the base is known on some entries only, and ranks of magnitude are not."""
 
 _ENTRIES = 12_288  # looked at, at most
 _BASES = 3  # tried
@@ -79,7 +82,9 @@ class _Peak:
     fits: NDArray[np.bool_]
 
 
-def masked(bucket: Bucket, child: int, among: Sequence[int]) -> Masked | None:
+def masked(
+    bucket: Bucket, child: int, among: Sequence[int], absent: int | None = None
+) -> Masked | None:
     """The base and the parents whose entries a child took; None where they do not explain it."""
     places = np.flatnonzero(bucket.counts > 0)
     places = places[:: max(1, len(places) // _ENTRIES)]
@@ -87,12 +92,16 @@ def masked(bucket: Bucket, child: int, among: Sequence[int]) -> Masked | None:
     distances = bucket.distances[child]
     near = sorted((i for i in among if i != child), key=lambda i: (distances[i], i))[:_NEAREST]
     equal = {i: float((bucket.values[i, places] == own).mean()) for i in near}
+    if absent is not None:
+        near = [absent, *(i for i in near if i != absent)]
     best: Masked | None = None
     for base in sorted(near, key=lambda i: (-equal[i], i))[:_BASES]:
         if equal[base] < _EQUAL:
             break
         others = {i: bucket.values[i, places].astype(np.float64) for i in near if i != base}
+        least = LEAST_OF_SOME if base == absent else LEAST_EXPLAINED
         made = _on(bucket, child, base, places, others)
+        made = made if made is not None and made.explained >= least else None
         if made is not None and (best is None or _gain(made) > _gain(best)):
             best = made
     return best
@@ -154,7 +163,7 @@ def _explained(
 
     own, chance = share(0.0), float(np.mean([share(x) for x in _SHIFTS]))
     certain = (own - chance) / max(1e-9, 1 - chance)
-    if certain < LEAST_EXPLAINED:
+    if certain < LEAST_OF_SOME:
         return None
     dropped = float((np.abs(moved) <= noise).mean())
     return Masked(
@@ -181,16 +190,16 @@ def _peak(parent: int, moved: Floats, change: Floats, noise: Floats, ranks: Floa
     place = (ranks * _RANKS).astype(np.int64)
     tried = []
     for of in (large, both):
-        scales = np.array([_standing_out(ratios[of & (place == rank)]) for rank in range(_RANKS)])
+        scales = _standing_out(ratios[of], place[of], _RANKS)
         found = np.flatnonzero(scales)
         if len(found):
             tried.append(change / _chances(scales[found], (found + 0.5) / _RANKS, ranks))
-    one = _standing_out(ratios[large])
+    one = _standing_out(ratios[large], np.zeros(int(large.sum()), np.int64), 1)[0]
     if one:
         tried.append(change * one)
     best: _Peak | None = None
     for scaled in tried:
-        peak = _fitted(parent, moved, change, scaled, noise, both)
+        peak = _fitted(_Peak(parent, scaled, 0.0, 0.0, both), moved, change, noise)
         if peak.fits.sum() >= _PEAK * clear.sum() and (best is None or peak.share > best.share):
             best = peak
     return best
@@ -200,10 +209,9 @@ _LARGE = 0.5  # of the clear changes are small: ratios of few steps of rounding 
 _LARGEST = 60.0  # times rounding, that a large change need not exceed
 
 
-def _fitted(
-    parent: int, moved: Floats, change: Floats, scaled: Floats, noise: Floats, both: NDArray[np.bool_]
-) -> _Peak:  # fmt: skip
-    """A peak with its scale made exact by the entries that have it."""
+def _fitted(rough: _Peak, moved: Floats, change: Floats, noise: Floats) -> _Peak:
+    """A peak with its scale made exact by those of its entries that have it."""
+    both, scaled = rough.fits, rough.scaled
     for _ in range(_REFINED):
         fits = both & (np.abs(moved - scaled) <= _FIT * noise)
         own = float((scaled[fits] ** 2).sum())
@@ -213,7 +221,7 @@ def _fitted(
     fits = both & (np.abs(moved - scaled) <= _FIT * noise)
     clear = np.abs(change) > _CLEAR * noise
     ratio = float(np.median(moved[fits] / change[fits])) if fits.any() else 0.0
-    return _Peak(parent, scaled, ratio, float(fits.sum() / clear.sum()), fits)
+    return _Peak(rough.parent, scaled, ratio, float(fits.sum() / clear.sum()), fits)
 
 
 _REFINED = 2
@@ -242,24 +250,27 @@ def _chances(scales: Floats, at: Floats, ranks: Floats) -> Floats:
 
 
 _SLOPE_OF = 4
-_EDGE = 1e-6
 _CONSTANT = 0.04
 _MOSTLY = 0.5  # of the ratios, that are one number
 _SMALLEST = 0.02
 
 
-def _standing_out(ratios: Floats) -> float:
-    """The ratio many have exactly, above 0; 0 where none stands out."""
-    counts, edges = np.histogram(ratios, bins=_BINS, range=(-_RANGE, _RANGE))
-    best = int(np.argmax(counts))
-    low, top = max(0, best - 1), min(_BINS, best + 2)
-    around = counts[max(0, best - _NEAR) : best + _NEAR + 1]
-    peak = int(counts[low:top].sum())
-    usual = 3 * (int(around.sum()) - peak) / max(1, len(around) - 3)
-    if peak < _LEAST_PEAK or peak < _SHARP * max(1.0, usual):
-        return 0.0
-    inside = ratios[(ratios >= edges[low] - _EDGE) & (ratios <= edges[top] + _EDGE)]
-    return max(0.0, float(np.median(inside)))
+def _standing_out(ratios: Floats, of: NDArray[np.int64], n: int) -> Floats:
+    """The ratio many of each class have exactly, above 0; 0 where none stands out: (n,)."""
+    width = 2 * _RANGE / _BINS
+    bins = np.floor((ratios + _RANGE) / width).astype(np.int64)
+    inside = (bins >= 0) & (bins < _BINS)
+    counts = np.bincount(of[inside] * _BINS + bins[inside], minlength=n * _BINS).reshape(n, _BINS)
+    found = np.zeros(n)
+    for place, best in enumerate(np.argmax(counts, axis=1).tolist()):
+        low, top = max(0, best - 1), min(_BINS, best + 2)
+        around = counts[place, max(0, best - _NEAR) : best + _NEAR + 1]
+        peak = int(counts[place, low:top].sum())
+        usual = 3 * (int(around.sum()) - peak) / max(1, len(around) - 3)
+        if peak >= _LEAST_PEAK and peak >= _SHARP * max(1.0, usual):
+            own = inside & (of == place) & (bins >= low) & (bins < top)
+            found[place] = max(0.0, float(np.median(ratios[own])))
+    return found
 
 
 def _ranks(bucket: Bucket, values: Floats, places: NDArray[np.int64]) -> Floats:

@@ -1,19 +1,21 @@
 """Merging: which models of a component are made of others, and of which.
 
-Proofs come before likelihoods: exact sums first, the best proof first; then sums tensor by tensor; then masks. Of one
-relation among models only one is the child, and nobody is made of what is made of him.
+Proofs come before likelihoods: exact sums first, the best proof first; then sums tensor by tensor; then masks; then what
+a base shows that nobody has; then what was trained on. Of one relation among models only one is the child, and nobody is
+made of what is made of him.
 """
 
 from collections.abc import Mapping, Sequence
 
 from engine.descent.absent import with_absent
+from engine.descent.blend import Blend, blend
 from engine.descent.bucket import Bucket
 from engine.descent.combination import Combination, combinations_of
 from engine.descent.masked import Masked, masked
 from engine.descent.mosaic import Mosaic, mosaic
 from engine.descent.piecewise import Piecewise, frankenmerge, piecewise
 
-Merge = Combination | Piecewise | Masked | Mosaic
+Merge = Combination | Piecewise | Masked | Mosaic | Blend
 
 
 def merges_of(bucket: Bucket, among: Sequence[int]) -> dict[int, Merge]:
@@ -29,12 +31,11 @@ def merges_of(bucket: Bucket, among: Sequence[int]) -> dict[int, Merge]:
     _add_piecewise(bucket, makers, among, accepted)
     free = _free(among, accepted)
     mosaics = [m for i in makers if i not in accepted and (m := mosaic(bucket, i, free))]
-    _add_masked(
-        bucket, makers, among, accepted, {m.child: m.parents for m in mosaics if m.averaged}
-    )
+    _add_masked(accepted, _masks(bucket, makers, among, accepted), mosaics)
     mosaics = [m for m in mosaics if m.child not in accepted]
     if mosaics:
         _add_without_base(bucket, makers, among, accepted, mosaics)
+    _add_blends(bucket, makers, among, accepted)
     return accepted
 
 
@@ -55,23 +56,23 @@ def _add_piecewise(
                 accepted[child] = merge
 
 
-def _add_masked(
-    bucket: Bucket, makers: Sequence[int], among: Sequence[int], accepted: dict[int, Merge],
-    parents: Mapping[int, tuple[int, ...]],
-) -> None:  # fmt: skip
-    """Accept merges that took some entries of each parent, those that explain most first; makers are no absent base.
-
-    Of a mosaic whose parents are known neither is its base.
-    """
-    last = max(makers, default=0)
+def _masks(
+    bucket: Bucket, makers: Sequence[int], among: Sequence[int], accepted: Mapping[int, Merge],
+    absent: int | None = None,
+) -> list[Masked]:  # fmt: skip
+    """Merges that took some entries of each parent, of which an absent base is none."""
     free = _free(among, accepted)
-    masks = [
-        found for child in makers
-        if child not in accepted and (found := masked(bucket, child, free)) is not None
-    ]  # fmt: skip
+    found = (masked(bucket, child, free, absent) for child in makers if child not in accepted)
+    return [mask for mask in found if mask is not None and absent not in mask.parents]
+
+
+def _add_masked(
+    accepted: dict[int, Merge], masks: Sequence[Masked], mosaics: Sequence[Mosaic]
+) -> None:
+    """Accept masks, those that explain most first; of a mosaic whose parents are known neither is its base."""
+    parents = {m.child: m.parents for m in mosaics if m.averaged}
     for mask in sorted(masks, key=lambda m: (-m.explained, m.child)):
-        fits = max(mask.parents) <= last and mask.base not in parents.get(mask.child, ())
-        if fits and not _is_cycle(accepted, mask):
+        if mask.base not in parents.get(mask.child, ()) and not _is_cycle(accepted, mask):
             accepted[mask.child] = mask
 
 
@@ -90,7 +91,8 @@ def _add_without_base(
         others = [i for i in among if i not in given]
         n_before = len(accepted)
         _add_exact(wider, makers, [*others, absent], accepted)
-        _add_masked(wider, [i for i in makers if i not in given], [*others, absent], accepted, {})
+        ungiven = [i for i in makers if i not in given]
+        _add_masked(accepted, _masks(wider, ungiven, [*others, absent], accepted, absent), ())
         if len(accepted) == n_before:
             break
     for found in sorted(mosaics, key=lambda m: (-sum(m.shares), m.child)):
@@ -99,6 +101,22 @@ def _add_without_base(
 
 
 _ROUNDS = 3
+
+
+def _add_blends(
+    bucket: Bucket, makers: Sequence[int], among: Sequence[int], accepted: dict[int, Merge]
+) -> None:
+    """Accept what was merged and trained on, what changed least first."""
+    left = [i for i in makers if i not in accepted]
+    found = []
+    for child in left:
+        others = [i for i in among if not _above(accepted, i, child)]
+        made = blend(bucket, child, others)
+        if made is not None:
+            found.append(made)
+    for made in sorted(found, key=lambda b: (b.left, b.child)):
+        if not _is_cycle(accepted, made):
+            accepted[made.child] = made
 
 
 def _add_exact(

@@ -104,7 +104,7 @@ def _taken(
     for one in (a, b):
         off = np.abs(own[far].astype(np.float64) - one[far]) / ulp[far]
         taken = int((off == 0).sum())
-        chance = float(((off > 0.9) & (off < _BESIDE)).sum()) / (2 * (_BESIDE - 1))
+        chance = float(((off > _OFF) & (off < _BESIDE)).sum()) / (2 * (_BESIDE - _OFF))
         shares.append((taken - chance) / n)
         scores.append((taken - chance) / np.sqrt(max(1.0, chance)))
     if min(shares) < _TAKEN or min(scores) < _Z or sum(shares) < _EXPLAINED:
@@ -125,7 +125,7 @@ def _taken(
     )  # fmt: skip
 
 
-_BESIDE = 4.5  # ulps
+_OFF, _BESIDE = 0.5, 4.5  # ulps: four steps on each side tell what chance gives
 _HALF = 0.52
 
 

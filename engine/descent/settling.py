@@ -59,7 +59,9 @@ def _joined(tree: Tree, a: int, b: int) -> bool:
 
 def _on(merge: Merge, absent: int, node: int) -> Merge:
     """A merge with a node in place of the absent base."""
-    if not isinstance(merge, Combination | Masked) or absent == node:
-        return merge
-    parents = tuple(node if p == absent else p for p in merge.parents)
-    return replace(merge, parents=parents, base=node if merge.base == absent else merge.base)
+    if isinstance(merge, Masked) and merge.base == absent:
+        return replace(merge, base=node)
+    if isinstance(merge, Combination):
+        parents = tuple(node if p == absent else p for p in merge.parents)
+        return replace(merge, parents=parents, base=node if merge.base == absent else merge.base)
+    return merge
