@@ -30,7 +30,7 @@ SUMMARIES = {
     "lineage": "Draw who descends from whom, and how we know.",
     "licenses": "Show which licence models may carry, what is asked, and by whom.",
     "mergeable": "Judge whether models can be merged, with reasons.",
-    "candidates": "Rank the models to merge one with.",
+    "candidates": "Rank the models of the catalog to merge one with, best first.",
     "methods": "List the merge methods and their parameters.",
     "plan": "Print every decision of a merge and its cost, and do nothing.",
     "merge": "Merge models and register the result.",

@@ -5,6 +5,7 @@ against it), of the same tensor names and shapes, stored as weights. Of these, s
 how much of what they learned is new; benchmark scores tell what they are better at. Only the best are judged in full.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
@@ -39,11 +40,12 @@ where base in (select base from store.pair where child = ? union select ?)
 group by child, base having sum(base_sum_sq) > 0"""
 
 _SCORES = """
-select model_id, task, metric, avg(value) as value from store.score
+select model_id, task, metric, concat_ws('|', harness, shots, origin) as how, avg(value) as value from store.score
 where model_id in (select store.each(?)) and (? or task in (select store.each(?)))
-group by model_id, task, metric order by model_id, task, metric"""
+group by all order by model_id, task, metric, how"""
 
-_LESS_IS_BETTER = ("perplexity", "loss", "bits_per_byte", "ppl", "error", "wer")
+_LESS_IS_BETTER = {"perplexity", "ppl", "loss", "bits", "bpb", "error", "wer", "cer"}
+"""Words in the names of such metrics."""
 
 
 @dataclass(frozen=True)
@@ -220,10 +222,12 @@ def _measured(catalog: Catalog, model: str) -> dict[str, float]:
 def _gains(
     catalog: Catalog, model: str, others: Sequence[str], tasks: Sequence[str]
 ) -> dict[str, tuple[float, str]]:
-    """How much better each candidate is where it is better, as a share, the mean over all both were scored at."""
-    values: dict[str, dict[tuple[str, str], float]] = {}
+    """How much better each candidate is where it is better, as a share, the mean over all both were scored at in one way."""
+    values: dict[str, dict[tuple[str, str, str], float]] = {}
     for row in catalog.rows(_SCORES, [[model, *others], not tasks, list(tasks)]):
-        values.setdefault(row["model_id"], {})[row["task"], row["metric"]] = row["value"]
+        values.setdefault(row["model_id"], {})[row["task"], row["metric"], row["how"]] = row[
+            "value"
+        ]
     own = values.pop(model, {})
     found = {}
     for other, theirs in values.items():
@@ -231,8 +235,8 @@ def _gains(
         parts = {subject: _better(subject[1], own[subject], theirs[subject]) for subject in common}
         if parts:
             words = [
-                f"{task} {theirs[task, metric]:.3g} against {own[task, metric]:.3g}"
-                for (task, metric), part in parts.items() if part > 0
+                f"{subject[0]} {theirs[subject]:.3g} against {own[subject]:.3g}"
+                for subject, part in parts.items() if part > 0
             ]  # fmt: skip
             found[other] = (fmean(parts.values()), ", ".join(words))
     return found
@@ -240,7 +244,7 @@ def _gains(
 
 def _better(metric: str, own: float, other: float) -> float:
     """How much better a score is than one's own, as a share of the larger: in [0, 1], 0 if it is not better."""
-    if any(word in metric.lower() for word in _LESS_IS_BETTER):
+    if _LESS_IS_BETTER & set(re.split(r"[^a-z]+", metric.lower())):
         own, other = other, own
     size = max(abs(own), abs(other))
     return min(1.0, max(0.0, other - own) / size) if size else 0.0

@@ -98,7 +98,9 @@ def test_asking_the_catalog_never_loads_torch_or_sqlmodel(words, known):
 
 
 @pytest.mark.parametrize(
-    "words", [("lineage",), ("mergeable", "chat", "math"), ("scan", "models")], ids=" ".join
+    "words",
+    [("lineage",), ("mergeable", "chat", "math"), ("candidates", "chat"), ("scan", "models")],
+    ids=" ".join,
 )
 def test_what_needs_no_arithmetic_never_loads_torch(words, known):
     assert "torch" not in _loaded(known.folder, *words)

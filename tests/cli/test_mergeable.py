@@ -7,11 +7,14 @@ def test_a_yes_has_reasons_and_suggestions(known):
     verdict = known.json("mergeable", "chat", "math")
     assert verdict["ok"] is True
     assert verdict["base"] == "base"
+    assert 0.5 < verdict["score"] < 1
     assert verdict["base_id"] == known.json("show", "base")["id"]
     assert {"check", "ok", "detail"} == verdict["reasons"][0].keys()
     assert {"method", "parameters", "why"} == verdict["suggestions"][0].keys()
     out = known.run("mergeable", "chat", "math").stdout
-    assert out.startswith("mergeable\nbase: base\n")
+    assert out.startswith(
+        "mergeable\nbase: base\nchance that an average keeps what they can do: 0."
+    )
     assert "--set " in out
 
 
@@ -21,6 +24,7 @@ def test_a_no_has_reasons_and_exit_code_three(place, family):
     verdict = place.json("mergeable", "chat", "stranger", code=3)
     assert verdict["ok"] is False
     assert verdict["suggestions"] == []
+    assert verdict["score"] == 0
     assert "not mergeable" in place.run("mergeable", "chat", "stranger", code=3).stdout
     assert place.run("mergeable", "chat", "stranger", "-q", code=3).stdout == ""
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from sketched import drawn, join, put, scored
 
-from registry.candidates import candidates
+from registry.candidates import _better, candidates
 from registry.catalog import Catalog
 from registry.errors import UnknownModel
 
@@ -119,3 +119,13 @@ def test_who_has_no_kin_has_no_candidates(known):
 def test_an_id_that_is_not_there_is_said(known):
     with pytest.raises(UnknownModel):
         candidates(known, "nobody")
+
+
+def test_less_is_better_of_losses_alone():
+    assert _better("acc,none", 0.2, 0.8) == pytest.approx(0.75)
+    assert _better("acc,none", 0.8, 0.2) == 0
+    assert _better("word_perplexity,none", 20, 10) == pytest.approx(0.5)
+    assert _better("exact_match_answer", 0.1, 0.2) == pytest.approx(0.5), (
+        "an answer is no error rate"
+    )
+    assert _better("acc", 0, 0) == 0

@@ -5,13 +5,14 @@ import functools
 import pytest
 import torch
 from conftest import moved, save_model, weights
+from sketched import drawn, join, put
 
 from engine.stats import measure
 from registry.catalog import Catalog
 from registry.errors import UnknownModel
 from registry.scan import scan
 from registry.suggestion import SCALE_RATIO
-from registry.verdict import mergeable
+from registry.verdict import FAR, UNKNOWN, keeps, mergeable
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +60,7 @@ def judge(catalog, *names, base=None):
 def refusals(verdict):
     assert verdict.ok is False
     assert verdict.suggestions == ()
+    assert verdict.score == 0
     return {reason.check: reason.detail for reason in verdict.reasons if reason.ok is False}
 
 
@@ -82,6 +84,44 @@ def test_two_fine_tunes_of_one_base_are_mergeable(known):
     assert "of Apache License 2.0 (2004-01), from base, chat, math" in licence
     assert [s.method for s in verdict.suggestions] == ["task_arithmetic", "ties"]
     assert all(s.why for s in verdict.suggestions)
+
+
+def test_measured_deltas_let_expect_how_far_models_lie_apart(known):
+    near, far = judge(known, "chat", "math"), judge(known, "chat", "cpt")
+    assert 1 > near.score > far.score > UNKNOWN
+    assert "(expected of their deltas)" in reason(near, "near").detail
+    assert reason(near, "near").ok is True
+    assert reason(near, "deltas").detail == "one delta 2.0 times as long as the other"
+    assert reason(far, "deltas").ok is None, "one drowns the other"
+
+
+def test_the_chance_falls_with_the_distance_and_is_one_half_where_nothing_is_known():
+    found = [keeps(distance) for distance in (0, 0.04, FAR, 0.7, 1)]
+    assert found == sorted(found, reverse=True)
+    assert (found[0], found[2]) == (1.0, pytest.approx(0.5))
+    assert found[1] > 0.9
+    assert found[3] < 0.1
+    assert keeps(None) == UNKNOWN
+
+
+def test_sketches_tell_near_far_and_opposed_models(catalog):
+    base, step = drawn(0), drawn(1, 0.03)
+    put(catalog, {"base": base, "a": base + step, "b": base + drawn(2, 0.03)})
+    put(catalog, {"back": base - step, "far": base + drawn(3, 0.4)})
+    join(catalog, *((name, "base") for name in ("a", "b", "back", "far")))
+    near = mergeable(catalog, ["a", "b"])
+    assert near.score == pytest.approx(keeps(0.03), rel=0.05)
+    assert "(sampled)" in reason(near, "near").detail
+    assert reason(near, "deltas").ok is True
+    opposed = reason(mergeable(catalog, ["a", "back"]), "deltas")
+    assert opposed.ok is None
+    assert "cosine -1.000, 100% of their signs differ" in opposed.detail
+    assert reason(mergeable(catalog, ["a", "far"]), "near").ok is None
+    three = mergeable(catalog, ["a", "b", "far"])
+    assert three.score == pytest.approx(mergeable(catalog, ["a", "far"]).score, rel=0.1)
+    assert [r.detail[:9] for r in three.reasons if r.check == "near"] == [
+        "a and b: ", "a and far", "b and far",
+    ]  # fmt: skip
 
 
 def test_small_deltas_may_be_dropped_and_rescaled(known):
