@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 
 from engine.descent.bucket import Bucket
-from engine.descent.claims import SILENT, Places, contested, doubted
+from engine.descent.claims import SILENT, Places, contested, doubted, nearer
 from engine.descent.direction import direction
 from engine.descent.hanging import hang
 from engine.descent.kind import change, kind_of
@@ -54,7 +54,9 @@ def ancestry(bucket: Bucket, group: Sequence[int], claims: Places = SILENT) -> A
     def is_parent(a: int, b: int) -> bool:
         return direction(bucket, a, b) > _CLEARLY
 
-    skeleton = slid(spanning(bucket.costs, plain), bucket.gram, bucket.costs, is_parent)
+    skeleton = slid(
+        spanning(nearer(bucket.costs, claims), plain), bucket.gram, bucket.costs, is_parent
+    )
     tree = with_latent(skeleton, bucket.gram, is_parent)
     hang(bucket, tree, merges)
     nodes = [*plain, *tree.latent, *merges]
