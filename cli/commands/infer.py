@@ -53,7 +53,9 @@ def command(session: Session, *, scalars: int | None, full: bool, claims: bool) 
     with session.progress("models") as progress:
         found = homolog.infer(session.catalog, claims=claims, progress=progress, **size)
     catalog = session.catalog
-    ids = sorted({end for edge in found.edges for end in (edge.child, edge.parent)})
+    pairs = [(e.child, e.parent) for e in found.edges]
+    pairs += [(c.child, c.parent) for c in found.contradictions]
+    ids = sorted({end for pair in pairs for end in pair})
     names = {
         row["id"]: row["name"] for row in catalog.rows("select id, name from store.nodes(?)", [ids])
     }
@@ -66,8 +68,12 @@ def command(session: Session, *, scalars: int | None, full: bool, claims: bool) 
         for e in found.edges
     ]  # fmt: skip
     rows.sort(key=lambda row: (row["parent"], row["child"], row["role"]))
+    refuted = [
+        {"child": names[c.child], "parent": names[c.parent], "probability": round(c.probability, 3), "why": c.detail}
+        for c in found.contradictions
+    ]  # fmt: skip
     document = {
-        "edges": rows, "scope": found.scope, "n_models": found.n_models, "n_latent": found.n_latent,
+        "edges": rows, "refuted": refuted, "scope": found.scope, "n_models": found.n_models, "n_latent": found.n_latent,
         "read_bytes": found.read_bytes, "seconds": round(found.seconds, 3), "problems": found.problems,
     }  # fmt: skip
     table = Table(rows, _COLUMNS, empty="no model descends from another")

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from functools import cache, partial
 
 from engine.descent.bucket import Bucket
-from engine.descent.claims import SILENT, Places, contested, doubted
+from engine.descent.claims import SILENT, Places, contested, doubted, nearer
 from engine.descent.hanging import hang
 from engine.descent.kind import kind_between
 from engine.descent.leaf import leaves_of
@@ -50,7 +50,7 @@ def ancestry(bucket: Bucket, group: Sequence[int], claims: Places = SILENT) -> A
     merges = merges_of(bucket, inner)
     plain = [i for i in inner if i not in merges]
 
-    skeleton = spanning(bucket.costs, plain)
+    skeleton = spanning(nearer(bucket.costs, claims), plain)
     tree = with_latent(skeleton, bucket.gram, cache(partial(likeness, bucket)))
     merges = settled(tree, merges)
     hang(bucket, tree, merges)

@@ -1,18 +1,23 @@
 """Claims: what people say of descent, beside what the weights say.
 
 A claim is taken to be right four times in five. That decides a direction, and with it a root, where the weights say
-little; it is a small voice where they say much, and none where they prove. A claim joins no models that the weights
-keep apart: who is next to whom is told by the weights alone.
+little; it is a small voice where they say much. A claim joins no models that the weights keep apart, and no two of a
+family of which the weights tell clearly that others stand between them.
 """
 
 import math
 from collections.abc import Collection, Iterable, Mapping
+
+from engine.descent.bucket import Floats
 
 RIGHT = 0.8
 """Share of all claims that are right."""
 
 LOG_ODDS = math.log(RIGHT / (1 - RIGHT))
 """Logarithm of a claim's odds."""
+
+WORTH = 0.05
+"""Nats an entry: of two parents whose costs differ by less the weights do not tell which it is, and a claim does."""
 
 Claims = Collection[tuple[str, str]]
 """Pairs of a child and the parent it is said to have, by ids."""
@@ -30,9 +35,27 @@ def placed(claims: Claims, places: Mapping[str, int]) -> Places:
     return frozenset(pair for pair in found if pair[0] != pair[1])
 
 
-def said(claims: Places, a: int, b: int) -> float:
-    """Log-likelihood ratio by the claims that ``a`` is the parent of ``b``: swapping the two turns its sign."""
-    return LOG_ODDS * (((b, a) in claims) - ((a, b) in claims))
+def nearer(costs: Floats, claims: Places) -> Floats:
+    """Costs of joining models, (n, n), less what a claim is worth between those it joins."""
+    if not claims:
+        return costs
+    found = costs.copy()
+    for child, parent in claims:
+        found[child, parent] = found[parent, child] = costs[child, parent] - WORTH
+    return found
+
+
+def said(claims: Places, edges: Iterable[tuple[int, int]]) -> float:
+    """Log-likelihood of a tree's directions by the claims: a claim is right where it names an ancestor.
+
+    Args:
+        claims: (child, parent).
+        edges: (parent, child).
+    """
+    above: dict[int, list[int]] = {}
+    for parent, child in edges:
+        above.setdefault(child, []).append(parent)
+    return LOG_ODDS * sum(parent in _far(above, child) for child, parent in claims)
 
 
 def contested(edges: Iterable[tuple[int, int]], claims: Places) -> set[int]:

@@ -6,7 +6,7 @@ Besides, the base of a family is what most models were made from.
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from engine.descent.bucket import Bucket
 from engine.descent.claims import SILENT, Places, said
@@ -45,10 +45,7 @@ def rooted(
         claims: (child, parent), what people say.
     """
     told = {
-        edge: _heard(_told(bucket, tree, *edge), said(claims, *edge))
-        if edge[1] < tree.n
-        else _NOTHING
-        for edge in tree.edges
+        edge: _told(bucket, tree, *edge) if edge[1] < tree.n else _NOTHING for edge in tree.edges
     }
     oriented = []
     left = set(nodes)
@@ -56,7 +53,7 @@ def rooted(
         part = _part(tree, min(left))
         left -= part
         edges = [e for e in tree.edges if e[0] in part]
-        scores = {root: _score(edges, root, told, tree, merges) for root in sorted(part)}
+        scores = {root: _score(edges, root, told, tree, merges, claims) for root in sorted(part)}
         top = max(scores.values())
         total = sum(math.exp(s - top) for s in scores.values())
         chance = {r: math.exp(s - top) / total for r, s in scores.items()}
@@ -108,13 +105,6 @@ def _told(bucket: Bucket, tree: Tree, a: int, b: int) -> _Told:
     return _Told(_likelihood(t), t)
 
 
-def _heard(told: _Told, claim: float) -> _Told:
-    """What the weights and a claim say together; where the weights are sure, they alone."""
-    if abs(told.likelihood) >= _SURELY:
-        return told
-    return replace(told, likelihood=told.likelihood + claim)
-
-
 _ENOUGH = 0.4
 _SURELY = 8.0
 
@@ -153,13 +143,15 @@ def _side(edges: Sequence[tuple[int, int]], parent: int, child: int) -> set[int]
 
 def _score(
     edges: Sequence[tuple[int, int]], root: int, told: Mapping[tuple[int, int], _Told],
-    tree: Tree, merges: Collection[int],
+    tree: Tree, merges: Collection[int], claims: Places,
 ) -> float:  # fmt: skip
     """Log-likelihood of a root, but for what all have in common."""
     degree = sum(root in edge for edge in edges)
     total = _DEGREE * math.log1p(degree) + (_MERGE if root in merges else 0.0)
     total += _LATENT if root >= tree.n else 0.0
-    for parent, child in _outward(edges, root):
+    outward = _outward(edges, root)
+    total += said(claims, outward)
+    for parent, child in outward:
         edge = (min(parent, child), max(parent, child))
         total += told[edge].likelihood if edge[0] == parent else -told[edge].likelihood
     return total

@@ -32,7 +32,7 @@ def test_infer_prints_who_descends_from_whom_and_why(made):
 def test_the_document_has_edges_and_what_they_rest_on(made):
     found = made.json("infer", "--scalars", "8192")
     assert found.keys() == {
-        "edges", "scope", "n_models", "n_latent", "read_bytes", "seconds", "problems",
+        "edges", "refuted", "scope", "n_models", "n_latent", "read_bytes", "seconds", "problems",
     }  # fmt: skip
     assert (found["scope"], found["n_models"], found["n_latent"]) == ("sampled", 3, 0)
     assert found["problems"] == {}
@@ -53,6 +53,21 @@ def test_full_looks_at_everything(made):
     assert [(e["child"], e["parent"]) for e in found["edges"]] == [
         ("leaf2", "root"), ("leaf3", "root"),
     ]  # fmt: skip
+
+
+def test_claims_can_be_left_out(made):
+    with_them, without = made.json("infer"), made.json("infer", "--no-claims")
+    assert without["edges"] == with_them["edges"]  # nobody claims anything
+    assert made.json("infer")["refuted"] == []
+
+
+def test_a_claim_that_is_refuted_is_named(made):
+    saved(made.folder / "made" / "liar", base(9), card="base_model: root")
+    made.run("scan", "made")
+    (refuted,) = made.json("infer")["refuted"]
+    assert (refuted["child"], refuted["parent"]) == ("liar", "root")
+    assert refuted["why"] == "the weights have nothing in common"
+    assert 0 < refuted["probability"] < 0.5
 
 
 def test_quiet_prints_children(made):

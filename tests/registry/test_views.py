@@ -329,23 +329,30 @@ def inferred(catalog, child, parents, relation):
         )
 
 
-def test_a_claim_that_the_weights_contradict_is_a_conflict_but_not_a_claimed_grandparent(
-    tmp_path, catalog
-):
+def test_a_claim_that_inference_contradicts_is_a_conflict_and_says_what_is_shown(tmp_path, catalog):
     for name, card in (
         ("base", ""),
-        ("far", ""),
-        ("mid", "base_model: base"),
-        ("liar", "base_model: far"),
+        ("mid", ""),
+        ("liar", "base_model: base"),
+        ("odd", "base_model: mid"),
     ):
         model(tmp_path / name, f"license: mit\n{card}")
-    model(tmp_path / "leaf", "license: mit\nbase_model: base")
     scan(catalog, [str(tmp_path)])
-    inferred(catalog, "mid", ["base"], "finetune")
-    inferred(catalog, "leaf", ["mid"], "finetune")
     inferred(catalog, "liar", ["mid"], "finetune")
-    found = {row for row in conflicts(catalog) if row[0] == "claim_contradicted"}
-    assert found == {("claim_contradicted", "liar", "far")}
+    with catalog.write() as transaction:
+        transaction.execute(
+            "insert into store.evidence select e.child, e.child, e.parent, e.relation, 'inferred', "
+            "if(p.name = 'mid', 'strangers', 'descent'), '1', 'claim_probability', 0.1, 'sampled', 'so it is' "
+            "from store.edge e join models p on p.id = e.parent where e.status = 'declared'"
+        )
+    rows = catalog.rows("select kind, child, parent, detail from conflicts order by child")
+    assert [tuple(row.values()) for row in rows] == [
+        (
+            "claim_contradicted", "liar", "base",
+            "declared a finetune of it, but so it is: finetune of mid (confidence 0.90)",
+        ),
+        ("claim_refuted", "odd", "mid", "declared a finetune of it, but so it is"),
+    ]  # fmt: skip
 
 
 def test_a_merge_that_nobody_declares_is_a_conflict(tmp_path, catalog):

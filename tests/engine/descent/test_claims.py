@@ -1,26 +1,28 @@
 """Claims: small voices, that Bayes' rule weighs."""
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.descent.claims import LOG_ODDS, SILENT, contested, doubted, placed, said, upheld
-
-places = st.integers(0, 5)
-pairs = st.frozensets(st.tuples(places, places).filter(lambda pair: pair[0] != pair[1]))
+from engine.descent.claims import LOG_ODDS, SILENT, contested, doubted, nearer, placed, said, upheld
 
 
-@settings(max_examples=25)
-@given(pairs, places, places)
-def test_swapping_the_ends_turns_the_sign(claims, a, b):
-    assert said(claims, a, b) == -said(claims, b, a)
-    assert abs(said(claims, a, b)) in (0.0, LOG_ODDS)
+def test_claims_of_ancestors_speak_for_a_tree_and_others_do_not_speak():
+    chain = [(0, 1), (1, 2)]
+    assert said(frozenset({(1, 0), (2, 0)}), chain) == 2 * LOG_ODDS > 0
+    assert said(frozenset({(0, 1), (2, 3)}), chain) == 0
+    assert said(frozenset({(0, 1)}), [(1, 0), (1, 2)]) == LOG_ODDS
+    assert said(SILENT, chain) == 0
 
 
-def test_a_claim_speaks_for_its_parent():
-    claims = frozenset({(1, 0)})
-    assert said(claims, 0, 1) == LOG_ODDS > 0
-    assert said(claims, 1, 2) == said(SILENT, 0, 1) == 0
+def test_a_claim_makes_two_models_a_little_nearer():
+    costs = np.arange(9.0).reshape(3, 3)
+    costs += costs.T
+    near = nearer(costs, frozenset({(2, 0)}))
+    assert near[0, 2] == near[2, 0] == pytest.approx(costs[0, 2] - 0.05)
+    assert (near != costs).sum() == 2
+    assert nearer(costs, SILENT) is costs
 
 
 def test_claims_about_others_and_of_a_model_about_itself_are_left_out():

@@ -171,6 +171,29 @@ def test_a_latent_parent_keeps_its_id_and_scanning_keeps_it(tmp_path, catalog):
     assert orphans(catalog) == []
 
 
+def test_claims_are_held_against_the_weights_and_may_be_left_out(tmp_path, catalog):
+    lost = base(1)  # to its two children no direction leads
+    saved(tmp_path / "m" / "b", tuned(lost, 2))
+    saved(tmp_path / "m" / "near", tuned(lost, 3), card="base_model: b")
+    saved(tmp_path / "m" / "alone", base(7), card="base_model: b")
+    scan(catalog, [str(tmp_path / "m")])
+    heard = infer(catalog)
+    assert [(row[0], row[1]) for row in inferred(catalog)] == [("near", "b")]
+    (wrong,) = heard.contradictions
+    assert wrong.strangers
+    kinds = [
+        tuple(r.values())
+        for r in catalog.rows("select kind, child, parent from conflicts where kind like 'claim%'")
+    ]
+    assert kinds == [("claim_refuted", "alone", "b")]
+    (other,) = infer(catalog, claims=False).edges
+    assert other.confidence != heard.edges[0].confidence
+    assert (
+        len(catalog.rows("select id from store.evidence where statistic = 'claim_probability'"))
+        == 1
+    )
+
+
 def test_one_model_is_too_few(tmp_path, catalog):
     with pytest.raises(NotHomologous, match="0 of its models") as caught:
         infer(catalog)

@@ -55,6 +55,18 @@ def test_every_tree_of_a_forest_has_its_own_root():
     assert pairs(found) == [(1, 0), (1, 2), (4, 3), (4, 5)]
 
 
+def test_a_claim_decides_where_the_weights_say_nothing_and_only_there():
+    lost = base(20)
+    bucket = bucket_of(a=tuned(lost, 21), b=tuned(lost, 22))  # siblings, to whom no direction leads
+    for child, parent in ((0, 1), (1, 0)):
+        (edge,) = rooted(bucket, Tree(2, [(0, 1)]), [0, 1], (), frozenset({(child, parent)}))
+        assert (edge.child, edge.parent) == (child, parent)
+    parent = base(1)
+    bucket = bucket_of(a=tuned(parent, 2), b=tuned(parent, 3), c=parent, d=tuned(parent, 4))
+    found = rooted(bucket, Tree(4, [(0, 2), (1, 2), (2, 3)]), range(4), (), frozenset({(2, 0)}))
+    assert pairs(found) == [(2, 0), (2, 1), (2, 3)]
+
+
 def test_a_node_alone_has_no_edge():
     bucket = bucket_of(a=base(18), b=base(19))
     assert rooted(bucket, Tree(2), [0, 1], ()) == []
