@@ -157,7 +157,7 @@ def test_a_merge_that_is_killed_twenty_times_ends_with_the_same_bytes(shop):
             insist = ["--resume"] if i and moments.random() < 0.5 else []
             many.begin(*WORDS, "killed/merged", *insist)
             wait_for(many, output, moments.choice((0, 0, 1, 2, 4)))
-            time.sleep(moments.uniform(0, 0.02))
+            time.sleep(moments.uniform(0, 0.01))
             assert many.kill() == signal.SIGKILL
             (left,) = output.parent.iterdir()
             assert left.name.startswith(".merged.")

@@ -86,7 +86,7 @@ def test_bytes_do_not_depend_on_threads_slices_or_memory(method, models, planned
     expected_change = run(plan, tmp_path / "0", jobs=1)
     expected = written(tmp_path / "0")
     assert list(expected) == ["model.safetensors"]
-    ways = [(2, 1000, 1 << 20), (4, 1 << 20, 512 << 20), (3, 257, 1)]
+    ways = [(4, 1000, 512 << 20), (3, 257, 1)]
     for i, (jobs, chunk, memory) in enumerate(ways, 1):
         change = run(plan, tmp_path / str(i), jobs=jobs, chunk=chunk, memory_bytes=memory)
         assert written(tmp_path / str(i)) == expected
@@ -224,8 +224,9 @@ def test_a_model_listed_twice_draws_two_masks_and_order_draws_the_same(
     assert (torch.bincount(kept) > 150).tolist() == [True] * 3  # never, once, twice
 
 
-@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
-@pytest.mark.parametrize("who", ["base", "two"])
+@pytest.mark.parametrize(
+    ("who", "bad"), [("base", math.nan), ("two", math.inf), ("two", -math.inf)]
+)
 @pytest.mark.parametrize("method", METHODS)
 def test_a_number_that_is_not_finite_is_refused(
     *, method, who, bad, make_parent, planned, tmp_path
