@@ -239,7 +239,9 @@ def _estimated(look: Look, asks: Callable[[int], list[Ask]]) -> tuple[list[Ask],
         return [], []
     asked = asks(len(totals))
     bounds = [_bounds(totals[ask.model], ask) for ask in asked]
-    wanted = sorted({(ask.model, half) for ask, (_, (half, _), _) in zip(asked, bounds, strict=True)})
+    wanted = sorted(
+        {(ask.model, half) for ask, (_, (half, _), _) in zip(asked, bounds, strict=True)}
+    )
     lower = summed(look, lambda seen: [half_counts(seen, *each) for each in wanted], every=_EVERY)
     tables = dict(zip(wanted, lower, strict=True))
     near = []
