@@ -9,7 +9,7 @@
 
 #define WIDE 256
 #define BLOCK_WORDS 65536
-#define STEPS 4
+#define STEPS 4 /* at once, where so many words are asked for: the state is then loaded and stored once */
 
 typedef struct {
     uint64_t key[2];
@@ -37,26 +37,13 @@ static inline void seed_block(stream *s, int64_t block)
     }
 }
 
-static inline void step_all(stream *s, uint32_t *restrict out)
-{
-    uint32_t *restrict a = s->state[0], *restrict b = s->state[1], *restrict c = s->state[2], *restrict d = s->state[3];
-    for (int g = 0; g < WIDE; g++) {
-        uint32_t w = a[g], x = b[g], y = c[g] ^ w, z = d[g] ^ x;
-        out[g] = w + d[g];
-        a[g] = w ^ z;
-        b[g] = x ^ y;
-        c[g] = y ^ (x << 9);
-        d[g] = z << 11 | z >> 21;
-    }
-}
-
-/* STEPS steps at once. */
-static inline void step_more(stream *s, uint32_t *restrict out)
+/* The next words of all generators, `steps` of each. */
+static inline __attribute__((always_inline)) void step_all(stream *s, int steps, uint32_t *restrict out)
 {
     uint32_t *restrict a = s->state[0], *restrict b = s->state[1], *restrict c = s->state[2], *restrict d = s->state[3];
     for (int g = 0; g < WIDE; g++) {
         uint32_t w = a[g], x = b[g], y = c[g], z = d[g];
-        for (int i = 0; i < STEPS; i++) {
+        for (int i = 0; i < steps; i++) {
             uint32_t shifted = x << 9;
             out[i * WIDE + g] = w + z;
             y ^= w;
@@ -81,7 +68,7 @@ static inline void begin(stream *s, const uint64_t key[2], int64_t start)
     int64_t inside = start % BLOCK_WORDS;
     if (!inside) return;
     seed_block(s, start / BLOCK_WORDS);
-    for (int64_t i = 0; i < inside; i += WIDE) step_all(s, s->row);
+    for (int64_t i = 0; i < inside; i += WIDE) step_all(s, 1, s->row);
 }
 
 /* The next n words. */
@@ -93,12 +80,12 @@ static inline void draw(stream *s, int n, uint32_t *out)
             int64_t inside = s->next % BLOCK_WORDS;
             if (!inside) seed_block(s, s->next / BLOCK_WORDS);
             if (n - i >= STEPS * WIDE && BLOCK_WORDS - inside >= STEPS * WIDE) {
-                step_more(s, out + i);
+                step_all(s, STEPS, out + i);
                 s->next += STEPS * WIDE;
                 i += STEPS * WIDE;
                 continue;
             }
-            step_all(s, m == WIDE ? out + i : s->row);
+            step_all(s, 1, m == WIDE ? out + i : s->row);
         }
         if (m < WIDE) memcpy(out + i, s->row + used, sizeof(uint32_t) * (size_t)m);
         s->next += m;
