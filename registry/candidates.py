@@ -7,7 +7,7 @@ how much of what they learned is new; benchmark scores tell what they are better
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
 
 from registry.case import REAL
@@ -20,6 +20,9 @@ from registry.verdict import Verdict, keeps, mergeable
 
 LIMIT = 20
 """Candidates that are judged in full and shown, unless said otherwise."""
+
+MOST = 4096
+"""Candidates whose sketches are compared; of more, those that deltas and scores let expect most of."""
 
 _SPARE = 3
 """Times the limit that are judged at most, where some are refused."""
@@ -73,7 +76,7 @@ class Partners:
         ranked: best first.
         n_kin: whole models that hang together with the model.
         n_unlike: of these, those of other names or shapes, or stored as codes; they are no candidates.
-        n_unsketched: of the others, those of which no sketch can be compared with the model's.
+        n_unsketched: of the others, those whose sketches were not compared with the model's.
     """
 
     ranked: tuple[Candidate, ...]
@@ -151,14 +154,15 @@ def _prospects(
     catalog: Catalog, model: str, others: Sequence[str], tasks: Sequence[str]
 ) -> tuple[list[_Prospect], int]:
     """What is known of each candidate, best first, and how many could be compared by their sketches."""
-    near = _sketched(catalog, model, others)
     far = _measured(catalog, model)
     gains = _gains(catalog, model, others, tasks)
-    found = []
-    for other in others:
-        distance, new = near.get(other, (far.get(other), None))
-        gain, better = gains.get(other, (None, ""))
-        found.append(_Prospect(other, keeps(distance), new, gain, better))
+    rough = [_Prospect(m, keeps(far.get(m)), None, *gains.get(m, ())) for m in others]
+    rough.sort(key=lambda p: (-p.score(p.keeps), p.model))
+    near = _sketched(catalog, model, [p.model for p in rough[:MOST]])
+    found = [
+        replace(p, keeps=keeps(near[p.model][0]), new=near[p.model][1]) if p.model in near else p
+        for p in rough
+    ]
     return sorted(found, key=lambda p: (-p.score(p.keeps), p.model)), len(near)
 
 

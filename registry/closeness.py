@@ -109,12 +109,12 @@ def sampled(catalog: Catalog, models: Sequence[str], spec: str) -> Iterator[list
         wanted = set(models)
         for first, last in _runs(sorted(row["place"] for row in places)):
             rows = reader.rows(
-                "select model_id, patches, scalars from store.sketch where spec = ? and rowid between ? and ? "
-                "order by patches, model_id",
+                "select model_id, patches, scalars from store.sketch where spec = ? and rowid between ? and ?",
                 [spec, first, last],
             )
             found = (_read(row) for row in rows if row["model_id"] in wanted)
             finite = [each for each in found if np.isfinite(each.values).all()]
+            finite.sort(key=lambda each: (each.patches, each.model))
             for _, group in groupby(finite, key=lambda each: each.patches):
                 yield list(group)
 

@@ -76,7 +76,7 @@ def command(session: Session, model: str, *, limit: int, tasks: tuple[str, ...])
         session.out.hint("reg infer finds kin by their weights; reg scan PATH adds models")
     elif found.n_unsketched:
         n = f"{found.n_unsketched:,}"
-        session.out.hint(f"reg infer tells how far apart they lie; {n} were never sketched")
+        session.out.hint(f"reg infer tells how far apart they lie; of {n} no sketch was compared")
 
 
 def _why(reasons: Sequence[homolog.Reason], *, ok: bool) -> str:

@@ -57,7 +57,7 @@ def test_nobody_to_merge_with_says_what_to_type(made):
 def test_models_that_were_never_sketched_are_counted(place):
     place.run("scan", "models")
     result = place.run("candidates", "chat")
-    assert "reg infer tells how far apart they lie; 2 were never sketched" in result.stderr
+    assert "reg infer tells how far apart they lie; of 2 no sketch was compared" in result.stderr
     assert "nothing is measured: reg infer" in result.stdout
 
 

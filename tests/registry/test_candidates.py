@@ -129,3 +129,11 @@ def test_less_is_better_of_losses_alone():
         "an answer is no error rate"
     )
     assert _better("acc", 0, 0) == 0
+
+
+def test_of_too_many_only_the_first_are_compared(known, monkeypatch):
+    monkeypatch.setattr("registry.candidates.MOST", 2)
+    found = candidates(known, "model", limit=1)
+    assert found.n_kin - found.n_unlike - found.n_unsketched == 1, (
+        "bare has no sketch, base has one"
+    )

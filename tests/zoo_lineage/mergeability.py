@@ -85,8 +85,8 @@ def document(found: Sequence[Outcome], sorts: Sequence[str]) -> str:
         "tasks are left out; that, and that distances are averaged over matrices, was chosen on families of other seeds than",
         "the splits'. Of each family at most five pairs of every sort are taken, in an order that says nothing.", "",
         "`reg mergeable` reads no weights: it knows cards, of which one in five names a wrong base, and what `reg scan` and",
-        "`reg infer` left. Its score has two constants, both from published distances (`registry/verdict.py`). Figures are",
-        "AUROC; intervals are of 95 %, families drawn anew.", "",
+        "`reg infer` left. The constant of its score comes from published distances (`registry/verdict.py`). Figures are AUROC;",
+        "intervals are of 95 %, families drawn anew. A rule that says yes or no has but one threshold to be judged at.", "",
     ]  # fmt: skip
     for split in dict.fromkeys(o.split for o in found):
         lines += _of_split(split, [o for o in found if o.split == split], sorts)
