@@ -51,7 +51,8 @@ def rooted(
         part = _part(tree, min(left))
         left -= part
         edges = [e for e in tree.edges if e[0] in part]
-        scores = {root: _score(edges, root, told, tree, merges, claims) for root in sorted(part)}
+        scores = {root: _score(edges, root, told, tree, merges) for root in sorted(part)}
+        scores = {r: score + said(claims, _outward(edges, r)) for r, score in scores.items()}
         top = max(scores.values())
         total = sum(math.exp(s - top) for s in scores.values())
         chance = {r: math.exp(s - top) / total for r, s in scores.items()}
@@ -134,15 +135,13 @@ def _side(edges: Sequence[tuple[int, int]], parent: int, child: int) -> set[int]
 
 def _score(
     edges: Sequence[tuple[int, int]], root: int, told: Mapping[tuple[int, int], _Told],
-    tree: Tree, merges: Collection[int], claims: Places,
+    tree: Tree, merges: Collection[int],
 ) -> float:  # fmt: skip
     """Log-likelihood of a root, but for what all have in common."""
     degree = sum(root in edge for edge in edges)
     total = _DEGREE * math.log1p(degree) + (_MERGE if root in merges else 0.0)
     total += _LATENT if root >= tree.n else 0.0
-    outward = _outward(edges, root)
-    total += said(claims, outward)
-    for parent, child in outward:
+    for parent, child in _outward(edges, root):
         edge = (min(parent, child), max(parent, child))
         total += told[edge].likelihood if edge[0] == parent else -told[edge].likelihood
     return total
