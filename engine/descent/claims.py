@@ -52,10 +52,14 @@ def said(claims: Places, edges: Iterable[tuple[int, int]]) -> float:
         claims: (child, parent).
         edges: (parent, child).
     """
-    above: dict[int, list[int]] = {}
-    for parent, child in edges:
-        above.setdefault(child, []).append(parent)
-    return LOG_ODDS * sum(parent in _far(above, child) for child, parent in claims)
+    above = {child: parent for parent, child in edges}
+    n_right = 0
+    for child, parent in claims:
+        node = child
+        while node in above and node != parent:
+            node = above[node]
+        n_right += node == parent
+    return LOG_ODDS * n_right
 
 
 def contested(edges: Iterable[tuple[int, int]], claims: Places) -> set[int]:

@@ -330,13 +330,8 @@ def inferred(catalog, child, parents, relation):
 
 
 def test_a_claim_that_inference_contradicts_is_a_conflict_and_says_what_is_shown(tmp_path, catalog):
-    for name, card in (
-        ("base", ""),
-        ("mid", ""),
-        ("liar", "base_model: base"),
-        ("odd", "base_model: mid"),
-    ):
-        model(tmp_path / name, f"license: mit\n{card}")
+    for name, says in {"base": "", "mid": "", "liar": "base", "odd": "mid"}.items():
+        model(tmp_path / name, "license: mit" + (f"\nbase_model: {says}" if says else ""))
     scan(catalog, [str(tmp_path)])
     inferred(catalog, "liar", ["mid"], "finetune")
     with catalog.write() as transaction:
@@ -346,12 +341,10 @@ def test_a_claim_that_inference_contradicts_is_a_conflict_and_says_what_is_shown
             "from store.edge e join models p on p.id = e.parent where e.status = 'declared'"
         )
     rows = catalog.rows("select kind, child, parent, detail from conflicts order by child")
+    said = "declared a finetune of it, but so it is"
     assert [tuple(row.values()) for row in rows] == [
-        (
-            "claim_contradicted", "liar", "base",
-            "declared a finetune of it, but so it is: finetune of mid (confidence 0.90)",
-        ),
-        ("claim_refuted", "odd", "mid", "declared a finetune of it, but so it is"),
+        ("claim_contradicted", "liar", "base", f"{said}: finetune of mid (confidence 0.90)"),
+        ("claim_refuted", "odd", "mid", said),
     ]  # fmt: skip
 
 
