@@ -24,14 +24,15 @@ _COLUMNS = (
     type=click.IntRange(min=1024),
     help="Weights looked at of each model. Default: 32,768.",
 )
-@click.option("--full", is_flag=True, help="Look at every weight; all models must fit into memory.")
+@click.option("--full", is_flag=True, help="Measure every edge on all weights.")
 @click.pass_obj
 def command(session: Session, *, scalars: int | None, full: bool) -> None:
     """Recover who descends from whom from the weights alone.
 
     Reads the same few thousand weights of every model, once, and keeps them. Says how each child came about
     (finetune, merge with its coefficients, adapter_merged with its rank, quantized, pruned, …), why, and how sure that
-    is. Parents that nobody has are latent. Models that are the same network in another basis are "permuted": they are
+    is; only models that changed, and their kin, are looked at again. With --full, what samples suggest is measured on
+    all weights of child and parents, a slice at a time. Parents that nobody has are latent. Models that are the same network in another basis are "permuted": they are
     homologous, but cannot be merged before they are aligned. What cards claim is neither used nor overwritten; the view
     conflicts, and reg lineage, tell where the weights say otherwise.
 
@@ -55,7 +56,7 @@ def command(session: Session, *, scalars: int | None, full: bool) -> None:
         {
             "child": names[e.child], "parent": names[e.parent], "relation": e.kind.name, "role": e.role,
             "coefficient": e.coefficient, "confidence": round(e.confidence, 3), "why": e.kind.detail,
-            "statistic": e.kind.statistic, "value": e.kind.value, "child_id": e.child, "parent_id": e.parent,
+            "statistic": e.kind.statistic, "value": e.kind.value, "scope": e.scope, "child_id": e.child, "parent_id": e.parent,
         }
         for e in found.edges
     ]  # fmt: skip
