@@ -1,5 +1,7 @@
 """`reg infer`: lineage from the weights."""
 
+from typing import Any
+
 import click
 
 import homolog
@@ -44,7 +46,7 @@ def command(session: Session, *, scalars: int | None, full: bool) -> None:
     if scalars and full:
         message = "--scalars and --full exclude each other"
         raise click.UsageError(message)
-    size = {} if scalars is None and not full else {"n_scalars": scalars}
+    size: dict[str, Any] = {} if scalars is None and not full else {"n_scalars": scalars}
     with session.progress("models") as progress:
         found = homolog.infer(session.catalog, progress=progress, **size)
     catalog = session.catalog

@@ -1,9 +1,12 @@
 """Proofs: what all entries of files tell, of a few kinds, and of claims that are wrong."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 import torch
 from descent_trees import base, rounded, saved, summed, tuned
+from safetensors.torch import save_file
 
 from engine.descent.kind import Kind
 from engine.descent.proof import is_refuted, of_pair, of_pieces, of_sum
@@ -146,3 +149,39 @@ def test_tensors_taken_whole_are_counted_by_their_entries(folder):
     even = sum(w.size for at, w in enumerate(base(1).values()) if at % 2)
     assert other.value == even / N
     assert is_refuted(other)
+
+
+def peak_of(folder, rows, work):
+    """Peak of arrays while a function of three models of one matrix of so many rows runs, bytes."""
+    folder.mkdir()
+    torch.manual_seed(0)
+    for name in ("c", "p", "q"):
+        save_file({"w": torch.randn(rows, 512).bfloat16()}, folder / f"{name}.safetensors")
+    child, *parents = (read_checkpoint(folder / f"{name}.safetensors") for name in "cpq")
+    tracemalloc.start()
+    try:
+        with Reader() as reader:
+            work(reader, child, parents)
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    "work",
+    [
+        lambda reader, child, parents: of_sum(
+            reader, shared(child, parents), Kind("merge", "match", 1.0, ""), (0.5, 0.5)
+        ),
+        lambda reader, child, parents: of_pair(
+            reader, shared(child, parents[:1]), Kind("quantized", "grouped_levels_share", 1.0, "")
+        ),
+        lambda reader, child, parents: of_pair(
+            reader, shared(child, parents[:1]), Kind("adapter_merged", "rank", 1.0, "")
+        ),
+    ],
+    ids=["sum", "pair", "rank"],
+)
+def test_memory_does_not_grow_with_the_tensors(tmp_path, work):
+    small, large = (peak_of(tmp_path / str(rows), rows, work) for rows in (512, 3072))
+    assert large < 1.3 * small
