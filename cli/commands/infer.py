@@ -1,5 +1,7 @@
 """`reg infer`: lineage from the weights."""
 
+from typing import Any
+
 import click
 
 import homolog
@@ -24,7 +26,7 @@ _COLUMNS = (
     type=click.IntRange(min=1024),
     help="Weights looked at of each model. Default: 32,768.",
 )
-@click.option("--full", is_flag=True, help="Look at every weight; all models must fit into memory.")
+@click.option("--full", is_flag=True, help="Measure every edge on all weights.")
 @click.option(
     "--claims/--no-claims",
     default=True,
@@ -36,10 +38,11 @@ def command(session: Session, *, scalars: int | None, full: bool, claims: bool) 
 
     Reads the same few thousand weights of every model, once, and keeps them. Says how each child came about
     (finetune, merge with its coefficients, adapter_merged with its rank, quantized, pruned, …), why, and how sure that
-    is. Parents that nobody has are latent. Models that are the same network in another basis are "permuted": they are
-    homologous, but cannot be merged before they are aligned. What cards claim may turn an edge whose direction the weights
-    leave open; it joins no models, and is not overwritten. The view conflicts, and reg lineage, tell where the weights
-    say otherwise.
+    is; only models that changed, and their kin, are looked at again. With --full, what samples suggest is measured on
+    all weights of child and parents, a slice at a time. Parents that nobody has are latent. Models that are the same
+    network in another basis are "permuted": they are homologous, but cannot be merged before they are aligned. What
+    cards claim may turn an edge whose direction the weights leave open; it joins no models, and is not overwritten. The
+    view conflicts, and reg lineage, tell where the weights say otherwise.
 
     Examples:
       reg infer
@@ -49,7 +52,7 @@ def command(session: Session, *, scalars: int | None, full: bool, claims: bool) 
     if scalars and full:
         message = "--scalars and --full exclude each other"
         raise click.UsageError(message)
-    size = {} if scalars is None and not full else {"n_scalars": scalars}
+    size: dict[str, Any] = {} if scalars is None and not full else {"n_scalars": scalars}
     with session.progress("models") as progress:
         found = homolog.infer(session.catalog, claims=claims, progress=progress, **size)
     catalog = session.catalog
@@ -63,7 +66,7 @@ def command(session: Session, *, scalars: int | None, full: bool, claims: bool) 
         {
             "child": names[e.child], "parent": names[e.parent], "relation": e.kind.name, "role": e.role,
             "coefficient": e.coefficient, "confidence": round(e.confidence, 3), "why": e.kind.detail,
-            "statistic": e.kind.statistic, "value": e.kind.value, "child_id": e.child, "parent_id": e.parent,
+            "statistic": e.kind.statistic, "value": e.kind.value, "scope": e.scope, "child_id": e.child, "parent_id": e.parent,
         }
         for e in found.edges
     ]  # fmt: skip

@@ -25,6 +25,7 @@ class Descent:
         role: parent, model or base.
         confidence: that edge and direction are right, in [0, 1].
         direction: the statistic of `engine.descent.direction`; 0 where nothing was asked of it.
+        scope: of the kind's statistic: sampled, or full, over all entries.
     """
 
     child: str
@@ -34,6 +35,7 @@ class Descent:
     role: str
     confidence: float
     direction: float = 0.0
+    scope: str = "sampled"
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from engine.descent.certify import certified
 from engine.descent.component import Descent
 from engine.descent.contradiction import Contradiction, contradictions
 from engine.descent.forest import Forest, forest
@@ -24,7 +25,11 @@ from registry.progress import SILENT, Progress
 VERSION = "1"
 """Version of the rules; stored with every reason."""
 
+WHOLE_BYTES = 128 << 20
+"""Memory that all models' weights may take as float32, that whole models are compared."""
+
 _LATENT = "blake3-children-1"
+_FLOAT_BYTES = 4
 
 
 @dataclass(frozen=True)
@@ -39,7 +44,7 @@ class Inferred:
         contradictions: claims that are more likely wrong than right.
         problems: model → why it was not looked at.
         read_bytes: of weights, for all sketches, those on the shelf included.
-        scope: sampled or full.
+        scope: sampled; or full, where all entries were asked for: each edge tells whether they tell of it.
         seconds: it took.
     """
 
@@ -59,15 +64,18 @@ def infer(
     *,
     n_scalars: int | None = N_SCALARS,
     claims: bool = True,
+    whole_bytes: int = WHOLE_BYTES,
     progress: Progress = SILENT,
 ) -> Inferred:
     """Infer the lineage of all models of a catalog whose weights are at hand or were sketched before.
 
     Args:
         catalog: where the models are and the edges go.
-        n_scalars: entries looked at of each model, about; None: all.
+        n_scalars: entries looked at of each model, about; None: all. Then models that fit into memory side by side are
+            compared whole; larger ones as usual, and what that suggests is measured on every entry, edge by edge.
         claims: let what cards and configs say decide directions that the weights leave open; they are held against
             the weights in any case.
+        whole_bytes: memory for models side by side, as float32.
         progress: told of every model.
 
     Raises:
@@ -75,31 +83,38 @@ def infer(
     """
     started = time.monotonic()
     rows = catalog.rows(
-        "select id from store.model where kind = 'model' and status <> 'latent' order by id"
+        "select id, n_params from store.model where kind = 'model' and status <> 'latent' order by id"
     )
+    is_full = n_scalars is None
+    is_whole = is_full and _FLOAT_BYTES * sum(row["n_params"] or 0 for row in rows) <= whole_bytes
+    n_seen = None if is_whole else n_scalars or N_SCALARS
     sketches, problems = sketches_of(
-        catalog, [row["id"] for row in rows], n_scalars, progress=progress
+        catalog, [row["id"] for row in rows], n_seen, progress=progress
     )
     if len(sketches) < 2:  # noqa: PLR2004 - nobody descends from himself
         message = f"catalog {catalog.path}: weights of {len(sketches)} of its models can be read; lineage takes two"
         raise NotHomologous(message, hint="reg scan PATH adds models")
     said = _declared(catalog)
-    spec = spec_of(n_scalars)
+    spec = spec_of(n_seen)
     known = recalled(catalog, spec)
     found = forest(sketches, [(e["child"], e["parent"]) for e in said] if claims else (), known)
     problems |= dict.fromkeys(found.unsound, "holds NaN or infinity: reg stats counts them")
+    models = [s.model for s in sketches]
+    n_models, read_bytes = len(sketches) - len(found.unsound), sum(s.read_bytes for s in sketches)
+    del sketches
+    seen = "full" if is_whole else "sampled"
+    told = [replace(edge, scope=seen) for edge in found.edges]
+    if is_full:
+        told = certified(catalog, told, progress=progress)
     ids = _latent_ids(found)
-    edges = tuple(_renamed(edge, ids) for edge in found.edges)
-    scope = "full" if n_scalars is None else "sampled"
-    wrong = contradictions(
-        [(e["child"], e["parent"]) for e in said], [s.model for s in sketches], found, joined=claims
-    )
+    edges = tuple(_renamed(edge, ids) for edge in told)
+    wrong = contradictions([(e["child"], e["parent"]) for e in said], models, found, joined=claims)
     with catalog.write() as transaction:
-        _store(transaction, edges, sorted(ids.values()), scope, _against(wrong, said, scope))
+        _store(transaction, edges, sorted(ids.values()), seen, _against(wrong, said, seen))
         remember(transaction, spec, found.components, known)
     return Inferred(
-        edges, tuple(found.unaligned), len(sketches) - len(found.unsound), len(ids), tuple(wrong), problems,
-        sum(s.read_bytes for s in sketches), scope, time.monotonic() - started,
+        edges, tuple(found.unaligned), n_models, len(ids), tuple(wrong), problems, read_bytes,
+        "full" if is_full else "sampled", time.monotonic() - started,
     )  # fmt: skip
 
 
@@ -148,10 +163,18 @@ def _against(wrong: Sequence[Contradiction], said: Sequence[Row], scope: str) ->
 
 
 def _store(
-    transaction: Transaction, edges: Sequence[Descent], latent: Sequence[str], scope: str,
+    transaction: Transaction, edges: Sequence[Descent], latent: Sequence[str], seen: str,
     against: Sequence[Row],
 ) -> None:  # fmt: skip
-    """Write what was inferred in place of what was before."""
+    """Write what was inferred in place of what was before.
+
+    Args:
+        transaction: of the catalog.
+        edges: all there are.
+        latent: ids of parents that nobody has.
+        seen: scope of what was compared: sampled or full.
+        against: evidence against claims.
+    """
     columns = Columns()
     columns.add_rows("model", [_latent(id_) for id_ in latent])
     columns.add_rows("evidence", against)
@@ -162,20 +185,20 @@ def _store(
             "status": "inferred", "coefficient": edge.coefficient, "confidence": edge.confidence,
             "run_id": None, "created_at": made,
         }])  # fmt: skip
-        columns.add_rows("evidence", _evidence(edge, scope))
+        columns.add_rows("evidence", _evidence(edge, seen))
     transaction.execute("delete from store.edge where status = 'inferred'")
     transaction.execute("delete from store.evidence where status = 'inferred'")
     transaction.execute("delete from store.model where digest_name = ?", [_LATENT])
     columns.insert(transaction, "replace")
 
 
-def _evidence(edge: Descent, scope: str) -> Iterator[Row]:
+def _evidence(edge: Descent, seen: str) -> Iterator[Row]:
     """What an edge rests on: its kind, and its direction where that was asked for."""
-    reasons = [(edge.kind.statistic, edge.kind.value, edge.kind.detail)]
+    reasons = [(edge.kind.statistic, edge.kind.value, edge.kind.detail, edge.scope)]
     if edge.direction:
         detail = "above 0 the parent is the one it is taken for"
-        reasons.append(("direction", edge.direction, detail))
-    for statistic, value, detail in reasons:
+        reasons.append(("direction", edge.direction, detail, seen))
+    for statistic, value, detail, scope in reasons:
         yield {
             "id": digest_text(f"{edge.child}\0{edge.parent}\0{edge.kind.name}\0{edge.role}\0{statistic}"),
             "child": edge.child, "parent": edge.parent, "relation": edge.kind.name,

@@ -55,10 +55,11 @@ def frankenmerge(bucket: Bucket, child: int, among: Sequence[int]) -> Piecewise 
     sizes = np.array([s.patch.shape[0] * s.patch.shape[1] for s in spans], dtype=np.float64)
     if not others or not spans:
         return None
-    same = np.array([
-        [bool((bucket.values[i, s.slice] == bucket.values[child, s.slice]).all()) for s in spans]
-        for i in others
-    ])  # fmt: skip
+    firsts = bucket.values[:, [s.start for s in spans]]
+    same = firsts[others] == firsts[child]  # of most no more needs to be looked at
+    for i, at in np.argwhere(same):
+        part = spans[at].slice
+        same[i, at] = np.array_equal(bucket.values[others[i], part], bucket.values[child, part])
     shares = (same * sizes).sum(1) / sizes.sum()
     if shares.max() >= 1 - _PART or (same.any(0) * sizes).sum() < _COVERED * sizes.sum():
         return None

@@ -40,7 +40,7 @@ def test_the_document_has_edges_and_what_they_rest_on(made):
     edge = found["edges"][0]
     assert edge.keys() == {
         "child", "parent", "relation", "role", "coefficient", "confidence", "why", "statistic",
-        "value", "child_id", "parent_id",
+        "value", "scope", "child_id", "parent_id",
     }  # fmt: skip
     assert (edge["child"], edge["parent"], edge["statistic"]) == ("leaf2", "root", "relative_l2")
     assert 0.5 < edge["confidence"] <= 1
@@ -50,9 +50,10 @@ def test_the_document_has_edges_and_what_they_rest_on(made):
 def test_full_looks_at_everything(made):
     found = made.json("infer", "--full")
     assert found["scope"] == "full"
-    assert [(e["child"], e["parent"]) for e in found["edges"]] == [
-        ("leaf2", "root"), ("leaf3", "root"),
+    assert [(e["child"], e["parent"], e["scope"]) for e in found["edges"]] == [
+        ("leaf2", "root", "full"), ("leaf3", "root", "full"),
     ]  # fmt: skip
+    assert all("over all" in e["why"] for e in found["edges"])
 
 
 def test_claims_can_be_left_out(made):

@@ -1,6 +1,7 @@
 """Inferring: from files to edges in the catalog, beside what is claimed."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -81,6 +82,22 @@ def test_whole_models_give_the_same_edges(folder, catalog):
     ]
 
 
+def test_models_too_large_to_compare_whole_are_sampled_and_their_edges_proved(folder, catalog):
+    found = infer(catalog, n_scalars=None, whole_bytes=1)
+    assert inferred(catalog) == STAR
+    assert found.scope == "full"
+    assert {edge.scope for edge in found.edges} == {"full"}
+    assert all("over all" in edge.kind.detail for edge in found.edges)
+    scopes = catalog.rows("select statistic, scope from store.evidence where status = 'inferred'")
+    assert {tuple(row.values()) for row in scopes} == {
+        ("relative_l2", "full"), ("direction", "sampled"),
+    }  # fmt: skip
+    whole = infer(catalog, n_scalars=None)
+    assert [replace(e, confidence=0, direction=0) for e in whole.edges] == [
+        replace(e, confidence=0, direction=0) for e in found.edges
+    ]
+
+
 def test_without_the_weights_it_is_inferred_again(folder, catalog):
     first = infer(catalog)
     shutil.rmtree(folder)
@@ -123,25 +140,23 @@ def written(catalog):
     ]
 
 
-def test_models_one_by_one_give_what_all_at_once_give(folder, tmp_path, catalog):
-    infer(catalog)
-    first = catalog.rows("select id, inferred_at from store.component")
-    saved(folder / "other" / "s", stranger := base(5))
+def test_models_that_come_later_give_what_all_at_once_give(folder, tmp_path, catalog):
+    stranger = base(5)
+    saved(folder / "other" / "s", stranger)
     scan(catalog, [str(folder)])
     infer(catalog)
-    assert [
-        row for row in first if row in catalog.rows("select id, inferred_at from store.component")
-    ] == first
-    saved(folder / "m5", tuned(base(1), 5))
+    first = catalog.rows("select id, inferred_at from store.component")
     for seed in (6, 7):
         saved(folder / "other" / f"s{seed}", tuned(stranger, seed))
     scan(catalog, [str(folder)])
     found = infer(catalog)
+    second = catalog.rows("select id, inferred_at from store.component")
+    assert len([row for row in first if row in second]) == 1  # of the others nothing changed
     fresh = Catalog(tmp_path / "fresh.duckdb")
     scan(fresh, [str(folder)])
     assert infer(fresh).edges == found.edges
     assert written(fresh) == written(catalog)
-    assert len(written(fresh)[0]) == 6
+    assert len(written(fresh)[0]) == 5
 
 
 def latent_ids(catalog):

@@ -1,0 +1,67 @@
+"""Certifying: edges that sketches suggest are measured on the files of their ends, child by child."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from engine.descent.component import Descent
+from engine.descent.kind import Kind
+from engine.descent.proof import is_refuted, of_pair, of_pieces, of_sum
+from engine.descent.slab import Shared, shared
+from engine.reader import Reader
+from registry.catalog import Catalog
+from registry.errors import BadAddress, CorruptCheckpoint, FileChanged, RunError, Unreadable
+from registry.progress import SILENT, Progress
+
+
+def certified(
+    catalog: Catalog, edges: Sequence[Descent], *, progress: Progress = SILENT
+) -> list[Descent]:
+    """The same edges in the same order; what all entries tell of them takes the place of what samples told.
+
+    Args:
+        catalog: knows where the models are.
+        edges: as inferred.
+        progress: told of every child.
+    """
+    groups: dict[tuple[str, str], list[int]] = {}
+    for i, edge in enumerate(edges):
+        groups.setdefault((edge.child, edge.kind.name), []).append(i)
+    found = list(edges)
+    progress.start("prove", len(groups))
+    for places in groups.values():
+        kind = _proof(catalog, [edges[i] for i in places])
+        progress.advance(1)
+        if kind is None:
+            continue
+        for i in places:
+            sure = min(edges[i].confidence, _REFUTED if is_refuted(kind) else 1.0)
+            found[i] = replace(edges[i], kind=kind, confidence=sure, scope="full")
+    return found
+
+
+_REFUTED = 0.5  # confidence, at most, of an edge whose proof fails
+
+
+def _proof(catalog: Catalog, edges: Sequence[Descent]) -> Kind | None:
+    """What all entries tell of one child; None where they are not at hand, or tell nothing."""
+    kind, parents = edges[0].kind, [edge.parent for edge in edges]
+    if any(parent.startswith("latent:") for parent in (*parents, edges[0].child)):
+        return None
+    try:
+        tensors = shared(
+            catalog.checkpoint(edges[0].child), [catalog.checkpoint(parent) for parent in parents]
+        )
+        return None if tensors is None else _measured(tensors, edges, kind)
+    except (BadAddress, CorruptCheckpoint, FileChanged, RunError, Unreadable):
+        return None  # the scope says that it was not looked at
+
+
+def _measured(tensors: Sequence[Shared], edges: Sequence[Descent], kind: Kind) -> Kind | None:
+    """The proof that suits a kind."""
+    weights = [edge.coefficient for edge in edges if edge.coefficient is not None]
+    with Reader() as reader:
+        if kind.statistic == "match" and len(edges) > 1:
+            if kind.name == "frankenmerge":
+                return of_pieces(reader, tensors, kind)
+            return of_sum(reader, tensors, kind, weights) if len(weights) == len(edges) else None
+        return of_pair(reader, tensors, kind) if len(edges) == 1 else None
