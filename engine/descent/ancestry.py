@@ -5,7 +5,7 @@ each model that is nearer to a merge than to the tree becomes its child; quantis
 each tree gets its root, and each edge a kind.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 
@@ -15,9 +15,9 @@ from engine.descent.kind import change, kind_of
 from engine.descent.leaf import leaves_of
 from engine.descent.likeness import likeness
 from engine.descent.link import Link, link, merge_links
-from engine.descent.merging import merges_of
+from engine.descent.merging import Merge, merges_of
 from engine.descent.rooting import rooted
-from engine.descent.tree import spanning, with_latent
+from engine.descent.tree import SIBLING, spanning, with_latent
 
 _LEAF = 0.97  # confidence of an edge to a leaf
 
@@ -48,7 +48,8 @@ def ancestry(bucket: Bucket, group: Sequence[int]) -> Ancestry:
     plain = [i for i in inner if i not in merges]
 
     skeleton = spanning(bucket.costs, plain)
-    tree = with_latent(skeleton, bucket.gram, cache(partial(likeness, bucket)))
+    alike = cache(partial(likeness, bucket))
+    tree = with_latent(skeleton, bucket.gram, alike, _aside(bucket, plain, merges, alike))
     hang(bucket, tree, merges)
     nodes = [*plain, *tree.latent, *merges]
     links = [link(bucket, edge) for edge in rooted(bucket, tree, nodes, merges)]
@@ -59,3 +60,27 @@ def ancestry(bucket: Bucket, group: Sequence[int]) -> Ancestry:
         links.append(Link(leaf, parent, kind, None, "parent", _LEAF))
     order = sorted(links, key=lambda found: (found.child, found.parent, found.role))
     return Ancestry(tuple(order), tuple(sorted(tree.latent)))
+
+
+def _aside(
+    bucket: Bucket, plain: Sequence[int], merges: Mapping[int, Merge],
+    alike: Callable[[int, int, int], float],
+) -> set[int]:  # fmt: skip
+    """Models that no merge is made of, and that come from one: nearer to it than to any model that is none.
+
+    So are siblings of what a merge is made of, where their parent is missing; but those are alike, seen from the merge.
+    """
+    makers = {p for merge in merges.values() for p in (*merge.parents, merge.base)}
+    nearest: dict[int, int] = {}
+    for v in plain:
+        others = [p for p in plain if p != v]
+        if v in makers or not merges or not others:
+            continue
+        merge = min(sorted(merges), key=lambda m: bucket.costs[v, m])
+        if bucket.costs[v, merge] < bucket.costs[v, others].min():
+            nearest[v] = merge
+    return {
+        v
+        for v, merge in nearest.items()
+        if all(alike(merge, v, u) < SIBLING for u in nearest if u != v)
+    }

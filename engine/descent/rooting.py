@@ -41,7 +41,9 @@ def rooted(
         nodes: its nodes, those without edges too.
         merges: which of them are merges, that have parents already.
     """
-    told = {edge: _told(bucket, tree, *edge) if edge[1] < tree.n else _NOTHING for edge in tree.edges}
+    told = {
+        edge: _told(bucket, tree, *edge) if edge[1] < tree.n else _NOTHING for edge in tree.edges
+    }
     oriented = []
     left = set(nodes)
     while left:
