@@ -15,6 +15,7 @@ from engine.descent.kind import change, kind_of
 from engine.descent.leaf import leaves_of
 from engine.descent.likeness import likeness
 from engine.descent.link import Link, link, merge_links
+from engine.descent.margin import certainty, margins
 from engine.descent.merging import Merge, merges_of
 from engine.descent.rooting import rooted
 from engine.descent.tree import SIBLING, spanning, with_latent
@@ -52,7 +53,11 @@ def ancestry(bucket: Bucket, group: Sequence[int]) -> Ancestry:
     tree = with_latent(skeleton, bucket.gram, alike, _aside(bucket, plain, merges, alike))
     hang(bucket, tree, merges)
     nodes = [*plain, *tree.latent, *merges]
-    links = [link(bucket, edge) for edge in rooted(bucket, tree, nodes, merges)]
+    margin = margins(bucket, tree)
+    links = []
+    for edge in rooted(bucket, tree, nodes, merges):
+        ends = min(edge.child, edge.parent), max(edge.child, edge.parent)
+        links.append(link(bucket, edge, certainty(margin.get(ends))))
     for merge in merges.values():
         links += merge_links(merge)
     for leaf, parent in leaves.items():

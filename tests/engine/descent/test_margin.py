@@ -5,7 +5,7 @@ import pytest
 from descent_patches import sketch_of
 
 from engine.descent.bucket import gather
-from engine.descent.margin import margins
+from engine.descent.margin import certainty, margins
 from engine.descent.tree import Tree
 
 
@@ -33,3 +33,11 @@ def test_an_edge_that_costs_nothing_has_no_rival():
 
 def test_edges_to_latent_parents_have_none():
     assert margins(line(0.0, 1.0), Tree(2, [(0, 2), (1, 2)])) == {}
+
+
+def test_a_larger_margin_is_more_certain():
+    shares = [certainty(m) for m in (0.0, 0.001, 0.01, 0.05, 0.2, 5.0)]
+    assert shares == sorted(shares)
+    assert 0.2 < shares[0] < 0.5
+    assert 0.9 < shares[-1] < 1
+    assert all(0.5 < certainty(m) < 1 for m in (None, float("inf")))
