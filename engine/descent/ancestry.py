@@ -5,7 +5,7 @@ each model that is nearer to a merge than to the tree becomes its child; quantis
 each tree gets its root, and each edge a kind.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
 
@@ -16,10 +16,11 @@ from engine.descent.kind import kind_between
 from engine.descent.leaf import leaves_of
 from engine.descent.likeness import likeness
 from engine.descent.link import Link, link, merge_links
-from engine.descent.merging import merges_of
+from engine.descent.margin import certainty, margins
+from engine.descent.merging import Merge, merges_of
 from engine.descent.rooting import rooted
 from engine.descent.settling import settled
-from engine.descent.tree import spanning, with_latent
+from engine.descent.tree import SIBLING, spanning, with_latent
 
 _LEAF = 0.97  # confidence of an edge to a leaf
 
@@ -51,11 +52,16 @@ def ancestry(bucket: Bucket, group: Sequence[int], claims: Places = SILENT) -> A
     plain = [i for i in inner if i not in merges]
 
     skeleton = spanning(nearer(bucket.costs, claims), plain)
-    tree = with_latent(skeleton, bucket.gram, cache(partial(likeness, bucket)))
+    alike = cache(partial(likeness, bucket))
+    tree = with_latent(skeleton, bucket.gram, alike, _aside(bucket, plain, merges, alike))
     merges = settled(tree, merges)
     hang(bucket, tree, merges)
     nodes = [*plain, *tree.latent, *merges]
-    links = [link(bucket, edge) for edge in rooted(bucket, tree, nodes, merges, claims)]
+    margin = margins(bucket, tree)
+    links = []
+    for edge in rooted(bucket, tree, nodes, merges, claims):
+        ends = min(edge.child, edge.parent), max(edge.child, edge.parent)
+        links.append(link(bucket, edge, certainty(margin.get(ends))))
     for merge in merges.values():
         links += merge_links(merge)
     for leaf, parent in leaves.items():
@@ -68,3 +74,27 @@ def ancestry(bucket: Bucket, group: Sequence[int], claims: Places = SILENT) -> A
     ]
     order = sorted(links, key=lambda found: (found.child, found.parent, found.role))
     return Ancestry(tuple(order), tuple(sorted(tree.latent)))
+
+
+def _aside(
+    bucket: Bucket, plain: Sequence[int], merges: Mapping[int, Merge],
+    alike: Callable[[int, int, int], float],
+) -> set[int]:  # fmt: skip
+    """Models that no merge is made of, and that come from one: nearer to it than to any model that is none.
+
+    So are siblings of what a merge is made of, where their parent is missing; but those are alike, seen from the merge.
+    """
+    makers = {p for merge in merges.values() for p in (*merge.parents, merge.base)}
+    nearest: dict[int, int] = {}
+    for v in plain:
+        others = [p for p in plain if p != v]
+        if v in makers or not merges or not others:
+            continue
+        merge = min(sorted(merges), key=lambda m: bucket.costs[v, m])
+        if bucket.costs[v, merge] < bucket.costs[v, others].min():
+            nearest[v] = merge
+    return {
+        v
+        for v, merge in nearest.items()
+        if all(alike(merge, v, u) < SIBLING for u in nearest if u != v)
+    }

@@ -35,17 +35,20 @@ class Link:
     direction: float = 0.0
 
 
-def link(bucket: Bucket, edge: Oriented) -> Link:
-    """A link of a tree; nodes that are not in the bucket are latent."""
+def link(bucket: Bucket, edge: Oriented, certainty: float = 1.0) -> Link:
+    """A link of a tree; nodes that are not in the bucket are latent.
+
+    Args:
+        bucket: all models.
+        edge: of the tree.
+        certainty: probability that there is an edge, whatever its direction.
+    """
     if max(edge.child, edge.parent) >= len(bucket):
         kind = Kind("finetune", "siblings", 0.0, "siblings of it stand 60 degrees apart")
     else:
         kind = _kind(bucket, edge.parent, edge.child)
-    sure = _EDGE * edge.probability
+    sure = certainty * edge.probability
     return Link(edge.child, edge.parent, kind, None, "parent", sure, edge.statistic)
-
-
-_EDGE = 0.98  # of the edges of a tree are right, whatever their direction
 
 
 def _kind(bucket: Bucket, parent: int, child: int) -> Kind:

@@ -6,7 +6,7 @@ each other: seen from one of them the others lie about 60 degrees apart instead 
 middle.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 
@@ -36,6 +36,14 @@ class Tree:
         """Nodes that share an edge with one, in order."""
         return sorted(b if a == node else a for a, b in self.edges if node in (a, b))
 
+    def side(self, node: int, other: int) -> list[int]:
+        """The nodes that stay with a node when its edge to another is cut, in order."""
+        found, edge = {node, other}, [node]
+        while edge:
+            edge = [v for at in edge for v in self.neighbours(at) if v not in found]
+            found.update(edge)
+        return sorted(found - {other})
+
 
 def spanning(distances: Floats, nodes: Sequence[int]) -> list[tuple[int, int]]:
     """The minimum spanning tree of some nodes: pairs, the smaller first, in the order they were joined.
@@ -63,6 +71,7 @@ def with_latent(
     edges: Sequence[tuple[int, int]],
     gram: Floats,
     likeness: Callable[[int, int, int], float],
+    aside: Collection[int] = (),
 ) -> Tree:
     """Put a latent parent among siblings that a spanning tree has joined to each other.
 
@@ -70,13 +79,16 @@ def with_latent(
         edges: of a spanning tree.
         gram: inner products of all models, (n, n).
         likeness: of two models' differences to a third, the first of the arguments; see `engine.descent.likeness`.
+        aside: models that are nobody's siblings here, for they come from a merge.
     """
     tree = Tree(len(gram), list(edges))
     order = sorted(
         {node for edge in edges for node in edge}, key=lambda v: (-len(tree.neighbours(v)), v)
     )
     for middle in order:
-        near = [v for v in tree.neighbours(middle) if v < tree.n]
+        near = [v for v in tree.neighbours(middle) if v < tree.n and v not in aside]
+        if middle in aside:
+            continue
         siblings = _siblings(gram, likeness, middle, near)
         if len(siblings) < 2:  # noqa: PLR2004 - two siblings and the middle show a parent
             continue

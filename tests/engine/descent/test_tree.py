@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.descent.tree import relative, slid, spanning, with_latent
+from engine.descent.tree import relative, spanning, with_latent
 
 
 def gram_of(points):
@@ -17,8 +17,21 @@ def apart(gram):
     return size[:, None] + size[None, :] - 2 * gram
 
 
-def nobody(a, b):
-    return False
+def cosine_among(gram):
+    """Likeness in a space where every direction counts as it is."""
+
+    def likeness(origin, one, other):
+        products = relative(gram, origin, [one, other])
+        return products[0, 1] / np.sqrt(products[0, 0] * products[1, 1])
+
+    return likeness
+
+
+def completed(points, skeleton=None):
+    """The tree of some points."""
+    gram = gram_of(points)
+    edges = spanning(apart(gram), range(len(gram))) if skeleton is None else skeleton
+    return with_latent(edges, gram, cosine_among(gram))
 
 
 @st.composite
@@ -62,8 +75,7 @@ SIBLINGS = placed([0, 0, 0, 0], [1.0, 1.1, 1.2, 1.3])[1:]
 
 
 def test_siblings_get_the_parent_they_lack():
-    gram = gram_of(SIBLINGS)
-    tree = with_latent(spanning(apart(gram), range(4)), gram, nobody)
+    tree = completed(SIBLINGS)
     assert sorted(tree.edges) == [(0, 4), (1, 4), (2, 4), (3, 4)]
     assert tree.neighbours(4) == [0, 1, 2, 3]
     for child, step in enumerate((1.0, 1.1, 1.2, 1.3)):
@@ -71,63 +83,35 @@ def test_siblings_get_the_parent_they_lack():
 
 
 def test_a_grandchild_stays_with_its_parent_where_the_base_is_missing():
-    points = placed([0, 0, 0, 0, 2], [1.0, 1.1, 1.2, 1.3, 0.5])[1:]
-    gram = gram_of(points)
-    tree = with_latent(spanning(apart(gram), range(5)), gram, nobody)
+    tree = completed(placed([0, 0, 0, 0, 2], [1.0, 1.1, 1.2, 1.3, 0.5])[1:])
     assert sorted(tree.edges) == [(0, 5), (1, 4), (1, 5), (2, 5), (3, 5)]
 
 
+def test_a_sibling_that_hangs_on_a_child_joins_the_others():
+    """Three siblings in one place of the tree, the fourth at a child's end."""
+    tree = completed(SIBLINGS, [(0, 1), (0, 2), (1, 3)])
+    assert sorted(tree.edges) == [(0, 4), (1, 4), (2, 4), (3, 4)]
+
+
 def test_a_family_with_its_base_gets_no_other():
-    gram = gram_of(placed([0, 0, 0, 1], [1.0, 1.1, 1.2, 1.3]))
-    skeleton = spanning(apart(gram), range(5))
-    tree = with_latent(skeleton, gram, nobody)
+    points = placed([0, 0, 0, 1], [1.0, 1.1, 1.2, 1.3])
+    tree = completed(points)
     assert tree.latent == {}
-    assert tree.edges == skeleton
+    assert tree.edges == spanning(apart(gram_of(points)), range(5))
 
 
-def test_a_model_that_is_clearly_the_parent_keeps_its_children():
-    gram = gram_of(SIBLINGS)
-    skeleton = spanning(apart(gram), range(4))
-    assert with_latent(skeleton, gram, lambda _a, _b: True).edges == skeleton
+def test_a_child_in_the_base_s_place_gives_it_back():
+    """Whatever drew the others to it: seen from the base they have nothing in common."""
+    points = placed([0, 0, 0, 0], [0.8, 1.0, 1.1, 1.2])
+    tree = completed(points, [(0, 1), (1, 2), (1, 3), (1, 4)])
+    assert tree.latent == {}
+    assert sorted(tree.edges) == [(0, 1), (0, 2), (0, 3), (0, 4)]
 
 
-def hub_and_far(likeness):
-    """A hub, three children of it, and a model far from the hub that is a little like one of the children."""
-    points = np.zeros((5, 4))
-    points[1, 0] = points[2, 1] = points[3, 2] = 1.0
-    points[4, 3], points[4, 0] = 10.0, likeness
-    return gram_of(points)
-
-
-def test_an_end_far_away_slides_to_the_hub():
-    gram = hub_and_far(0.6)
-    skeleton = spanning(apart(gram), range(5))
-    assert (1, 4) in skeleton
-    moved = slid(skeleton, gram, np.zeros((5, 5)), nobody)
-    assert sorted(moved) == [(0, 1), (0, 2), (0, 3), (0, 4)]
-
-
-def test_an_end_that_the_costs_place_stays():
-    gram, costs = hub_and_far(0.6), np.zeros((5, 5))
-    costs[0, 4] = costs[4, 0] = 0.2
-    skeleton = spanning(apart(gram), range(5))
-    assert slid(skeleton, gram, costs, nobody) == skeleton
-
-
-def test_an_end_that_is_near_stays():
-    gram = gram_of(placed([0, 0, 0, 1], [1.0, 1.0, 1.0, 2.0]))
-    skeleton = spanning(apart(gram), range(5))
-    assert slid(skeleton, gram, np.zeros((5, 5)), nobody) == skeleton
-
-
-def test_between_two_ends_alike_the_clear_parent_wins():
-    """A chain hub - near - far: as many edges here as there, unless one is the other's parent."""
-    gram = gram_of([[0.0, 0.0], [1.0, 0.0], [0.6, 10.0]])
-    skeleton = spanning(apart(gram), range(3))
-    assert sorted(skeleton) == [(0, 1), (1, 2)]
-    costs = np.zeros((3, 3))
-    assert slid(skeleton, gram, costs, nobody) == skeleton
-    assert sorted(slid(skeleton, gram, costs, lambda a, b: (a, b) == (0, 1))) == [(0, 1), (0, 2)]
+def test_two_children_of_many_that_were_taught_alike_have_no_parent_of_their_own():
+    points = placed([0, 0, 0, 0, 0], [1.0, 1.1, 1.2, 1.3, 1.4])
+    points[1, 1] = 0.4
+    assert completed(points).latent == {}
 
 
 def test_relative_products_are_those_of_differences():

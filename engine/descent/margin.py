@@ -1,0 +1,46 @@
+"""Margins: by how much the edges of a tree are cheaper than those that would take their places, and how sure they are."""
+
+import math
+
+import numpy as np
+
+from engine.descent.bucket import Bucket
+from engine.descent.tree import Tree
+
+
+def margins(bucket: Bucket, tree: Tree) -> dict[tuple[int, int], float]:
+    """For each edge between models, the nats an entry that the next best edge over the same cut costs more.
+
+    Relative to the edge's own cost: 0 where another is as good, and infinite where there is no other, or the edge costs
+    nothing. Edges to latent parents have none.
+    """
+    found = {}
+    for a, b in tree.edges:
+        if b >= tree.n:
+            continue
+        sides = [[v for v in tree.side(*ends) if v < tree.n] for ends in ((a, b), (b, a))]
+        table = bucket.costs[sides[0]][:, sides[1]].copy()
+        own = float(bucket.costs[a, b])
+        table[sides[0].index(a), sides[1].index(b)] = math.inf
+        found[a, b] = (float(table.min()) - own) / own if own > 0 else math.inf
+    return found
+
+
+def certainty(margin: float | None) -> float:
+    """The share of edges of such a margin that are right, whatever their direction; None: of edges to latent parents.
+
+    Drawn through the shares of 129 edges, 48 of them to latent parents, of the trees of 16 families of the lineage
+    zoo's plan with seeds, sizes and optimisers of their own, none of them in its splits; 8,192 scalars of each model,
+    merges known. Edges that are the only one there are too few to tell.
+    """
+    if margin is None:
+        return _LATENT
+    if math.isinf(margin):
+        return _ALONE
+    at = math.log10(max(margin, _MARGINS[0]))
+    return float(np.interp(at, np.log10(_MARGINS), _SHARES))
+
+
+_MARGINS = (0.0025, 0.01, 0.03, 0.1, 0.3)
+_SHARES = (0.35, 0.48, 0.72, 0.94, 0.98)
+_LATENT, _ALONE = 0.87, 0.9

@@ -1,0 +1,43 @@
+"""Margins: the next best edge over the same cut."""
+
+import numpy as np
+import pytest
+from descent_patches import sketch_of
+
+from engine.descent.bucket import gather
+from engine.descent.margin import certainty, margins
+from engine.descent.tree import Tree
+
+
+def line(*places):
+    """Models of one row, so far from each other."""
+    row = np.zeros((1, 8), np.float32)
+    return gather([sketch_of({"w": row + p + 1}, str(i)) for i, p in enumerate(places)])
+
+
+def test_the_next_best_edge_over_the_cut_is_taken():
+    bucket = line(0.0, 0.1, 0.9)
+    costs = bucket.costs
+    found = margins(bucket, Tree(3, [(0, 1), (1, 2)]))
+    assert found[1, 2] == pytest.approx((costs[0, 2] - costs[1, 2]) / costs[1, 2])
+    assert found[0, 1] == pytest.approx((costs[0, 2] - costs[0, 1]) / costs[0, 1])
+
+
+def test_a_pair_has_no_other_edge():
+    assert margins(line(0.0, 1.0), Tree(2, [(0, 1)])) == {(0, 1): float("inf")}
+
+
+def test_an_edge_that_costs_nothing_has_no_rival():
+    assert margins(line(0.0, 0.0, 1.0), Tree(3, [(0, 1), (1, 2)]))[0, 1] == float("inf")
+
+
+def test_edges_to_latent_parents_have_none():
+    assert margins(line(0.0, 1.0), Tree(2, [(0, 2), (1, 2)])) == {}
+
+
+def test_a_larger_margin_is_more_certain():
+    shares = [certainty(m) for m in (0.0, 0.001, 0.01, 0.05, 0.2, 5.0)]
+    assert shares == sorted(shares)
+    assert 0.2 < shares[0] < 0.5
+    assert 0.9 < shares[-1] < 1
+    assert all(0.5 < certainty(m) < 1 for m in (None, float("inf")))
