@@ -15,8 +15,10 @@ from engine.descent.bucket import Bucket, Span
 from engine.descent.masked import Masked
 from engine.descent.mosaic import Mosaic
 
+PRESENT = 0.9
+"""Share of the entries that mosaics show, from which on a model that has them is the base they show."""
+
 _LEAST_ENTRIES = 200
-_PRESENT = 0.9  # of the entries, that a model shares with a base that is there after all
 
 
 def with_absent(
@@ -44,7 +46,7 @@ def with_absent(
         return None
     children = {m.child for m in mosaics} | {m.child for m in masks}
     for i in among:
-        if i not in children and (bucket.values[i, known] == values[known]).mean() > _PRESENT:
+        if i not in children and (bucket.values[i, known] == values[known]).mean() > PRESENT:
             return None
     return _extended(bucket, values[known], known)
 

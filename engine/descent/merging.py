@@ -7,7 +7,7 @@ made of what is made of him.
 
 from collections.abc import Mapping, Sequence
 
-from engine.descent.absent import with_absent
+from engine.descent.absent import PRESENT, with_absent
 from engine.descent.blend import Blend, blend
 from engine.descent.bucket import Bucket
 from engine.descent.combination import Combination, combinations_of
@@ -31,7 +31,7 @@ def merges_of(bucket: Bucket, among: Sequence[int]) -> dict[int, Merge]:
     _add_piecewise(bucket, makers, among, accepted)
     free = _free(among, accepted)
     mosaics = [m for i in makers if i not in accepted and (m := mosaic(bucket, i, free))]
-    _add_masked(accepted, _masks(bucket, makers, among, accepted), mosaics)
+    _add_masked(bucket, accepted, _masks(bucket, makers, among, accepted), mosaics)
     mosaics = [m for m in mosaics if m.child not in accepted]
     if mosaics:
         _add_without_base(bucket, makers, among, accepted, mosaics)
@@ -67,12 +67,17 @@ def _masks(
 
 
 def _add_masked(
-    accepted: dict[int, Merge], masks: Sequence[Masked], mosaics: Sequence[Mosaic]
+    bucket: Bucket, accepted: dict[int, Merge], masks: Sequence[Masked], mosaics: Sequence[Mosaic]
 ) -> None:
-    """Accept masks, those that explain most first; of a mosaic whose parents are known neither is its base."""
-    parents = {m.child: m.parents for m in mosaics if m.averaged}
+    """Accept masks, those that explain most first; where a mosaic shows the base's entries, the base has to have them."""
+    shown = {m.child: m.rest for m in mosaics if m.averaged}
     for mask in sorted(masks, key=lambda m: (-m.explained, m.child)):
-        if mask.base not in parents.get(mask.child, ()) and not _is_cycle(accepted, mask):
+        rest = shown.get(mask.child)
+        if rest is not None:
+            same = bucket.values[mask.base, rest] == bucket.values[mask.child, rest]
+            if not rest.any() or same.mean() < PRESENT:
+                continue
+        if not _is_cycle(accepted, mask):
             accepted[mask.child] = mask
 
 
@@ -84,15 +89,16 @@ def _add_without_base(
     absent = len(bucket)
     given = {m.child for m in mosaics if m.averaged}
     for _ in range(_ROUNDS):
-        masks = [m for m in accepted.values() if isinstance(m, Masked) and m.base == absent]
-        wider = with_absent(bucket, mosaics, masks, among)
+        proved = [m for m in accepted.values() if isinstance(m, Masked) and m.base == absent]
+        wider = with_absent(bucket, mosaics, proved, among)
         if wider is None:
             break
         others = [i for i in among if i not in given]
         n_before = len(accepted)
         _add_exact(wider, makers, [*others, absent], accepted)
         ungiven = [i for i in makers if i not in given]
-        _add_masked(accepted, _masks(wider, ungiven, [*others, absent], accepted, absent), ())
+        masks = _masks(wider, ungiven, [*others, absent], accepted, absent)
+        _add_masked(wider, accepted, masks, ())
         if len(accepted) == n_before:
             break
     for found in sorted(mosaics, key=lambda m: (-sum(m.shares), m.child)):
