@@ -156,11 +156,19 @@ def _apart(part: Floats) -> Floats:
     return apart
 
 
+_SINGLE = 23
+_ARITHMETIC = 2
+"""Bits that sums in float32 lose: products, sums and the result are rounded, so that it is within 2 ulps of the exact one."""
+
+
 def rounding_energy(values: Singles, dtype: str) -> Floats:
-    """Mean square of the error that rounding leaves on each value: ulp² / 12; (s,)."""
+    """Mean square of the error that rounding leaves on each value: ulp² / 12; of float32, what its arithmetic leaves; (s,)."""
     _, exponents = np.frexp(values)
     exponents = np.maximum(exponents, _SUBNORMAL.get(dtype, -125))
-    ulp = np.ldexp(1.0, exponents.astype(np.int64) - 1 - MANTISSA.get(dtype, 23))
+    bits = MANTISSA.get(dtype, _SINGLE) - (
+        _ARITHMETIC if MANTISSA.get(dtype, _SINGLE) >= _SINGLE else 0
+    )
+    ulp = np.ldexp(1.0, exponents.astype(np.int64) - 1 - bits)
     return np.where(values == 0, 0.0, np.square(ulp) / 12)
 
 
