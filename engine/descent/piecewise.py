@@ -178,14 +178,17 @@ def _weights(own: Floats, terms: Floats, half: Floats) -> Floats:
         half: half an ulp of each entry, (s,).
     """
     found = np.asarray(np.linalg.lstsq(terms.T, own, rcond=None)[0], np.float64)
+    best, least = found, 1.0
     for _ in range(_REFINED):
         left = own - found @ terms
         beyond = left - np.clip(left, -half, half)
         off = beyond != 0
+        if off.mean() < least:
+            best, least = found, float(off.mean())
         if not off.any() or off.mean() > _HOPELESS:
             break
-        found += np.linalg.lstsq(terms[:, off].T, beyond[off], rcond=None)[0]
-    return found
+        found = found + np.linalg.lstsq(terms[:, off].T, beyond[off], rcond=None)[0]
+    return best
 
 
 _REFINED = 4  # rounds
