@@ -1,9 +1,8 @@
-"""Trees: the least that connects kin, on squared distances.
+"""Trees: the least that connects kin, by what it costs to tell each from the next.
 
-What training adds is close to orthogonal to what it added before, so squared distances add along edges, and the minimum
-spanning tree is the tree of descent without its directions. Where the parent itself is missing, siblings are joined to
-each other: seen from one of them the others lie about 60 degrees apart instead of 90, and a latent parent takes the
-middle.
+What training adds is close to orthogonal to what it added before, so costs grow along edges, and the minimum spanning
+tree is the tree of descent without its directions. Where the parent itself is missing, siblings are joined to each
+other: seen from one of them the others have its own change in common, and a latent parent takes the middle.
 """
 
 from collections.abc import Callable, Collection, Sequence
