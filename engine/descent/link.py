@@ -140,5 +140,5 @@ def _blend_links(merge: Blend) -> list[Link]:
 
 _PAIR = 2
 _PROVED = 0.99
-_EXPLAINED = 0.9
+_EXPLAINED = 0.97
 _UNTOUCHED = 0.95

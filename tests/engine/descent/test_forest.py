@@ -123,11 +123,11 @@ def test_a_network_in_another_basis_is_unaligned_and_permuted(models, tmp_path):
 def test_components_that_are_known_are_taken_and_only_others_are_inferred(models):
     given = sketches(models)
     first = forest(given)
-    assert forest(given, first.components) == first
+    assert forest(given, known=first.components) == first
     told = {key: replace(part, edges=part.edges[:1]) for key, part in first.components.items()}
-    assert edges(forest(given, told)) == TRUE[:1]  # as it was told
+    assert edges(forest(given, known=told)) == TRUE[:1]  # as it was told
     more = [*given, sketched("late", tuned(models["two"], 6)), sketched("other", base(7))]
-    assert forest(more, first.components) == forest(more)
-    assert forest(more[1:], first.components) == forest(more[1:])
-    kept = forest(more, first.components).components.keys() & first.components.keys()
+    assert forest(more, known=first.components) == forest(more)
+    assert forest(more[1:], known=first.components) == forest(more[1:])
+    kept = forest(more, known=first.components).components.keys() & first.components.keys()
     assert len(kept) == 1  # the stranger's

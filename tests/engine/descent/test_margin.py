@@ -40,4 +40,4 @@ def test_a_larger_margin_is_more_certain():
     assert shares == sorted(shares)
     assert 0.2 < shares[0] < 0.5
     assert 0.9 < shares[-1] < 1
-    assert all(0.5 < certainty(m) < 1 for m in (None, float("inf")))
+    assert all(0.3 < certainty(m) < 1 for m in (None, float("inf")))
