@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from engine.descent.bucket import Bucket, Floats, rounding_energy
+from engine.descent.bucket import Bucket, Floats
 
 
 @dataclass(frozen=True)
@@ -29,15 +29,11 @@ def likeness(bucket: Bucket, origin: int, one: int, other: int) -> float:
     have the same directions; where those of the third are fewer, less. 0 where one of them does not differ.
     """
     total = np.zeros(3)
-    for span in bucket.matrices():
+    places = [origin, one, other]
+    for span, ulp in zip(bucket.matrices(), bucket.ulps[places].max(0), strict=True):
         shape = (span.patch.n_rows, span.patch.n_columns)
-        places = [origin, one, other]
         parts = bucket.values[places, span.slice].astype(np.float64).reshape(3, *shape)
         parts = parts if shape[0] <= shape[1] else parts.transpose(0, 2, 1)
-        ulp = max(
-            float(rounding_energy(bucket.values[i, span.slice], bucket.dtypes[i]).mean())
-            for i in places
-        )
         found = _products(parts[0], parts[1] - parts[0], parts[2] - parts[0], 2 * ulp)
         rows = min(shape)
         weight = span.patch.share * shape[0] * shape[1] / rows
