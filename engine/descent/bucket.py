@@ -183,7 +183,7 @@ _SUBNORMAL = {"F16": -13}  # least exponent, as frexp has it, by dtype: steps ge
 
 
 _TINY = 1e-100  # below the square of any rounding
-_KIN = 32  # models that each is compared with direction by direction
+_KIN = 16  # models that each is compared with direction by direction
 _BLOCK_ROWS = 64
 
 

