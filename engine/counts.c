@@ -20,19 +20,27 @@ int32_t count_magnitudes(const void *data, int32_t dtype, const void *base, int3
     return -1;
 }
 
-/* Counts of a source's magnitudes below `low`, and of each of the `width` keys from it on: counts[0],
-   counts[1 + key - low]. Keys are the bits of the magnitude, at most 2^31 - 1 with `width`; others are not counted. */
+/* Counts of a source's magnitudes below `low`, and of each of the `width` keys from it on. Keys are the bits of the
+   magnitude, at most 2^31 - 1 with `width`; others are not counted. */
 typedef struct {
     source from;
     int32_t low, width, likely; /* likely: a key of which there may be many */
-    int64_t *counts;
+    int32_t n_met;
+    int64_t below;
+    int64_t *counts; /* of each key, less low; 0 before */
+    int32_t *met;    /* those that occur, less low, in the order of their first ones */
 } question;
 
-static int count_some(const question *q, const void *data, int n, const float *base)
+static inline void meet(question *q, int32_t place, int64_t how_many)
+{
+    if (!q->counts[place]) q->met[q->n_met++] = place;
+    q->counts[place] += how_many;
+}
+
+static int count_some(question *q, const void *data, int n, const float *base)
 {
     float x[SUB];
     int32_t low = q->low, high = low + q->width, likely = q->likely, many = 0;
-    int64_t *near_counts = q->counts + 1;
     i8 below = {0}, same = {0};
     int bad = load(data, q->from.dtype, n, x);
     for (int i = n; i % 8; i++) x[i] = NAN; /* a key above all that are counted, infinity's too */
@@ -44,18 +52,18 @@ static int count_some(const question *q, const void *data, int n, const float *b
         same += alike;
         if (!any(near)) continue;
         for (int j = 0; j < 8; j++)
-            if (near[j]) near_counts[key[j] - low]++;
+            if (near[j]) meet(q, key[j] - low, 1);
     }
     for (int j = 0; j < 8; j++) {
-        q->counts[0] -= below[j];
+        q->below -= below[j];
         many -= same[j];
     }
-    if (many && likely >= low && likely < high) near_counts[likely - low] += many;
+    if (many && likely >= low && likely < high) meet(q, likely - low, many);
     return bad;
 }
 
 /* Answer k questions; whose entries are not finite (the base is k), else -1; UNREADABLE. */
-int32_t count_near(const question *asked, int32_t k, const source *base, int64_t n)
+int32_t count_near(question *asked, int32_t k, const source *base, int64_t n)
 {
     float from[SUB] = {0};
     tiles read = {.n_sources = k};

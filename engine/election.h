@@ -12,16 +12,26 @@ static inline __attribute__((always_inline)) f8 voices(int k, int by_count, floa
     return total;
 }
 
-/* Add the signs that entries elect to the votes. */
-static inline void vote(merge *m, float (*parts)[SUB], int n)
+static inline __attribute__((always_inline)) void vote_as(merge *m, int k, int by_count, float (*parts)[SUB], int n)
 {
     i8 votes = {0};
-    int k = m->n_terms, by_count = m->by_count;
     for (int i = 0; i < n; i += 8) {
         f8 voice = voices(k, by_count, parts, i);
         votes += (voice < 0) - (voice > 0);
     }
     for (int i = 0; i < 8; i++) m->votes += votes[i];
+}
+
+/* Add the signs that entries elect to the votes. */
+static inline void vote(merge *m, float (*parts)[SUB], int n)
+{
+    int k = m->n_terms;
+    if (!m->by_count && k == 2)
+        vote_as(m, 2, 0, parts, n);
+    else if (!m->by_count && k == 3)
+        vote_as(m, 3, 0, parts, n);
+    else
+        vote_as(m, k, m->by_count, parts, n);
 }
 
 /* What k terms' parts are scaled with and weigh, eight times each, and how they are combined. */

@@ -6,7 +6,7 @@ from threading import Lock
 
 _sync = getattr(os, "fdatasync", os.fsync)  # macOS has no fdatasync
 
-EVERY_BYTES = 64 << 20
+EVERY_BYTES = 256 << 20
 """Written since the last flush began before another one does."""
 
 

@@ -82,15 +82,6 @@ class Varied(ctypes.Structure):
     _fields_ = (("ties_end", ctypes.c_int64), ("threshold", ctypes.c_float))
 
 
-class _Question(ctypes.Structure):
-    """`question` of counts.c."""
-
-    _fields_ = (
-        ("from_", Source), ("low", ctypes.c_int32), ("width", ctypes.c_int32),
-        ("likely", ctypes.c_int32), ("counts", ctypes.c_void_p),
-    )  # fmt: skip
-
-
 class _Change(ctypes.Structure):
     """`change` of kernels.c."""
 
@@ -263,42 +254,6 @@ def finish(result: torch.Tensor, closing: Closing) -> bool:
     flat = result.reshape(-1).contiguous()
     done = call("finish", _address(flat), ctypes.byref(closing.asked), len(flat))
     return done != UNREADABLE
-
-
-def count_magnitudes(
-    stored: torch.Tensor, base: torch.Tensor | None, upper: int | None, counts: NDArray[np.int64]
-) -> int:
-    """Add to ``counts`` (65,536) how often each upper half of the magnitudes' bits occurs, or each lower half of one."""
-    which = -1 if upper is None else upper
-    return call(
-        "count_magnitudes",
-        *tensor_of(stored),
-        *tensor_of(base),
-        len(stored),
-        which,
-        counts.ctypes.data,
-    )
-
-
-def count_near(
-    asked: Sequence[tuple[Stored, int, int, NDArray[np.int64]]], base: Stored | None
-) -> int:
-    """Count magnitudes near some bits, for each of several models.
-
-    Args:
-        asked: of each model its entries, ``low``, bits that many may have, and counts (1 + width), to which are added
-            how many magnitudes have bits below ``low``, and each of the next width ones; low + width is below 2³¹.
-        base: to be taken off.
-
-    Returns:
-        As `weighted_sum`.
-    """
-    questions = (_Question * len(asked))(*(
-        _Question(source_of(stored), low, len(counts) - 1, likely, counts.ctypes.data)
-        for stored, low, likely, counts in asked
-    ))  # fmt: skip
-    origin = None if base is None else ctypes.byref(source_of(base))
-    return call("count_near", questions, len(asked), origin, len(asked[0][0]))
 
 
 def call(name: str, *arguments: object) -> int:

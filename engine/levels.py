@@ -14,11 +14,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from engine.count_kernels import Counts
 from engine.kernels import Floats
 from engine.magnitude import block_sums
 from engine.method import Look, Seen
 from engine.ops import blocks
-from engine.selected import Counts, half_counts
+from engine.selected import half_counts
 from engine.selection import found_at, summed
 from engine.slices import shape_of
 

@@ -72,19 +72,20 @@ class Look(Protocol):
     """A look at every slice of a tensor, or of all tensors of a merge: calls a pure function on each."""
 
     def __call__(
-        self, measure: Callable[[Seen], T], /, *, every: int = 1
+        self, measure: Callable[[Seen], T], /, *, sample: int = 0
     ) -> Iterator[tuple[str, T]]:
         """Yield the name of each slice's tensor and what ``measure`` returned for it, in order of names and places.
 
-        With ``every``, only the first of so many slices is looked at, which is no more than an estimate.
+        With ``sample``, only pieces of slices are looked at, spread evenly, of about so many entries together: that is
+        no more than an estimate.
         """
 
 
 def alone(seen: Seen) -> Look:
     """A look at one tensor that is at hand as a whole."""
 
-    def look(measure: Callable[[Seen], T], /, *, every: int = 1) -> Iterator[tuple[str, T]]:
-        del every
+    def look(measure: Callable[[Seen], T], /, *, sample: int = 0) -> Iterator[tuple[str, T]]:
+        del sample
         yield seen.tensor, measure(seen)
 
     return look

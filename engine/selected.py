@@ -1,7 +1,7 @@
 """The largest entries of a whole model, or tensor, exactly as many as asked for, without ever holding or sorting it.
 
-The bits of a float32 magnitude, as a whole number, sort as the magnitude does: its key. Every sixteenth slice tells
-near which keys the smallest of the largest entries must be; one look at all slices counts those keys, which gives it
+The bits of a float32 magnitude, as a whole number, sort as the magnitude does: its key. A sample tells near which
+keys the smallest of the largest entries must be; one look at all slices counts those keys, which gives it
 exactly. Only where the estimate was wrong is there a further look. Counts are whole numbers, so that neither threads
 nor slices can change a result.
 """
@@ -15,21 +15,24 @@ import torch
 from numpy.typing import NDArray
 
 from engine import kernels
+from engine.count_kernels import Counts, Found, Near, count_magnitudes, count_near
 from engine.method import Look, PerModel, Seen, per_model
 from engine.ops import blocks
 from engine.pick import Largest
 from engine.selection import summed
 from engine.slices import Slices, is_done, parts_of, shape_of
 
-Counts = NDArray[np.int64]
+Keys = NDArray[np.int32]
 
 ALL = Largest(0.0, 1 << 62)
 """Every entry."""
 
 _HALF = 1 << 16
-_EVERY = 16  # slices that one slice stands for in an estimate
-_WIDEST = 1 << 16  # keys that are counted one by one
-_KEPT = 64  # keys of which each slice's counts are kept
+_SAMPLE = 1 << 21  # entries of each model that an estimate looks at
+_LONGEST = 1 << 16  # of those, from one piece
+_MODELS = 8  # with more of them, fewer entries of each
+_WIDEST = 1 << 19  # keys that are counted one by one
+_KEPT = 256  # keys of which each slice's counts are kept
 _MARGIN = 0.002  # of all entries, by which an estimate may be off
 
 
@@ -152,15 +155,21 @@ class _Here:
 
     Attributes:
         start: its first element.
-        keys: those that occur, ascending: all that were counted, or, where they are many, the guessed one alone.
+        keys: those that occur, ascending: all that were counted, or, where they are many, the nearest to the guess.
         counts: how often each of them does.
         is_all: they are all.
     """
 
     start: int
-    keys: NDArray[np.int64]
+    keys: Counts
     counts: Counts
     is_all: bool
+
+    def n_ties(self, key: int) -> int | None:
+        """How many entries have a key; None where that was not kept."""
+        if not self.is_all and not self.keys[0] <= key <= self.keys[-1]:
+            return None
+        return int(self.counts[self.keys == key].sum())
 
 
 @dataclass
@@ -183,14 +192,13 @@ class _Counted:
 
     def ties(self, i: int, key: int) -> dict[str, list[tuple[int, int]]] | None:
         """Tensor → first element of each slice, and how many entries have a key; None where that was not kept."""
-        tensors = self.slices[i]
-        kept = key == self.near[i].guess or all(h.is_all for t in tensors.values() for h in t)
-        if not kept:
-            return None
-        return {
-            tensor: [(here.start, int(here.counts[here.keys == key].sum())) for here in slices]
-            for tensor, slices in tensors.items()
-        }
+        found = {}
+        for tensor, slices in self.slices[i].items():
+            here = [(one.start, n) for one in slices if (n := one.n_ties(key)) is not None]
+            if len(here) < len(slices):
+                return None
+            found[tensor] = here
+        return found
 
 
 def _answer(look: Look, found: _Counted, i: int, ask: Ask) -> Selected | _Near:
@@ -233,40 +241,34 @@ def _first(ties: dict[str, list[tuple[int, int]]], left: int) -> dict[str, int]:
 
 
 def _estimated(look: Look, asks: Callable[[int], list[Ask]]) -> tuple[list[Ask], list[_Near]]:
-    """The questions, and near which keys their answers must be, by every sixteenth slice."""
-    totals = summed(look, _halves, every=_EVERY)
-    if not totals:
+    """The questions, and near which keys their answers must be, by a sample of the entries."""
+    made = [keys for _, keys in look(_sampled, sample=_SAMPLE)]
+    if not made:
         return [], []
-    asked = asks(len(totals))
-    bounds = [_bounds(totals[ask.model], ask) for ask in asked]
-    wanted = sorted(
-        {(ask.model, half) for ask, (_, (half, _), _) in zip(asked, bounds, strict=True)}
-    )
-    lower = summed(look, lambda seen: [half_counts(seen, *each) for each in wanted], every=_EVERY)
-    tables = dict(zip(wanted, lower, strict=True))
-    near = []
-    for ask, ((least, before), (half, place), (most, after)) in zip(asked, bounds, strict=True):
-        table = tables[ask.model, half]
-        guess = _key(half, table, place)
-        low = _key(half, table, before) if least == half else least << 16
-        high = _key(half, table, after) if most == half else (most << 16) + _HALF - 1
-        low = max(low, guess - _WIDEST // 2)
-        near.append(_Near(low, max(1, min(high - low + 1, _WIDEST)), guess))
-    return asked, near
+    keys = [np.concatenate(each) for each in zip(*made, strict=True)]
+    asked = asks(len(keys))
+    return asked, [_near(keys[ask.model], ask) for ask in asked]
 
 
-def _bounds(total: Counts, ask: Ask) -> list[tuple[int, int]]:
-    """Of the least, the likeliest and the largest key: its upper half, and its place among those that share it."""
-    size = int(total.sum())
-    n = ask.count(size - ask.changed * int(total[0]))  # keys of the first half are as good as 0
+def _sampled(seen: Seen) -> list[Keys]:
+    """Keys of each model: of all entries, or, where they or the models are many, of evenly spread ones."""
+    n, size = len(seen.models), shape_of(seen.models).numel()
+    taken = max(1, min(_LONGEST, size * _MODELS // n))
+    step = -(-size // taken) or 1
+    return [seen.models[i].reshape(-1)[::step].abs().numpy().view(np.int32) for i in range(n)]
+
+
+def _near(keys: Keys, ask: Ask) -> _Near:
+    """Among which keys the smallest of the largest entries must be, by a sample."""
+    size = len(keys)
+    n = ask.count(size - ask.changed * int(np.count_nonzero(keys == 0)))
     margin = int(_MARGIN * size + 4 * math.sqrt(size))
-    ends = total.cumsum()
-    found = []
-    for wanted in (size - n - margin, size - n, size - n + margin):
-        place = min(max(0, wanted), max(0, size - 1))
-        half = min(int(np.searchsorted(ends, place, side="right")), len(total) - 1)
-        found.append((half, place - int(ends[half] - total[half])))
-    return found
+    places = [min(max(0, size - n + by), max(0, size - 1)) for by in (-margin, 0, margin)]
+    if not size:
+        return _ZERO
+    least, guess, most = np.partition(keys, places)[places].tolist()
+    low = max(least, guess - _WIDEST // 2)
+    return _Near(low, min(most - low + 1, _WIDEST), guess)
 
 
 def _found_key(look: Look, model: int, place: int) -> _Near:
@@ -289,11 +291,11 @@ def _counted(look: Look, asked: list[Ask], near: list[_Near]) -> _Counted:
     places = [(ask.model, n) for ask, n in zip(asked, near, strict=True)]
     at_zero = [(ask.model, _ZERO) for ask in asked if ask.changed]
 
-    def count(seen: Seen) -> tuple[int, list[int], list[tuple[Counts, Counts, _Here]]]:
-        tables = _near_counts(seen, [*places, *at_zero])
-        zeros = iter(tables[len(places) :])
-        n_zeros = [int(next(zeros)[1]) if ask.changed else 0 for ask in asked]
-        made = [_sparse(seen.start, *each) for each in zip(tables, near, strict=False)]
+    def count(seen: Seen) -> tuple[int, list[int], list[tuple[Found, _Here]]]:
+        counted = _near_counts(seen, [*places, *at_zero])
+        zeros = iter(counted[len(places) :])
+        n_zeros = [int(next(zeros).counts.sum()) if ask.changed else 0 for ask in asked]
+        made = [(each, _here(seen.start, each, n)) for each, n in zip(counted, near, strict=False)]
         return shape_of(seen.models).numel(), n_zeros, made
 
     size, zeros = 0, [0] * len(asked)
@@ -301,25 +303,22 @@ def _counted(look: Look, asked: list[Ask], near: list[_Near]) -> _Counted:
     slices: list[dict[str, list[_Here]]] = [{} for _ in asked]
     for tensor, (length, n_zeros, made) in look(count):
         size += length
-        for i, (places_of, counts, here) in enumerate(made):
-            totals[i][places_of] += counts
+        for i, (one, here) in enumerate(made):
+            totals[i][0] += one.below
+            totals[i][1 + one.places] += one.counts
             zeros[i] += n_zeros[i]
             slices[i].setdefault(tensor, []).append(here)
     return _Counted(size, zeros, near, totals, slices)
 
 
-def _sparse(start: int, table: Counts, near: _Near) -> tuple[Counts, Counts, _Here]:
-    """The entries of a table that are not 0, and what is kept of it."""
-    places = table.nonzero()[0]
-    counts = table[places]
-    keys, is_all = places + (near.low - 1), len(places) <= _KEPT
-    which = (keys >= near.low) if is_all else (keys == near.guess)
-    return places, counts, _Here(start, keys[which], counts[which], is_all)
-
-
-def _halves(seen: Seen) -> list[Counts]:
-    """How often each upper half of a key occurs, of each model."""
-    return [half_counts(seen, i, None) for i in range(len(seen.models))]
+def _here(start: int, found: Found, near: _Near) -> _Here:
+    """What is kept of what was counted in a slice."""
+    first, n = 0, len(found.places)
+    if n > _KEPT:
+        guess = int(np.searchsorted(found.places, near.guess - near.low))
+        first = min(max(0, guess - _KEPT // 2), n - _KEPT)
+    kept = slice(first, first + _KEPT)
+    return _Here(start, found.places[kept] + near.low, found.counts[kept], n <= _KEPT)
 
 
 def half_counts(seen: Seen, model: int, upper: int | None) -> Counts:
@@ -336,7 +335,7 @@ def half_counts(seen: Seen, model: int, upper: int | None) -> Counts:
     counts = np.zeros(_HALF, np.int64)
     stored, base = _stored(seen, model)
     if kernels.ready([stored] if base is None else [stored, base]):
-        if _is_done(seen, model, kernels.count_magnitudes(stored, base, upper, counts)):
+        if _is_done(seen, model, count_magnitudes(stored, base, upper, counts)):
             return counts
         counts[:] = 0
     for keys in _keys(seen, model):
@@ -345,27 +344,26 @@ def half_counts(seen: Seen, model: int, upper: int | None) -> Counts:
     return counts
 
 
-def _near_counts(seen: Seen, asked: Sequence[tuple[int, _Near]]) -> list[Counts]:
+def _near_counts(seen: Seen, asked: Sequence[tuple[int, _Near]]) -> list[Found]:
     """Of models: how many keys are below those that are near, and how often each of the near ones occurs."""
-    tables = [np.zeros(1 + near.width, np.int64) for _, near in asked]
     parts, base = parts_of(seen.models)
     taken = [parts[model] for model, _ in asked]
     if kernels.ready(taken if base is None else [*taken, base]):
-        questions = [
-            (part, near.low, near.guess, table)
-            for part, (_, near), table in zip(taken, asked, tables, strict=True)
-        ]
-        bad = kernels.count_near(questions, base)
+        each = [(p, n.low, n.width, n.guess) for p, (_, n) in zip(taken, asked, strict=True)]
+        bad, found = count_near([Near(*one) for one in each], base)
         models = [*(model for model, _ in asked), len(seen.models)]
         if is_done(seen.models, models[bad] if bad >= 0 else bad):
-            return tables
-    for table, (model, near) in zip(tables, asked, strict=True):
-        table[:] = 0
-        for keys in _keys(seen, model):
-            table[0] += np.count_nonzero(keys < near.low)
-            inside = keys[(keys >= near.low) & (keys < near.low + near.width)] - near.low
-            table[1:] += np.bincount(inside, minlength=near.width)
-    return tables
+            return found
+    return [_near_keys(_keys(seen, model), near) for model, near in asked]
+
+
+def _near_keys(blocks_of: Iterator[Counts], near: _Near) -> Found:
+    """The same of one model's keys, without a kernel."""
+    below, inside = 0, [np.zeros(0, np.int64)]
+    for keys in blocks_of:
+        below += int(np.count_nonzero(keys < near.low))
+        inside.append(keys[(keys >= near.low) & (keys < near.low + near.width)] - near.low)
+    return Found(below, *np.unique(np.concatenate(inside), return_counts=True))
 
 
 def _keys(seen: Seen, model: int) -> Iterator[NDArray[np.int64]]:

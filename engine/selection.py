@@ -58,10 +58,10 @@ def order_statistics(look: Look, scores: Scores, places: Places) -> list[list[fl
     ]
 
 
-def summed(look: Look, measure: Callable[[Seen], list[Counts]], *, every: int = 1) -> list[Counts]:
+def summed(look: Look, measure: Callable[[Seen], list[Counts]]) -> list[Counts]:
     """Counts of all slices together, added up as they come; none where there is no slice."""
     total: list[Counts] = []
-    for _, counts in look(measure, every=every):
+    for _, counts in look(measure):
         if not total:
             total = counts
             continue

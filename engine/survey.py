@@ -1,6 +1,7 @@
 """Surveys: what a method must know of the whole model, or of a whole tensor, before it merges the first slice."""
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from engine.arithmetic import seen, seen_slice
@@ -11,6 +12,12 @@ from engine.source import load
 from engine.threads import in_order
 
 T = TypeVar("T")
+
+_Place = tuple[TensorStep, int, int]
+"""Elements [start, stop) of a step."""
+
+_PIECES = 2048
+"""At most so many pieces make a sample."""
 
 
 def survey(
@@ -25,13 +32,13 @@ def survey(
         return None
     places = [(step, *ends) for step in steps for ends in plan.slices(step, chunk)]
 
-    def look(measure: Callable[[Seen], T], /, *, every: int = 1) -> Iterator[tuple[str, T]]:
+    def look(measure: Callable[[Seen], T], /, *, sample: int = 0) -> Iterator[tuple[str, T]]:
         def work(place: tuple[TensorStep, int, int]) -> tuple[str, T]:
             step, start, stop = place
             return step.name, measure(_seen(plan, step, reader, start, stop))
 
         return in_order(
-            work, iter(places[::every]), jobs=jobs, needs=lambda place: plan.unit_bytes(place[0], chunk),
+            work, iter(_pieces(plan, places, sample)), jobs=jobs, needs=lambda place: plan.unit_bytes(place[0], chunk),
             memory_bytes=memory_bytes, ahead=2 * jobs,  # results may be tables
         )  # fmt: skip
 
@@ -40,12 +47,28 @@ def survey(
 
 def survey_tensor(plan: Plan, step: TensorStep, reader: Reader, chunk: int | None) -> Any:
     """What the method's survey finds of one tensor, slice by slice in this thread; laws as those of `survey`."""
+    places = [(step, *ends) for ends in plan.slices(step, chunk)]
 
-    def look(measure: Callable[[Seen], T], /, *, every: int = 1) -> Iterator[tuple[str, T]]:
-        for start, stop in plan.slices(step, chunk)[::every]:
+    def look(measure: Callable[[Seen], T], /, *, sample: int = 0) -> Iterator[tuple[str, T]]:
+        for _, start, stop in _pieces(plan, places, sample):
             yield step.name, measure(_seen(plan, step, reader, start, stop))
 
     return _found(plan, step, look)
+
+
+def _pieces(plan: Plan, places: Sequence[_Place], sample: int) -> Sequence[_Place]:
+    """Beginnings of some of the slices, evenly spread, of about so many entries together; 0: all slices as they are."""
+    if not sample:
+        return places
+    chosen = places[:: -(-len(places) // _PIECES)]
+    share = sample / sum(stop - start for _, start, stop in chosen)
+    pieces = []
+    for step, start, stop in chosen:
+        by_row = plan.recipe.method.rows_with(step.values) and len(step.shape) > 1
+        columns = math.prod(step.shape[1:]) if by_row else 1
+        length = max(1, round(share * (stop - start) / columns)) * columns
+        pieces.append((step, start, min(stop, start + length)))
+    return pieces
 
 
 def _seen(plan: Plan, step: TensorStep, reader: Reader, start: int, stop: int) -> Seen:

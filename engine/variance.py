@@ -41,11 +41,11 @@ def weighed(look: Look, *, select_topk: float = 1.0, least: float = 0.0) -> Weig
     selected = None
     if select_topk < 1:
 
-        def varying(measure: Callable[[Seen], T], /, *, every: int = 1) -> Iterator[tuple[str, T]]:
+        def varying(measure: Callable[[Seen], T], /, *, sample: int = 0) -> Iterator[tuple[str, T]]:
             def of_variance(seen: Seen) -> T:
                 return measure(Seen(seen.tensor, [variance(seen.models)], start=seen.start))
 
-            return look(of_variance, every=every)
+            return look(of_variance, sample=sample)
 
         asked = Ask(0, lambda n: int(select_topk * n), changed=True)
         found = largest_of(varying, lambda _: [asked])

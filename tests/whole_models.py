@@ -9,7 +9,7 @@ from engine.method import Seen
 def looks(*models, cut=None):
     """Look at models given as name → tensor, in slices of so many entries."""
 
-    def look(measure, *, every=1):
+    def look(measure, *, sample=0):
         places = []
         for name in sorted(models[0]):
             flat = [m[name].reshape(-1) for m in models]
@@ -17,7 +17,7 @@ def looks(*models, cut=None):
             for start in range(0, max(1, len(flat[0])), length):
                 part = [f[start : start + length] for f in flat]
                 places.append((name, Seen(name, part, start=start)))
-        for name, seen in places[::every]:
+        for name, seen in places[:: 16 if sample else 1]:
             yield name, measure(seen)
 
     return look

@@ -27,7 +27,7 @@ _MOST_BITS = 8
 
 def surveyed(look: Look, *, bits: int = 1, all_tensors: bool = False) -> list[Levels]:
     """The magnitudes of a tensor that is edited; none of one that stays."""
-    edited = [is_edited for _, is_edited in look(_is_projection, every=1 << 62)]
+    edited = [is_edited for _, is_edited in look(_is_projection, sample=1)]
     return [levels(look, 2 ** (bits - 1))] if any(edited) or all_tensors else []
 
 

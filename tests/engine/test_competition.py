@@ -7,7 +7,7 @@ from engine.draws import Draws
 from engine.method import Seen
 
 
-def look(measure, *, every=1):
+def look(measure, *, sample=0):
     """At one tensor of two models."""
     models = [torch.tensor([1.0, -2, 3, -4]), torch.tensor([2.0, 1, -6, -1])]
     yield "w", measure(Seen("w", models, None, Draws(0, "w", ("a",))))

@@ -25,7 +25,7 @@ def test_slices_of_whole_slabs_score_what_the_tensor_does():
     generator = torch.Generator().manual_seed(0)
     base, *deltas = (torch.randn(3 * SLAB + 5, 7, generator=generator) for _ in range(3))
 
-    def look(measure, *, every=1):
+    def look(measure, *, sample=0):
         for top in range(0, len(base), SLAB):
             part = slice(top, top + SLAB)
             yield "w", measure(seen(base[part], [d[part] for d in deltas], start=7 * top))

@@ -91,7 +91,7 @@ def by_rows(deltas, height):
     """Look at so many rows at once."""
     columns = deltas[0].shape[1]
 
-    def look(measure, *, every=1):
+    def look(measure, *, sample=0):
         for top in range(0, len(deltas[0]), height):
             parts, start = [delta[top : top + height] for delta in deltas], top * columns
             yield "w", measure(Seen("w", parts, draws=DRAWS.at(start), start=start))

@@ -8,7 +8,7 @@ from engine.method import Seen, alone
 from engine.trimming import picked, trimming
 
 
-def look(measure, *, every=1):
+def look(measure, *, sample=0):
     """At two tensors of two models."""
     for name, models in {
         "a": [torch.tensor([3.0, -1]), torch.tensor([1.0, -2])],

@@ -60,8 +60,8 @@ def test_models_weigh_by_their_squares_where_entries_were_selected():
 def test_slices_find_what_the_tensor_does():
     deltas = [d / 10 for d in random(3, 1000)]
 
-    def look(measure, *, every=1):
-        for start in range(0, 1000, 64 * every):
+    def look(measure, *, sample=0):
+        for start in range(0, 1000, 64):
             part = [d[start : start + 64] for d in deltas]
             yield "w", measure(Seen("w", part, start=start))
 

@@ -68,7 +68,7 @@ def test_all_entries_of_a_large_tensor_count():
 def test_what_stands_out_is_found_by_slices(cut):
     base, delta = random(300, 50, seed=0), 0.1 * random(300, 50, seed=1)
 
-    def look(measure, *, every=1):
+    def look(measure, *, sample=0):
         for top in range(0, 300, cut):
             part = slice(top, top + cut)
             yield "w", measure(Seen("w", [delta[part]], base[part], start=50 * top))

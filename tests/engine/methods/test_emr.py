@@ -13,7 +13,7 @@ D2 = torch.tensor([[2.0, 1, -6, -1], [-3, 4, 7, 5]])
 def looking(models):
     """A look at models given as name → tensor."""
 
-    def look(measure, *, every=1):
+    def look(measure, *, sample=0):
         for name in sorted(models[0]):
             seen = Seen(name, [m[name] for m in models], None, Draws(0, name, ("a",)))
             yield name, measure(seen)

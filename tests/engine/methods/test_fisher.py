@@ -18,7 +18,7 @@ def merged(weights, statistics, whole=None, **parameters):
 def looked(tensors):
     """A look at tensors of the given statistics."""
 
-    def look(measure, *, every=1):
+    def look(measure, *, sample=0):
         for name, statistics in sorted(tensors.items()):
             seen = Seen(name, [W1, W2], None, Draws(0, name, ("a", "b")), statistics)
             yield name, measure(seen)

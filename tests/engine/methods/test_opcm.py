@@ -20,7 +20,7 @@ NINE = torch.arange(1.0, 10).reshape(3, 3)
 def merged(models, **parameters):
     """Whole models, name → tensor, merged; and the state."""
 
-    def look(read, *, every=1):
+    def look(read, *, sample=0):
         for name in sorted(models[0]):
             seen = Seen(name, [m[name].clone() for m in models], None, Draws(0, name, ("a",)))
             yield name, read(seen)

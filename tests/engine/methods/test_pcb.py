@@ -13,7 +13,7 @@ from engine.methods.pcb import pcb
 def looking(models):
     """A look at models given as name → tensor."""
 
-    def look(measure, *, every=1):
+    def look(measure, *, sample=0):
         for name in sorted(models[0]):
             seen = Seen(name, [m[name] for m in models], None, Draws(0, name, ("a",)))
             yield name, measure(seen)

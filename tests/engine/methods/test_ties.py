@@ -19,7 +19,7 @@ def per_tensor(deltas, **parameters):
 def whole_models(models, **parameters):
     """Models, name → tensor, merged by thresholds and majority of the whole."""
 
-    def look(read, *, every=1):
+    def look(read, *, sample=0):
         for name in sorted(models[0]):
             seen = Seen(name, [m[name] for m in models], None, Draws(0, name, ("a",)))
             yield name, read(seen)
