@@ -8,7 +8,7 @@ from typing import Literal
 
 from process import Run
 
-Tool = Literal["reg", "plain", "mergekit"]
+Tool = Literal["reg", "plain", "inside", "inside plain", "mergekit"]
 
 
 @dataclass(frozen=True)

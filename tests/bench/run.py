@@ -9,8 +9,11 @@ and the table is made of all that its results hold. Nothing is asserted.
 """
 
 import argparse
+import json
 import os
 import shutil
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -105,6 +108,37 @@ class Bench:
             command = [*REG, *words, "--catalog", str(catalog), "--json"]
             return measure(command, ROOT, self.log, OFFLINE)
 
+    def inside(self, size: str, case: Case, rounds: int) -> None:
+        """The rounds of a command without its start-up that are missing, and of the plain copy beside it."""
+        done = len(self.results.turns(size, case.name, "inside", self.code))
+        if done >= rounds or not case.floor:
+            return
+        family, catalog = self.family(size, case), self.place / "catalog.duckdb"
+        inputs = case.inputs(family)
+        self.recipe.write_text(case.recipe(family), encoding="utf-8")
+        known = [] if case.work == "scan" else [self.place / f"known-{size}.duckdb"]
+        words = [*case.command(family, self.recipe, self.output), "--catalog", str(catalog)]
+        with self.clean():
+            for file in known:
+                shutil.copyfile(file, catalog)
+            question = {
+                "rounds": rounds - done, "copy": str(self.place / "copy"), "words": [*words, "--json"],
+                "inputs": [str(file) for member in inputs for file in weights(member)],
+                "n_bytes": _n_bytes(weights(inputs[0])) if case.writes else 0,
+                "remove": [str(self.output), *([] if known else [str(catalog)])],
+            }  # fmt: skip
+            answer = subprocess.run(
+                [sys.executable, str(Path(__file__).with_name("inside.py"))],
+                input=json.dumps(question), env={**os.environ, **OFFLINE, "PYTHONPATH": str(ROOT)},
+                cwd=ROOT, check=True, capture_output=True, text=True,
+            )  # fmt: skip
+        for turn, line in enumerate(answer.stdout.splitlines(), done):
+            floor, seconds = (Run(one, 0, 0, 0, 0) for one in json.loads(line))
+            self.results.add(
+                Result(size, case.name, "inside plain", self.code, turn, floor),
+                Result(size, case.name, "inside", self.code, turn, seconds),
+            )
+
     def theirs(self, size: str, case: Case, program: Path, rounds: int) -> None:
         """The same recipe by mergekit, as often as is missing; what it cannot do is said and left out."""
         version = machine.mergekit_version(program)
@@ -181,6 +215,7 @@ def run(bench: Bench, options: argparse.Namespace, many: Sequence[Case]) -> None
     for size in options.sizes:
         for case in chosen:
             bench.measure(size, case, options.rounds)
+            bench.inside(size, case, options.rounds)
             if program and case.mergekit:
                 bench.theirs(size, case, program, options.mergekit_rounds)
             cells = table.merge_row(bench.results, size, case)

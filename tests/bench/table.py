@@ -9,7 +9,7 @@ from results import Result, Results
 
 MERGED = (
     "size", "case", "s", "min-max", "start-up s", "without it s", "plain s", "min-max", "x plain",
-    "without start-up x plain", "peak MiB", "read GB", "written GB", "mergekit s", "mergekit ÷ reg",
+    "without start-up x plain", "inside s", "inside plain s", "inside x plain", "peak MiB", "read GB", "written GB", "mergekit s", "mergekit ÷ reg",
     "mergekit peak MiB", "mergekit peak ÷ reg",
 )  # fmt: skip
 REMEMBERED = (
@@ -21,7 +21,9 @@ scanned the models before (`scan` begins without one), page cache warm. Seconds 
 least and most. *Start-up* is the same command on a family of 0.15 M parameters, nearly all of it the import of torch;
 *without it* is the difference. *Plain* reads the same inputs in chunks of 8 MiB and writes as many bytes as the merge
 does, with fsync as the merge does, in one thread, without arithmetic; each round measures it right before ours, and `x
-plain` is the median of the rounds' ratios. Outputs are removed and synced between any two runs. *Peak* is the largest
+plain` is the median of the rounds' ratios. *Inside* is the command in a process that has run it once before, in turns
+with the plain copy, right before either as many bytes as it writes written and removed again: without start-up, and
+without the first touch of memory. Outputs are removed and synced between any two runs. *Peak* is the largest
 anonymous memory seen in samples every 10 ms, most of the rounds; read and written are what the processes asked the
 kernel for. mergekit runs the same recipe file with its own defaults for what the recipe leaves open, and does not wait
 until its output is on the disk. Its TIES trims each tensor by itself; ours the whole model, as the paper does, and reads
@@ -49,7 +51,7 @@ def merge_row(results: Results, size: str, case: Case) -> list[str]:
     return [
         size, case.name, f"{seconds:.2f}", _span(ours), f"{start:.2f}", f"{seconds - start:.2f}",
         *([f"{median(_seconds(floor)):.2f}", _span(floor)] if floor else ["", ""]),
-        *_ratios(pairs, start), *_sizes(ours),
+        *_ratios(pairs, start), *_inside(results, size, case.name), *_sizes(ours),
         *_beside(results.turns(size, case.name, "mergekit"), seconds, peak),
     ]  # fmt: skip
 
@@ -126,6 +128,17 @@ def _ratios(pairs: Sequence[tuple[float, float]], start: float) -> list[str]:
         return ["", ""]
     whole = median(ours / plain for ours, plain in pairs)
     return [f"{whole:.2f}", f"{median((ours - start) / plain for ours, plain in pairs):.2f}"]
+
+
+def _inside(results: Results, size: str, name: str) -> list[str]:
+    """Seconds without start-up, of ours and of the plain copy, and the median of the rounds' ratios."""
+    ours = results.turns(size, name, "inside")
+    floor = {r.turn: r for r in results.turns(size, name, "inside plain")}
+    if not ours:
+        return [""] * 3
+    ratios = [r.run.seconds / floor[r.turn].run.seconds for r in ours]
+    seconds = [median(_seconds(one)) for one in (ours, list(floor.values()))]
+    return [*(f"{one:.2f}" for one in seconds), f"{median(ratios):.2f}"]
 
 
 def _sizes(ours: Sequence[Result]) -> list[str]:

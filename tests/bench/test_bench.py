@@ -47,7 +47,8 @@ def check_raw(folder: Path, found: list[dict[str, Any]]) -> None:
     """Plain and ours lie side by side, and their bytes are those of the family."""
     assert [(r["case"], r["tool"]) for r in found] == [
         ("start-merge", "reg"), ("start-scan", "reg"), ("linear-3", "plain"), ("linear-3", "reg"),
-        ("scan", "plain"), ("scan", "reg"), ("memory-slerp", "reg"),
+        ("linear-3", "inside plain"), ("linear-3", "inside"), ("scan", "plain"), ("scan", "reg"),
+        ("scan", "inside plain"), ("scan", "inside"), ("memory-slerp", "reg"),
     ]  # fmt: skip
     shards = (folder / "tiny" / "base").glob("*.safetensors")
     n_bytes = sum(file.stat().st_size for file in shards)
