@@ -11,8 +11,8 @@ from engine.descent.tree import Tree
 def margins(bucket: Bucket, tree: Tree) -> dict[tuple[int, int], float]:
     """For each edge between models, the nats an entry that the next best edge over the same cut costs more.
 
-    Relative to the edge's own cost: 0 where another is as good, and infinite where there is no other, or the edge costs
-    nothing. Edges to latent parents have none.
+    Relative to the edge's own cost: 0 where another is as good, though both cost nothing, and infinite where there is no
+    other. Edges to latent parents have none.
     """
     found = {}
     for a, b in tree.edges:
@@ -22,8 +22,11 @@ def margins(bucket: Bucket, tree: Tree) -> dict[tuple[int, int], float]:
         table = bucket.costs[sides[0]][:, sides[1]].copy()
         own = float(bucket.costs[a, b])
         table[sides[0].index(a), sides[1].index(b)] = math.inf
-        found[a, b] = (float(table.min()) - own) / own if own > 0 else math.inf
+        found[a, b] = (float(table.min()) - own) / max(own, _TINY)
     return found
+
+
+_TINY = 1e-100  # nats, below any cost; biases and norms have none
 
 
 def certainty(margin: float | None) -> float:

@@ -1,5 +1,7 @@
 """Margins: the next best edge over the same cut."""
 
+import math
+
 import numpy as np
 import pytest
 from descent_patches import sketch_of
@@ -27,8 +29,15 @@ def test_a_pair_has_no_other_edge():
     assert margins(line(0.0, 1.0), Tree(2, [(0, 1)])) == {(0, 1): float("inf")}
 
 
-def test_an_edge_that_costs_nothing_has_no_rival():
-    assert margins(line(0.0, 0.0, 1.0), Tree(3, [(0, 1), (1, 2)]))[0, 1] == float("inf")
+def test_an_edge_that_costs_nothing_is_as_sure_as_any():
+    found = margins(line(0.0, 0.0, 1.0), Tree(3, [(0, 1), (1, 2)]))
+    assert math.isfinite(found[0, 1])
+    assert certainty(found[0, 1]) == certainty(5.0)
+
+
+def test_of_edges_that_cost_nothing_none_is_sure():
+    found = margins(line(0.0, 0.0, 0.0), Tree(3, [(0, 1), (1, 2)]))
+    assert found == {(0, 1): 0, (1, 2): 0}
 
 
 def test_edges_to_latent_parents_have_none():
