@@ -85,7 +85,11 @@ class Reg(Group):
         except RegError as error:
             session.out.error(error)
             ctx.exit(1)
-        except KeyboardInterrupt as stopped:
+        except (KeyboardInterrupt, RuntimeError) as error:
+            # the database, stopped in the middle of a statement, raises an error of its own from it
+            stopped = error if isinstance(error, KeyboardInterrupt) else error.__cause__
+            if not isinstance(stopped, KeyboardInterrupt):
+                raise
             click.echo("\ninterrupted", err=True)
             if isinstance(stopped, Interrupted):
                 session.out.note(str(stopped))

@@ -99,6 +99,9 @@ def query(
             raise BadSql(
                 str(error).strip(), hint="reg sql 'show tables' lists the views"
             ) from error
+        except RuntimeError:  # Ctrl-C: the statement would go on, and closing wait for its end
+            connection.interrupt()
+            raise
         finally:
             timer.cancel()
 

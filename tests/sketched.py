@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 
-from registry.catalog import Columns, now
+from registry.catalog import Catalog, Columns, now
 from registry.records import Edge, Model, Score, Sketch
 
 SPEC = "patches-1/1024"
@@ -43,6 +43,25 @@ def put(
     )  # fmt: skip
     with catalog.write() as transaction:
         columns.insert(transaction, "error")
+
+
+def family(folder, empty):
+    """A catalog of a base with children a and b, a liar and its twin that claim the base, and one that nothing is known of.
+
+    Args:
+        folder: where to make it.
+        empty: the bytes of a catalog that knows nothing.
+    """
+    catalog = Catalog(folder / "c.duckdb")
+    catalog.path.write_bytes(empty)
+    base = drawn(0)
+    put(catalog, {"base": base, "a": base + drawn(1, 0.05), "b": base + drawn(2, 0.05)})
+    put(
+        catalog,
+        {"liar": drawn(3), "twin": drawn(3) + drawn(4, 0.05), "turned": drawn(5), "bare": None},
+    )
+    join(catalog, ("liar", "base"), ("twin", "base"), ("bare", "base"), status="declared")
+    return catalog
 
 
 def join(catalog, *edges, relation="finetune", status="inferred"):

@@ -103,7 +103,7 @@ def test_sql_is_sealed(project: Path, statement: str, capsys: pytest.CaptureFixt
 
 
 def test_two_scans_at_once_lose_nothing(project: Path) -> None:
-    for seed in range(12):
+    for seed in range(40):
         checkpoint(project / ("left" if seed % 2 else "right") / f"model-{seed}", seed)
     command = [sys.executable, "-m", "cli", "--quiet", "scan"]
     scans = [
@@ -114,7 +114,7 @@ def test_two_scans_at_once_lose_nothing(project: Path) -> None:
     rows = Catalog(project / ".reg" / "catalog.duckdb").rows(
         "select count(distinct id) as n, count(*) as m, count(distinct addresses) as k from models"
     )
-    assert rows == [{"n": 12, "m": 12, "k": 12}]
+    assert rows == [{"n": 40, "m": 40, "k": 40}]
 
 
 def test_the_same_recipe_gives_the_same_bytes(

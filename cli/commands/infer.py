@@ -78,8 +78,11 @@ def command(session: Session, *, scalars: int | None, full: bool, claims: bool) 
     document = {
         "edges": rows, "refuted": refuted, "scope": found.scope, "n_models": found.n_models, "n_latent": found.n_latent,
         "read_bytes": found.read_bytes, "seconds": round(found.seconds, 3), "problems": found.problems,
+        "unproved": found.unproved,
     }  # fmt: skip
     table = Table(rows, _COLUMNS, empty="no model descends from another")
     session.out.answer(document, table, ids=[e.child for e in found.edges])
     for model, why in found.problems.items():
         session.out.warning(f"{catalog.name(model)} was left out: {why}")
+    for model, why in found.unproved.items():
+        session.out.warning(f"what {catalog.name(model)} comes from rests on samples: {why}")

@@ -57,7 +57,7 @@ def ancestry(bucket: Bucket, group: Sequence[int], claims: Places = SILENT) -> A
     merges = settled(tree, merges)
     hang(bucket, tree, merges)
     nodes = [*plain, *tree.latent, *merges]
-    margin = margins(bucket, tree)
+    margin = margins(bucket, tree, plain, merges)
     links = []
     for edge in rooted(bucket, tree, nodes, merges, claims):
         ends = min(edge.child, edge.parent), max(edge.child, edge.parent)

@@ -6,7 +6,7 @@ and our own merges stay as they are.
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from engine.descent.certify import certified
@@ -15,10 +15,11 @@ from engine.descent.contradiction import Contradiction, contradictions
 from engine.descent.forest import Forest, forest
 from engine.descent.patch import N_SCALARS
 from engine.descent.recall import recalled, remember
-from engine.descent.shelf import sketches_of, spec_of
+from engine.descent.shelf import has_sketches, sketches_of, spec_of
+from engine.descent.sketch import Sketch
 from registry.catalog import Catalog, Columns, now
 from registry.database import Row, Transaction
-from registry.errors import NotHomologous
+from registry.errors import Interrupted, NotHomologous
 from registry.fingerprint import digest_text
 from registry.progress import SILENT, Progress
 
@@ -43,6 +44,7 @@ class Inferred:
         n_latent: parents that nobody has.
         contradictions: claims that are more likely wrong than right.
         problems: model → why it was not looked at.
+        unproved: child → why its edges rest on samples, where all entries were asked for.
         read_bytes: of weights, for all sketches, those on the shelf included.
         scope: sampled; or full, where all entries were asked for: each edge tells whether they tell of it.
         seconds: it took.
@@ -54,6 +56,7 @@ class Inferred:
     n_latent: int
     contradictions: tuple[Contradiction, ...]
     problems: dict[str, str]
+    unproved: dict[str, str]
     read_bytes: int
     scope: str
     seconds: float
@@ -69,6 +72,8 @@ def infer(
 ) -> Inferred:
     """Infer the lineage of all models of a catalog whose weights are at hand or were sketched before.
 
+    What is inferred is written at once, at the end: whoever stops it before finds what was there.
+
     Args:
         catalog: where the models are and the edges go.
         n_scalars: entries looked at of each model, about; None: all. Then models that fit into memory side by side are
@@ -80,20 +85,28 @@ def infer(
 
     Raises:
         NotHomologous: there are fewer than two models to compare.
+        Interrupted: Ctrl-C; the catalog is as it was, but for sketches that were read.
     """
+    try:
+        return _inferred(catalog, n_scalars, whole_bytes, progress, claims=claims)
+    except (KeyboardInterrupt, RuntimeError) as error:
+        if not isinstance(error, KeyboardInterrupt) and not isinstance(
+            error.__cause__, KeyboardInterrupt
+        ):
+            raise
+        message = f"catalog {catalog.path} holds what was inferred before, and the sketches that were read"
+        raise Interrupted(message) from error
+
+
+def _inferred(
+    catalog: Catalog, n_scalars: int | None, whole_bytes: int, progress: Progress, *, claims: bool
+) -> Inferred:
+    """As `infer`, whose arguments these are."""
     started = time.monotonic()
-    rows = catalog.rows(
-        "select id, n_params from store.model where kind = 'model' and status <> 'latent' order by id"
-    )
     is_full = n_scalars is None
-    is_whole = is_full and _FLOAT_BYTES * sum(row["n_params"] or 0 for row in rows) <= whole_bytes
-    n_seen = None if is_whole else n_scalars or N_SCALARS
-    sketches, problems = sketches_of(
-        catalog, [row["id"] for row in rows], n_seen, progress=progress
-    )
+    sketches, problems, n_seen = _sketched(catalog, n_scalars, whole_bytes, progress)
     if len(sketches) < 2:  # noqa: PLR2004 - nobody descends from himself
-        message = f"catalog {catalog.path}: weights of {len(sketches)} of its models can be read; lineage takes two"
-        raise NotHomologous(message, hint="reg scan PATH adds models")
+        raise _too_few(catalog, len(sketches), problems)
     said = _declared(catalog)
     spec = spec_of(n_seen)
     known = recalled(catalog, spec)
@@ -102,10 +115,11 @@ def infer(
     models = [s.model for s in sketches]
     n_models, read_bytes = len(sketches) - len(found.unsound), sum(s.read_bytes for s in sketches)
     del sketches
-    seen = "full" if is_whole else "sampled"
+    seen = "full" if n_seen is None else "sampled"
     told = [replace(edge, scope=seen) for edge in found.edges]
+    unproved: dict[str, str] = {}
     if is_full:
-        told = certified(catalog, told, progress=progress)
+        told, unproved = certified(catalog, told, progress=progress)
     ids = _latent_ids(found)
     edges = tuple(_renamed(edge, ids) for edge in told)
     wrong = contradictions([(e["child"], e["parent"]) for e in said], models, found, joined=claims)
@@ -113,9 +127,40 @@ def infer(
         _store(transaction, edges, sorted(ids.values()), seen, _against(wrong, said, seen))
         remember(transaction, spec, found.components, known)
     return Inferred(
-        edges, tuple(found.unaligned), n_models, len(ids), tuple(wrong), problems, read_bytes,
+        edges, tuple(found.unaligned), n_models, len(ids), tuple(wrong), problems, unproved, read_bytes,
         "full" if is_full else "sampled", time.monotonic() - started,
     )  # fmt: skip
+
+
+def _sketched(
+    catalog: Catalog, n_scalars: int | None, whole_bytes: int, progress: Progress
+) -> tuple[list[Sketch], dict[str, str], int | None]:
+    """What is compared, of models that cannot be read why, and how many scalars that is of each; None: all.
+
+    A model whose files are gone is worth more as a sketch that was kept than not at all, so that then whole models are
+    not compared.
+    """
+    rows = catalog.rows(
+        "select id, n_params from store.model where kind = 'model' and status <> 'latent' order by id"
+    )
+    models = [row["id"] for row in rows]
+    fits = _FLOAT_BYTES * sum(row["n_params"] or 0 for row in rows) <= whole_bytes
+    if n_scalars is None and fits:
+        sketches, problems = sketches_of(catalog, models, None, progress=progress)
+        if not has_sketches(catalog, list(problems), N_SCALARS):
+            return sketches, problems, None
+    n_seen = n_scalars or N_SCALARS
+    sketches, problems = sketches_of(catalog, models, n_seen, progress=progress)
+    return sketches, problems, n_seen
+
+
+def _too_few(catalog: Catalog, n_models: int, problems: Mapping[str, str]) -> NotHomologous:
+    """The error that there are not two models to compare."""
+    message = f"catalog {catalog.path}: weights of {n_models} of its models can be read; lineage takes two"
+    first = min(problems, default=None)
+    if first is not None:
+        message += f"; {catalog.name(first)} was left out: {problems[first]}"
+    return NotHomologous(message, hint="reg scan PATH adds models")
 
 
 def _latent_ids(found: Forest) -> dict[str, str]:

@@ -44,7 +44,12 @@ def link(bucket: Bucket, edge: Oriented, certainty: float = 1.0) -> Link:
         certainty: probability that there is an edge, whatever its direction.
     """
     if max(edge.child, edge.parent) >= len(bucket):
-        kind = Kind("finetune", "siblings", 0.0, "siblings of it stand 60 degrees apart")
+        kind = Kind(
+            "finetune",
+            "siblings",
+            0.0,
+            "seen from any of its children, the others have that one's own change in common",
+        )
     else:
         kind = _kind(bucket, edge.parent, edge.child)
     sure = certainty * edge.probability

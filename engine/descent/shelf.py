@@ -8,7 +8,14 @@ import numpy as np
 from engine.descent.patch import SPEC, Layout, Patch, layout_of, whole
 from engine.descent.sketch import Sketch, take, weights
 from registry.catalog import Catalog, Columns, now
-from registry.errors import BadAddress, CorruptCheckpoint, FileChanged, RunError, Unreadable
+from registry.errors import (
+    BadAddress,
+    CorruptCheckpoint,
+    FileChanged,
+    RegError,
+    RunError,
+    Unreadable,
+)
 from registry.progress import SILENT, Progress
 from registry.records import Sketch as SketchRow
 
@@ -39,19 +46,21 @@ def sketches_of(
     problems: dict[str, str] = {}
     fresh: list[Sketch] = []
     progress.start("sketch", len(missing))
-    for model in missing:
-        made = _read(catalog, model, n_scalars)
-        progress.advance(1)
-        if isinstance(made, str):
-            problems[model] = made
-            continue
-        found[model] = made
-        fresh.append(made)
-        if n_scalars is not None and len(fresh) == _BATCH:
+    try:
+        for model in missing:
+            made = _read(catalog, model, n_scalars)
+            if isinstance(made, str):
+                problems[model] = made
+            else:
+                found[model] = made
+                fresh.append(made)
+            if n_scalars is not None and len(fresh) == _BATCH:
+                _put(catalog, fresh, spec_of(n_scalars))
+                fresh = []
+            progress.advance(1)
+    finally:  # what was read is kept, whoever stops us
+        if n_scalars is not None and fresh:
             _put(catalog, fresh, spec_of(n_scalars))
-            fresh = []
-    if n_scalars is not None and fresh:
-        _put(catalog, fresh, spec_of(n_scalars))
     return [found[model] for model in models if model in found], problems
 
 
@@ -66,7 +75,21 @@ def _read(catalog: Catalog, model: str, n_scalars: int | None) -> Sketch | str:
         layout = whole(shapes) if n_scalars is None else layout_of(shapes, n_scalars)
         return take(model, max(tensors, key=lambda ref: ref.n_bytes).dtype, tensors, layout)
     except (BadAddress, CorruptCheckpoint, FileChanged, RunError, Unreadable) as error:
-        return str(error)
+        return with_hint(error)
+
+
+def with_hint(error: RegError) -> str:
+    """What an error says, and what to type next."""
+    return f"{error.message}: {error.hint}" if error.hint else error.message
+
+
+def has_sketches(catalog: Catalog, models: Sequence[str], n_scalars: int) -> bool:
+    """Whether the shelf has sketches of this many scalars of any of some models."""
+    found = catalog.rows(
+        "select 1 from store.sketch where spec = ? and model_id in (select store.each(?)) limit 1",
+        [spec_of(n_scalars), list(models)],
+    )
+    return bool(found)
 
 
 def _shelved(catalog: Catalog, models: Sequence[str], spec: str) -> dict[str, Sketch]:

@@ -32,7 +32,7 @@ def test_infer_prints_who_descends_from_whom_and_why(made):
 def test_the_document_has_edges_and_what_they_rest_on(made):
     found = made.json("infer", "--scalars", "8192")
     assert found.keys() == {
-        "edges", "refuted", "scope", "n_models", "n_latent", "read_bytes", "seconds", "problems",
+        "edges", "refuted", "scope", "n_models", "n_latent", "read_bytes", "seconds", "problems", "unproved",
     }  # fmt: skip
     assert (found["scope"], found["n_models"], found["n_latent"]) == ("sampled", 3, 0)
     assert found["problems"] == {}
@@ -79,8 +79,44 @@ def test_quiet_prints_children(made):
 def test_a_model_without_weights_is_left_out_with_a_warning(made):
     shutil.rmtree(made.folder / "made" / "leaf3")
     result = made.run("infer")
-    assert "leaf3 was left out: " in result.stderr
+    gone = made.folder / "made" / "leaf3"
+    assert (
+        f"leaf3 was left out: the files of leaf3 are gone; the catalog knows of {gone}: reg scan"
+        in result.stderr
+    )
     assert "leaf2" in result.stdout
+
+
+def test_full_takes_the_sketch_of_a_model_that_was_truncated_and_says_what_it_could_not_measure(
+    made,
+):
+    made.run("infer")
+    file = made.folder / "made" / "leaf3" / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:-100])
+    result = made.run("infer", "--full")
+    why = f"the files of leaf3 at {file.parent} changed since they were scanned: reg scan {file.parent}"
+    assert f"what leaf3 comes from rests on samples: {why}" in result.stderr
+    found = made.json("infer", "--full")
+    assert [(e["child"], e["parent"], e["scope"]) for e in found["edges"]] == [
+        ("leaf2", "root", "full"), ("leaf3", "root", "sampled"),
+    ]  # fmt: skip
+    assert found["problems"] == {}
+    assert list(found["unproved"].values()) == [why]
+
+
+def test_full_goes_on_without_a_model_that_was_never_sketched_and_compares_whole_ones(made):
+    shutil.rmtree(made.folder / "made" / "leaf3")
+    found = made.json("infer", "--full")
+    assert [(e["child"], e["scope"]) for e in found["edges"]] == [("leaf2", "full")]
+    assert len(found["problems"]) == 1
+    assert found["unproved"] == {}
+
+
+def test_without_weights_at_all_the_first_reason_is_given(made):
+    shutil.rmtree(made.folder / "made")
+    result = made.run("infer", "--full", code=1)
+    assert "weights of 0 of its models can be read; lineage takes two; " in result.stderr
+    assert " are gone; the catalog knows of " in result.stderr
 
 
 def test_without_a_catalog_or_with_one_model_it_says_what_to_type(place):

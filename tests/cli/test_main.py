@@ -199,6 +199,20 @@ def test_an_interrupt_is_one_line_and_130(known):
     assert result.stderr.split() == ["interrupted"]
 
 
+def test_an_interrupt_in_the_middle_of_a_statement_is_one_line_and_130(known):
+    code = (
+        "import os, signal, threading\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "threading.Timer(1.5, os.kill, (os.getpid(), signal.SIGINT)).start()\n"
+        "from cli.main import main; main()"
+    )
+    result = _python(
+        code, known.folder, "sql", "select count(*) from range(1000000000000)", timeout=60
+    )
+    assert result.returncode == 130
+    assert result.stderr.split() == ["interrupted"]
+
+
 def test_a_reader_that_goes_away_is_no_error(known):
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "cli", "sql", "from range(200000)"]

@@ -1,25 +1,16 @@
 """A common history, and one basis."""
 
 import pytest
-from sketched import drawn, join, put
+from sketched import family, join
 
 from registry.case import load
-from registry.catalog import Catalog
 from registry.homology import alignment, homology
 
 
 @pytest.fixture(scope="module")
 def known(tmp_path_factory, _empty_catalog):
     """A base with two children, strangers that claim it, and a turned copy."""
-    catalog = Catalog(tmp_path_factory.mktemp("homology") / "c.duckdb")
-    catalog.path.write_bytes(_empty_catalog)
-    base = drawn(0)
-    put(catalog, {"base": base, "a": base + drawn(1, 0.05), "b": base + drawn(2, 0.05)})
-    put(
-        catalog,
-        {"liar": drawn(3), "twin": drawn(3) + drawn(4, 0.05), "turned": drawn(5), "bare": None},
-    )
-    join(catalog, ("liar", "base"), ("twin", "base"), ("bare", "base"), status="declared")
+    catalog = family(tmp_path_factory.mktemp("homology"), _empty_catalog)
     join(catalog, ("turned", "b"), relation="permuted")
     return catalog
 

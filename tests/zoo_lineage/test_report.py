@@ -12,8 +12,8 @@ FAMILY = Family("mlp-small", Shape("mlp", width=64, depth=2), (BASE, *parents())
 
 
 def small(tmp_path: Path) -> Path:
-    """A family of four, hardly trained."""
-    make(tmp_path, "dev", [FAMILY], cards=True, pace=Pace(base=40, tune=20))
+    """A family of four, trained for a second: of less there is little to see."""
+    make(tmp_path, "dev", [FAMILY], cards=True, pace=Pace(base=500, tune=40))
     return tmp_path
 
 
@@ -25,10 +25,9 @@ def test_a_split_is_judged_in_every_regime_beside_the_baseline(tmp_path):
     for row in rows[:-1]:
         assert row.report["n_claims"] > 0
         assert row.cpu_seconds > 0
-        assert sum(part["edges"] for part in row.report["reliability"]) >= 3
+        assert sum(part["edges"] for part in row.report["reliability"]) == 3
         assert row.report["n_models"] == 4
-        if row.regime == "full":  # of so few entries little is seen
-            assert row.report["undirected"]["f1"] > 0
+        assert row.report["undirected"]["f1"] > 0
     assert rows[0].read_bytes == rows[1].read_bytes < rows[2].read_bytes
     page = document(rows)
     bins = sum(len(row.report["reliability"]) for row in rows if row.regime == "full")

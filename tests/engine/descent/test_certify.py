@@ -37,7 +37,8 @@ def edges(ids, weight=0.25):
 
 def test_edges_are_measured_in_their_order_and_say_so(family, catalog):
     given = edges(family)
-    found = certified(catalog, given)
+    found, problems = certified(catalog, given)
+    assert problems == {}
     assert [
         replace(e, kind=g.kind, scope="sampled") for e, g in zip(found, given, strict=True)
     ] == given
@@ -52,7 +53,7 @@ def test_a_merge_of_others_is_refuted_and_no_longer_sure(family, catalog):
     wrong = [
         replace(e, parent=family["b"]) if e.parent == family["one"] else e for e in edges(family)
     ]
-    found = certified(catalog, wrong)
+    found, _ = certified(catalog, wrong)
     assert found[0].confidence == found[2].confidence == 0.5
     assert found[0].kind.value < 0.9
 
@@ -60,6 +61,10 @@ def test_a_merge_of_others_is_refuted_and_no_longer_sure(family, catalog):
 def test_without_the_files_nothing_is_said_anew(family, tmp_path, catalog):
     shutil.rmtree(tmp_path / "models" / "one")
     given = edges(family)
-    found = certified(catalog, given)
+    found, problems = certified(catalog, given)
     assert found == given
-    assert certified(catalog, []) == []
+    assert problems.keys() == {family["merge"], family["one"]}
+    assert all(
+        "the files of one are gone" in why and "reg scan" in why for why in problems.values()
+    )
+    assert certified(catalog, []) == ([], {})

@@ -52,6 +52,20 @@ def test_the_order_of_the_models_decides_nothing(models, seed):
     assert ("merge", "two", "merge") in edges(first)
 
 
+@pytest.mark.parametrize("ids", ["abcde", "edcba", "badce", "caebd"])
+def test_the_ids_of_the_models_decide_nothing(models, ids):
+    halved = {name: old.astype("f2").astype("f4") for name, old in models["one"].items()}
+    family = models | {"one": halved, "grand": tuned(halved, 4), "half": halved}
+    del family["stranger"]
+    called = dict(zip(ids, family, strict=True))
+    given = [
+        sketched(id_, family[name], dtype="F16" if name == "half" else "BF16")
+        for id_, name in called.items()
+    ]
+    found = [(called[e.child], called[e.parent], e.kind.name) for e in forest(given).edges]
+    assert sorted(found) == sorted([*TRUE, ("half", "one", "cast")])
+
+
 def test_nothing_has_no_edges(models):
     assert edges(forest([])) == []
     assert edges(forest(sketches(models)[:1])) == []

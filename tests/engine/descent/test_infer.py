@@ -10,7 +10,7 @@ from scanned import orphans
 
 from engine.descent.infer import infer
 from registry.catalog import Catalog
-from registry.errors import NotHomologous
+from registry.errors import Interrupted, NotHomologous
 from registry.scan import scan
 
 ZOO = Path(__file__).parents[3] / "data" / "zoo"
@@ -37,6 +37,11 @@ def inferred(catalog):
         )
         for r in rows
     )
+
+
+def everything(catalog):
+    tables = ("edge", "evidence", "component", "model")
+    return [catalog.rows(f"select * from store.{table} order by all") for table in tables]
 
 
 def other_edges(catalog):
@@ -105,6 +110,36 @@ def test_without_the_weights_it_is_inferred_again(folder, catalog):
     assert second.edges == first.edges
     assert (second.read_bytes, second.problems) == (first.read_bytes, {})
     assert inferred(catalog) == STAR
+
+
+class Stopping:
+    """Progress that meets Ctrl-C after some steps."""
+
+    def __init__(self, after):
+        self.after = after
+
+    def start(self, what, total_bytes):
+        del what, total_bytes
+
+    def advance(self, n_bytes):
+        self.after -= n_bytes
+        if self.after == 0:
+            raise KeyboardInterrupt
+
+
+def test_who_stops_it_finds_what_was_inferred_before_and_the_sketches_that_were_read(
+    folder, catalog
+):
+    infer(catalog, n_scalars=2048)
+    before = everything(catalog)
+    for after, n_kept in ((2, 2), (3, 4)):  # in the middle of the sketches, then of the proofs
+        with pytest.raises(Interrupted, match="holds what was inferred before, and the sketches"):
+            infer(catalog, n_scalars=None, whole_bytes=1, progress=Stopping(after))
+        assert everything(catalog) == before
+        kept = catalog.rows("select count(*) as n from store.sketch where spec like '%/32768'")
+        assert kept == [{"n": n_kept}]
+    assert orphans(catalog) == []
+    assert {e.scope for e in infer(catalog, n_scalars=None, whole_bytes=1).edges} == {"full"}
 
 
 def test_what_was_inferred_is_replaced_and_all_else_stays(folder, catalog):

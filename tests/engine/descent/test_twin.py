@@ -1,5 +1,7 @@
 """Twins: copies and casts are told, and in which direction; all others are not."""
 
+from itertools import permutations
+
 import numpy as np
 import pytest
 from descent_patches import drawn, network, rounded, sketch_of, tuned
@@ -22,11 +24,67 @@ def test_a_copy_is_a_copy_of_the_first():
     assert made == [Twin(2, 0, "copy", lossy=False), Twin(3, 0, "copy", lossy=False)]
 
 
-@pytest.mark.parametrize("dtypes", [("BF16", "F32"), ("F32", "F16"), ("F16", "F64")])
-def test_the_same_numbers_in_another_dtype_are_a_cast_of_the_first(dtypes):
+def fitting(seed):
+    """A network whose numbers BF16 holds, and F16 too."""
+    return rounded(rounded(network(seed), "BF16"), "F16")
+
+
+def origins(**models):
+    """The same by names: of each twin, what it is one of, which and whether numbers were lost; one answer in all orders."""
+    told = set()
+    for names in permutations(models):
+        made = found(*(models[name] for name in names))
+        told.add(frozenset((names[t.model], names[t.of], t.kind, t.lossy) for t in made))
+    (answer,) = told
+    return answer
+
+
+@pytest.mark.parametrize("dtypes", [("BF16", "F32"), ("F16", "F32"), ("F16", "F64")])
+def test_the_same_numbers_in_a_wider_dtype_are_the_cast(dtypes):
     exact = {"w": np.array([[1.0, 0.5], [-2.0, 0.0]], np.float32)}
-    made = found(*((dtype, exact) for dtype in dtypes))
-    assert made == [Twin(1, 0, "cast", lossy=False)]
+    narrow, wide = ((dtype, exact) for dtype in dtypes)
+    assert origins(narrow=narrow, wide=wide) == {("wide", "narrow", "cast", False)}
+
+
+@pytest.mark.parametrize(("own", "other"), [("BF16", "F16"), ("F16", "BF16")])
+def test_of_the_same_numbers_in_two_dtypes_that_of_the_kin_came_first(own, other):
+    exact = fitting(1)
+    child = own, rounded(tuned(exact, 2), own)
+    made = origins(model=(own, exact), half=(other, exact), child=child)
+    assert made == {("half", "model", "cast", False)}
+
+
+def test_strangers_and_other_twins_are_no_kin_that_tell():
+    exact, odd, strange = fitting(1), fitting(2), ("BF16", rounded(network(3), "BF16"))
+    child = "F16", rounded(tuned(exact, 4), "F16")
+    made = twins(
+        gather([
+            sketch_of(t, name, dtype=d)
+            for name, (d, t) in {
+                "a": ("BF16", exact), "b": strange, "c": ("F16", exact), "d": child, "e": ("BF16", odd),
+                "f": ("F16", odd), "g": ("BF16", odd),
+            }.items()
+        ])
+    )  # fmt: skip
+    assert made == [
+        Twin(0, 2, "cast", lossy=False), Twin(5, 4, "cast", lossy=False), Twin(6, 4, "copy", lossy=False),
+    ]  # fmt: skip
+
+
+def test_kin_that_need_a_wide_dtype_are_no_sign_that_numbers_that_do_not_were_in_it():
+    exact = fitting(1)
+    twin = {"narrow": ("BF16", exact), "wide": ("F32", exact)}
+    finer, coarse = tuned(exact, 2), rounded(tuned(exact, 2), "BF16")
+    assert origins(**twin, child=("F32", finer)) == {("wide", "narrow", "cast", False)}
+    assert origins(**twin, child=("F32", coarse)) == {("narrow", "wide", "cast", False)}
+
+
+def test_a_rounded_model_in_a_wide_dtype_again_is_a_cast_of_the_rounded_one():
+    exact = network(1)
+    coarse = rounded(exact, "BF16")
+    child = "F32", rounded(tuned(exact, 2), "BF16")
+    made = origins(exact=("F32", exact), narrow=("BF16", coarse), wide=("F32", coarse), child=child)
+    assert made == {("narrow", "exact", "cast", True), ("wide", "narrow", "cast", False)}
 
 
 @pytest.mark.parametrize(
@@ -124,5 +182,5 @@ def test_models_of_which_nothing_was_compared_are_no_twins(dtype):
 
 def test_a_cast_of_two_finer_ones_is_told_once():
     exact = {"w": np.array([[1 + 2.0**-12, 1 + 2.0**-9 + 2.0**-12]], np.float32)}
-    made = found(*((dtype, rounded(exact, dtype)) for dtype in ("F32", "F16", "BF16")))
-    assert made == [Twin(1, 0, "cast", lossy=True), Twin(2, 0, "cast", lossy=True)]
+    made = origins(**{dtype: (dtype, rounded(exact, dtype)) for dtype in ("F32", "F16", "BF16")})
+    assert made == {("F16", "F32", "cast", True), ("BF16", "F32", "cast", True)}

@@ -80,6 +80,12 @@ def test_random_magnitudes_depend_on_the_seed():
     assert torch.equal(one, edit([D1], magnitudes="normal"))
 
 
+def test_a_slice_draws_its_magnitudes_from_its_own_place_on():
+    edited = edit([torch.ones(3, 100_000)], draws=DRAWS.at(5), magnitudes="uniform")
+    whole = DRAWS.uniform(0, torch.Size([300_005]))
+    assert torch.equal(edited.reshape(-1), 2 * whole[5:])
+
+
 def test_no_random_magnitude_is_so_near_to_two_steps_that_processors_could_differ():
     numbers = torch.arange(1 << 24, dtype=torch.float64)[:: 1 << 4] / (1 << 24)
     steps = torch.erfinv(numbers) * math.sqrt(math.pi) * (1 << 16)

@@ -45,3 +45,10 @@ def test_k_0_is_dare_and_k_1_changes_nothing():
     draws = Draws(3, "w", ("a", "b"))
     torch.testing.assert_close(dare_k(deltas, draws=draws, k=0.0), dare_linear(deltas, draws=draws))
     torch.testing.assert_close(dare_k(deltas, draws=draws, k=1.0), task_arithmetic(deltas))
+
+
+def test_a_slice_draws_from_its_own_place_on():
+    draws = Draws(3, "w", ("a",))
+    merged = dare_k([torch.ones(300_000)], draws=draws.at(5), k=-1.0)
+    stays = draws.uniform(0, torch.Size([300_005]))[5:] < 0.5
+    assert torch.equal(merged, torch.where(stays, 3.0, -1.0))
