@@ -160,7 +160,8 @@ static void find_chances(const dropping *d, const uint32_t *restrict ranks, floa
     float more = d->more, least = d->least, inverse = 1.0f / most;
     for (int i = 0; i < n; i++) {
         float chance = part_of((float)(int32_t)ranks[i], most, inverse) * more + least;
-        chances[i] = chance < 0.0f ? 0.0f : chance > 1.0f ? 1.0f : chance;
+        chance = chance > 0.0f ? chance : 0.0f;
+        chances[i] = chance < 1.0f ? chance : 1.0f;
     }
 }
 
@@ -169,7 +170,7 @@ static void drop(const uint32_t *restrict words, const float *restrict chances, 
 {
     for (int i = 0; i < n; i++) {
         float chance = chances[i], kept = x[i] * ((float)(int32_t)(words[i] >> 8) * 0x1p-24f < chance ? 1.0f : 0.0f);
-        x[i] = by_chance ? kept / (chance < 1e-30f ? 1e-30f : chance) : kept;
+        x[i] = by_chance ? kept / (chance > 1e-30f ? chance : 1e-30f) : kept;
     }
 }
 
