@@ -2,7 +2,7 @@
 
    Such a row is ranked by a counting sort on these bits, so that there are few buckets and nearly all hold one magnitude;
    the entries that have more bits are odd, and sorted. Which bits these are is told of one row and used for those that
-   follow, which may be taken for granted: it decides how long a row takes, never its ranks. */
+   follow: that decides how long a row takes, never its ranks. */
 #include "ranks.h"
 
 #define SPAN (15 << 23) /* no buckets for magnitudes so far below the largest: 15 powers of two */
@@ -10,6 +10,7 @@
 #define FEWEST 4        /* of entries there is at most one odd one among so many */
 #define ODD_TAKES 12    /* times as long as a bucket does */
 #define ROWS 32         /* for which leading bits are used before they are told again */
+#define OTHER_ROWS 8    /* that are not looked at after one that has none */
 #define MASK 64         /* entries whose being odd makes a word */
 
 typedef uint32_t u4 __attribute__((vector_size(16)));
@@ -157,7 +158,7 @@ static inline int32_t bucket_of(const leading *l, float x)
     return bucket - l->low + LOWEST;
 }
 
-/* The ranks of odd entries, behind the others of their buckets; 0 when it is given up. */
+/* Ranks of odd entries, behind the others of their buckets; 0 when it is given up. */
 static int place_odd(ranking *r, const float *row, const uint32_t *odd, int64_t n_odd)
 {
     const uint32_t *theirs = odd + r->columns, *last = r->counters[0];
@@ -183,14 +184,11 @@ static int place_odd(ranking *r, const float *row, const uint32_t *odd, int64_t 
 static int64_t find_own(ranking *r, leading *l, const float *row, uint16_t *bucket, uint32_t *odd)
 {
     int64_t n_odd = -1;
-    if (l->rows < 0) {
-        l->rows++;
-        return -1;
-    }
+    if (l->rows < 0) return l->rows++, n_odd;
     if (l->rows) n_odd = find_buckets(r, l, row, bucket, odd);
     if (n_odd < 0) {
         if (find_leading(r, row, l)) n_odd = find_buckets(r, l, row, bucket, odd);
-        l->rows = n_odd < 0 ? -ROWS / 4 : ROWS;
+        l->rows = n_odd < 0 ? -OTHER_ROWS : ROWS;
     }
     l->rows -= n_odd >= 0;
     return n_odd;
@@ -211,5 +209,7 @@ int rank_leading(ranking *r, leading *l, const float *row)
     for (int64_t i = 0; i < n_odd; i++) r->odd[odd[r->columns + i] = (uint32_t)bucket_of(l, row[odd[i]])]++;
     rank_first(r, n_buckets);
     for (int w = 0; w < WAYS; w++) give_ranks(r->counters[w], bucket + w * half, half, r->ranks + w * half);
-    return !n_odd || place_odd(r, row, odd, n_odd);
+    if (!n_odd || place_odd(r, row, odd, n_odd)) return 1;
+    l->rows = 0;
+    return 0;
 }

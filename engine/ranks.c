@@ -1,14 +1,13 @@
 /* Dropping by rank: which entries of each row stay by chance, where larger ones have the better chances.
 
-   A row is ranked by a counting sort on the leading bits of its magnitudes. Those of task vectors of bfloat16 models have
-   few more bits than that, so that there are few buckets and nearly all hold one magnitude; the others are sorted. A row
-   that is not of that kind gets as many buckets as it has entries. Where those held different magnitudes, what is nearly
-   sorted is put in order by insertion, or, when that takes too many moves, by a radix sort; so a row takes time in
-   proportion to its length whatever it holds. */
+   A row whose magnitudes have more than a few leading bits gets as many buckets as it has entries. Where those held
+   different magnitudes, what is nearly sorted is put in order by insertion, or, when that takes too many moves, by a radix
+   sort; so a row takes time in proportion to its length whatever it holds. */
 #include "ranks.h"
 
-#define SPAN (15 << 23) /* magnitudes that are 15 powers of two below a row's largest share a bucket */
-#define MOVES 4         /* of insertion, for each entry, before it gives up */
+#define SPAN (15 << 23)   /* magnitudes that are 15 powers of two below a row's largest share a bucket */
+#define MOVES 4           /* of insertion, for each entry, before it gives up */
+#define CORRECTED 0x1p20f /* no quotient of integers below is so near the middle of two floats that one correction errs */
 
 static inline uint32_t key_of(float x)
 {
@@ -142,22 +141,22 @@ static void find_ranks(ranking *r, leading *l, const float *row)
     for (int64_t i = 0; i < r->columns; i++) put(r, i, r->sorted[i]);
 }
 
-/* Dividing by `by`, of which `inverse` is the inverse. */
+/* x / by, of integers; `inverse` is 1 / by, or 0 where `by` is too large to correct the quotient. */
 static inline float part_of(float x, float by, float inverse)
 {
 #ifdef __FMA__
     float near = x * inverse;
-    return fmaf(fmaf(-near, by, x), inverse, near);
+    if (inverse != 0.0f) return fmaf(fmaf(-near, by, x), inverse, near);
 #else
     (void)inverse;
-    return x / by;
 #endif
+    return x / by;
 }
 
 /* The chances of n entries of their ranks, of which `most` is the highest. */
 static void find_chances(const dropping *d, const uint32_t *restrict ranks, float most, int n, float *restrict chances)
 {
-    float more = d->more, least = d->least, inverse = 1.0f / most;
+    float more = d->more, least = d->least, inverse = most < CORRECTED ? 1.0f / most : 0.0f;
     for (int i = 0; i < n; i++) {
         float chance = part_of((float)(int32_t)ranks[i], most, inverse) * more + least;
         chance = chance > 0.0f ? chance : 0.0f;
@@ -199,7 +198,7 @@ int open_ranking(ranking *r, int64_t columns)
     size_t n = (size_t)columns + 64;
     r->columns = columns;
     memset(r->odd, 0, sizeof r->odd);
-    r->memory = malloc(n * (2 * sizeof(uint64_t) + 5 * sizeof(uint32_t)));
+    r->memory = malloc(n * (2 * sizeof(uint64_t) + 4 * sizeof(uint32_t)));
     if (!r->memory) return 0;
     r->sorted = r->memory;
     r->spare = r->sorted + n;

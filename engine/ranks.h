@@ -8,7 +8,7 @@
 #define BUCKETS 1968 /* at most, of leading bits */
 
 /* How buckets are made of leading bits of magnitudes: how many bits go, what is left of the lowest and the highest, and
-   for how many more rows that is taken for granted. */
+   for how many more rows that is used; for less than 0, nothing is. */
 typedef struct {
     int32_t shift, low, high, rows;
 } leading;
