@@ -8,7 +8,7 @@
 #define SPAN (15 << 23) /* no buckets for magnitudes so far below the largest: 15 powers of two */
 #define MOVES 4         /* of insertion, for each entry, before it gives up */
 #define FEWEST 4        /* of entries there is at most one odd one among so many */
-#define ODD_TAKES 12    /* times as long as a bucket does */
+#define ODD_TAKES 26    /* times as long as a bucket does */
 #define ROWS 32         /* for which leading bits are used before they are told again */
 #define OTHER_ROWS 8    /* that are not looked at after one that has none */
 #define MASK 64         /* entries whose being odd makes a word */
