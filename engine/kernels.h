@@ -73,23 +73,25 @@ static inline const void *behind(const void *data, int dtype, int64_t n)
 static inline int load(const void *data, int dtype, int n, float *out)
 {
     uint32_t *bits = (uint32_t *)out;
-    uint32_t bad = 0;
+    int32_t most = 0;
     if (dtype == BF16) {
         const uint16_t *x = data;
         for (int i = 0; i < n; i++) {
             uint32_t w = (uint32_t)x[i] << 16;
+            int32_t magnitude = (int32_t)(w & 0x7fffffffu);
             bits[i] = w;
-            bad |= (w & 0x7f800000u) == 0x7f800000u;
+            most = magnitude > most ? magnitude : most;
         }
     } else {
         const uint32_t *x = data;
         for (int i = 0; i < n; i++) {
             uint32_t w = x[i];
+            int32_t magnitude = (int32_t)(w & 0x7fffffffu);
             bits[i] = w;
-            bad |= (w & 0x7f800000u) == 0x7f800000u;
+            most = magnitude > most ? magnitude : most;
         }
     }
-    return bad != 0;
+    return most >= 0x7f800000;
 }
 
 static inline float widened(uint16_t half)
@@ -98,12 +100,22 @@ static inline float widened(uint16_t half)
 }
 
 /* The same, less a base's where there is one. */
-static inline int load_less(const void *data, int dtype, int n, const float *base, float *out)
+static inline int load_less(const void *data, int dtype, int n, const float *restrict base, float *restrict out)
 {
-    int bad = load(data, dtype, n, out);
-    if (base)
-        for (int i = 0; i < n; i++) out[i] -= base[i];
-    return bad;
+    if (!base || dtype != BF16) {
+        int bad = load(data, dtype, n, out);
+        if (base)
+            for (int i = 0; i < n; i++) out[i] -= base[i];
+        return bad;
+    }
+    const uint16_t *x = data;
+    int32_t most = 0;
+    for (int i = 0; i < n; i++) {
+        int32_t w = (int32_t)((uint32_t)x[i] << 16), magnitude = w & 0x7fffffff;
+        most = magnitude > most ? magnitude : most;
+        out[i] = float_of((uint32_t)w) - base[i];
+    }
+    return most >= 0x7f800000;
 }
 
 static inline __attribute__((always_inline)) d4 wide(const float *x)

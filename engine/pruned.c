@@ -5,24 +5,17 @@
 #include "ranks.h"
 #include "tiles.h"
 
-/* Drop entries of (rows, columns) by their ranks within rows; see `fill_chances`. 0: there is no memory. */
+/* Drop entries of (rows, columns) by their ranks within rows; see `dropping`. 0: there is no memory. */
 int32_t drop_by_rank(const float *delta, int64_t rows, int64_t columns, const uint64_t *key, int64_t start, float least,
                      float more, int32_t by_chance, float *out)
 {
     ranking r;
-    stream s;
-    float *by_rank = malloc(sizeof(float) * (size_t)columns);
-    if (!by_rank || !open_ranking(&r, columns)) {
-        free(by_rank);
-        return 0;
-    }
-    fill_chances(columns, least, more, by_rank);
-    r.by_rank = by_rank;
-    begin(&s, key, start);
+    dropping d = {.least = least, .more = more, .by_chance = by_chance};
+    if (!open_ranking(&r, columns)) return 0;
+    begin(&d.words, key, start);
     memcpy(out, delta, sizeof(float) * (size_t)(rows * columns));
-    for (int64_t first = 0; first < rows * columns; first += columns) drop_row(&r, &s, by_chance, out + first);
+    for (int64_t first = 0; first < rows * columns; first += columns) drop_row(&r, &d, out + first);
     free(r.memory);
-    free(by_rank);
     return 1;
 }
 
@@ -30,26 +23,26 @@ int32_t drop_by_rank(const float *delta, int64_t rows, int64_t columns, const ui
 typedef struct {
     tiles read;
     ranking ranks;
-    stream streams[MANY];
+    dropping drops[MANY];
     term kept[MANY];
-    float *rows[MANY + 1], *by_rank[MANY], *memory; /* entries from `first` to `end`; chances */
+    float *rows[MANY + 1], *memory; /* entries from `first` to `end` */
     int64_t first, end;
 } flow;
 
 static int open_flow(flow *w, const merge *m, const term *terms)
 {
     int k = m->n_terms;
-    size_t columns = (size_t)m->columns, room = columns + SUB;
+    size_t room = (size_t)m->columns + SUB;
     w->read.n_sources = k + m->has_base;
     for (int t = 0; t < k; t++) w->read.from[t] = &terms[t].from;
     w->read.from[k] = &m->base;
-    w->memory = malloc((room * (size_t)(k + 1) + columns * (size_t)k) * sizeof(float));
+    w->memory = malloc(room * (size_t)(k + 1) * sizeof(float));
     if (!w->memory || !open_ranking(&w->ranks, m->columns) || !open_tiles(&w->read, m->n)) return 0;
     for (int t = 0; t <= k; t++) w->rows[t] = w->memory + room * (size_t)t;
     for (int t = 0; t < k; t++) {
-        w->by_rank[t] = w->memory + room * (size_t)(k + 1) + columns * (size_t)t;
-        fill_chances(m->columns, terms[t].threshold, terms[t].beyond, w->by_rank[t]);
-        begin(&w->streams[t], terms[t].key, terms[t].start);
+        dropping *d = &w->drops[t];
+        *d = (dropping){.least = terms[t].threshold, .more = terms[t].beyond, .by_chance = terms[t].stays_below};
+        begin(&d->words, terms[t].key, terms[t].start);
         w->kept[t] = (term){.from = {.dtype = F32}, .pick = ALL, .scale = terms[t].scale};
     }
     return 1;
@@ -73,10 +66,7 @@ static int next_row(flow *w, const merge *m, const term *terms)
         if (bad) return 0;
         at += n;
     }
-    for (int t = 0; t < k; t++) {
-        w->ranks.by_rank = w->by_rank[t];
-        drop_row(&w->ranks, &w->streams[t], terms[t].stays_below, w->rows[t] + behind_first);
-    }
+    for (int t = 0; t < k; t++) drop_row(&w->ranks, &w->drops[t], w->rows[t] + behind_first);
     w->end += m->columns;
     return 1;
 }

@@ -45,6 +45,17 @@ ROWS = {
     "of a child in bfloat16": random(20, 2048).mul(1e-3).bfloat16().float() - 2**-9,
     "of children": torch.cat([child(9, 2048, scale) for scale in (1e-4, 1e-3, 1e-2, 1)]),
     "of an odd number of columns": child(9, 3001, 1e-2, odd=200, tiny=300),
+    "of many kinds": torch.cat(
+        [
+            child(40, 512, 1e-3),
+            child(3, 512, 1e-3, odd=9),
+            random(11, 512),
+            torch.zeros(2, 512),
+            child(40, 512, 1e-7),
+            child(3, 512, 1e-3, tiny=5),
+            child(3, 512, 1e20),
+        ]
+    ),
     "odd": child(20, 2048, 1e-3, odd=100),
     "too odd": child(9, 2048, 1e-3, odd=40),
     "odd and far below": child(20, 2048, 1e-3, odd=150, tiny=200),
@@ -72,6 +83,7 @@ ROWS = {
     "nothing": random(1, 0),
     "no rows": random(0, 5),
     "long": random(2, 200_001),
+    "too long to correct quotients": random(1, (1 << 20) + 3).bfloat16().float(),
     "long with ties": random(1, 300_000).bfloat16().float(),
 }
 SPANS = [(0.7, 0.07), (1.0, 0.2), (0.05, 0.3), (0.5, 0.5), (0.0, 0.1)]
