@@ -20,7 +20,7 @@ from engine.descent.margin import certainty, margins
 from engine.descent.merging import Merge, merges_of
 from engine.descent.rooting import rooted
 from engine.descent.settling import settled
-from engine.descent.tree import SIBLING, spanning, with_latent
+from engine.descent.tree import SIBLING, popular, spanning, with_latent
 
 _LEAF = 0.97  # confidence of an edge to a leaf
 
@@ -51,9 +51,10 @@ def ancestry(bucket: Bucket, group: Sequence[int], claims: Places = SILENT) -> A
     merges = merges_of(bucket, inner)
     plain = [i for i in inner if i not in merges]
 
-    skeleton = spanning(nearer(bucket.costs, claims), plain)
+    costs = nearer(bucket.costs, claims)
+    skeleton = spanning(popular(costs, spanning(costs, plain)), plain)
     alike = cache(partial(likeness, bucket))
-    tree = with_latent(skeleton, bucket.gram, alike, _aside(bucket, plain, merges, alike))
+    tree = with_latent(skeleton, bucket.costs, bucket.gram, alike, _aside(bucket, plain, merges, alike))
     merges = settled(tree, merges)
     hang(bucket, tree, merges)
     nodes = [*plain, *tree.latent, *merges]
