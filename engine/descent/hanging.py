@@ -37,9 +37,8 @@ def _hung(
                 continue
             if _between(tree, node, above):
                 continue
-            length = _length(bucket, tree, cut)
             near = bucket.distances[node, merge]
-            if near < _NEARER * length and (
+            if _nearer(bucket, tree, node, merge, cut) and (
                 node not in found or near < bucket.distances[node, found[node][0]]
             ):
                 found[node] = (merge, cut)
@@ -72,9 +71,9 @@ def _towards(tree: Tree, node: int, goal: int) -> tuple[int, int] | None:
     return (min(node, via[node]), max(node, via[node]))
 
 
-def _length(bucket: Bucket, tree: Tree, edge: tuple[int, int]) -> float:
-    """Squared length of an edge."""
-    a, b = edge
-    if b >= tree.n:
-        return tree.latent[b].get(a, math.inf)
-    return float(bucket.distances[a, b])
+def _nearer(bucket: Bucket, tree: Tree, node: int, merge: int, cut: tuple[int, int]) -> bool:
+    """Tell whether a node is clearly nearer to a merge than to the other end of its edge."""
+    a, b = cut
+    others = [b if node == a else a] if b < tree.n else [v for v in tree.neighbours(b) if v < tree.n and v != node]
+    least = min((float(bucket.costs[node, v]) for v in others), default=math.inf)
+    return bool(bucket.costs[node, merge] < _NEARER * least)
