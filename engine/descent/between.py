@@ -53,7 +53,12 @@ def between(bucket: Bucket, child: int, among: Sequence[int]) -> Between | None:
     near = sorted((i for i in among if i != child), key=lambda i: (distances[i], i))[:_NEAREST]
     products = relative(bucket.gram, child, near)
     sizes = np.sqrt(np.maximum(np.diag(products), 0.0))
-    cosines = np.divide(products, np.outer(sizes, sizes), out=np.zeros_like(products), where=np.outer(sizes, sizes) > 0)
+    cosines = np.divide(
+        products,
+        np.outer(sizes, sizes),
+        out=np.zeros_like(products),
+        where=np.outer(sizes, sizes) > 0,
+    )
     if len(near) < 3 or cosines.min() > _OPPOSITE:  # noqa: PLR2004 - of two alone none tells which way a run went
         return None
     a, b = (near[int(i)] for i in np.unravel_index(int(np.argmin(cosines)), cosines.shape))
@@ -61,6 +66,9 @@ def between(bucket: Bucket, child: int, among: Sequence[int]) -> Between | None:
     if own > _BETWEEN:
         return None
     for other in near:
-        if other not in (a, b) and min(likeness(bucket, child, one, other) for one in (a, b)) < _ALONE * own:
+        if (
+            other not in (a, b)
+            and min(likeness(bucket, child, one, other) for one in (a, b)) < _ALONE * own
+        ):
             return None
     return Between(child, (min(a, b), max(a, b)), own)

@@ -13,7 +13,7 @@ import numpy as np
 
 from engine.descent.bucket import Floats
 
-SIBLING = 0.13
+SIBLING = 0.15
 """Likeness of two differences to one model, from which on all three are siblings; see `engine.descent.likeness`."""
 
 
@@ -81,7 +81,7 @@ def popular(distances: Floats, edges: Sequence[tuple[int, int]]) -> Floats:
     return np.asarray(distances * (1 - _POPULAR * (many[:, None] + many[None, :])))
 
 
-_POPULAR = 0.01
+_POPULAR = 0.01  # share of a cost that a parent with e times as many neighbours may cost more
 
 
 def with_latent(
@@ -95,6 +95,7 @@ def with_latent(
 
     Args:
         edges: of a spanning tree.
+        costs: of telling one model from another, (n, n).
         gram: inner products of all models, (n, n).
         likeness: of two models' differences to a third, the first of the arguments; see `engine.descent.likeness`.
         aside: models that are nobody's siblings here, for they come from a merge.
@@ -141,7 +142,10 @@ def _parent(likeness: Callable[[int, int, int], float], nodes: Sequence[int]) ->
 
 
 def _join(
-    tree: Tree, latent: int, costs: Floats, gram: Floats,
+    tree: Tree,
+    latent: int,
+    costs: Floats,
+    gram: Floats,
     likeness: Callable[[int, int, int], float],
 ) -> None:
     """Move to a latent parent the neighbours of its children that are its children too."""
@@ -149,11 +153,13 @@ def _join(
         away = tree.latent[latent][child]
         others = _nearest(gram, child, [v for v in sorted(tree.latent[latent]) if v != child])
         for near in [v for v in tree.neighbours(child) if v < tree.n]:
-            length = float(relative(gram, child, [near])[0, 0])
-            apart = [float(costs[other, near]) for other in others]
-            if np.median(apart) < (1 + _POPULAR) * costs[child, near] or np.median([likeness(child, near, other) for other in others]) > SIBLING / 2:
+            apart = np.median([float(costs[other, near]) for other in others])
+            alike = np.median([likeness(child, near, other) for other in others])
+            # of one as near to the others as to the child none can tell whose it is: it is their parent's
+            if apart < (1 + _POPULAR) * costs[child, near] or alike > SIBLING / 2:
                 tree.edges.remove((min(near, child), max(near, child)))
                 tree.edges.append((near, latent))
+                length = float(relative(gram, child, [near])[0, 0])
                 tree.latent[latent][near] = max(0.0, length - away)
 
 
