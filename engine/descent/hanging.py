@@ -30,7 +30,7 @@ def _hung(
     for merge in sorted(merges):
         above = _above(merges, merge)
         for node in sorted({v for edge in tree.edges for v in edge if v < tree.n} - above):
-            cut = _towards(tree, node, min(above))
+            cut = _towards(tree, node, min(above - set(merges), default=node))
             if cut is None:
                 continue
             if _between(tree, node, above):
