@@ -1,7 +1,7 @@
 """Ancestry: from models of one bucket to a graph of descent.
 
 Merges first, for they bend every tree; then the least tree of what is left, with the parents that are missing; then
-each model that is nearer to a merge than to the tree becomes its child; quantised and pruned models are leaves; then
+each model that is clearly nearer to a merge than to the tree becomes its child; quantised and pruned models are leaves; then
 each tree gets its root, and each edge a kind.
 """
 
@@ -20,7 +20,7 @@ from engine.descent.margin import certainty, margins
 from engine.descent.merging import Merge, merges_of
 from engine.descent.rooting import rooted
 from engine.descent.settling import settled
-from engine.descent.tree import SIBLING, spanning, with_latent
+from engine.descent.tree import SIBLING, popular, spanning, with_latent
 
 _LEAF = 0.97  # confidence of an edge to a leaf
 
@@ -51,9 +51,12 @@ def ancestry(bucket: Bucket, group: Sequence[int], claims: Places = SILENT) -> A
     merges = merges_of(bucket, inner)
     plain = [i for i in inner if i not in merges]
 
-    skeleton = spanning(nearer(bucket.costs, claims), plain)
+    costs = nearer(bucket.costs, claims)
+    skeleton = spanning(popular(costs, spanning(costs, plain)), plain)
     alike = cache(partial(likeness, bucket))
-    tree = with_latent(skeleton, bucket.gram, alike, _aside(bucket, plain, merges, alike))
+    tree = with_latent(
+        skeleton, bucket.costs, bucket.gram, alike, _aside(bucket, plain, merges, alike)
+    )
     merges = settled(tree, merges)
     hang(bucket, tree, merges)
     nodes = [*plain, *tree.latent, *merges]

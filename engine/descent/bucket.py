@@ -176,7 +176,7 @@ def once(work: Callable[Concatenate[Bucket, P], T]) -> Callable[Concatenate[Buck
 
 
 _BLOCK = 1 << 14
-_OTHER_ROWS = 0.01  # nats an entry, of another vocabulary
+_OTHER_ROWS = 0.05  # nats an entry, of another vocabulary
 
 
 _SUBNORMAL = {"F16": -13}  # least exponent, as frexp has it, by dtype: steps get no smaller below

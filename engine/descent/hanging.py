@@ -28,25 +28,35 @@ def _hung(
     """Child → (merge, the edge to cut)."""
     found: dict[int, tuple[int, tuple[int, int]]] = {}
     for merge in sorted(merges):
-        above = set(merges[merge].parents)
-        base = merges[merge].base
-        above |= {base} if base is not None else set()
+        above = _above(merges, merge)
         for node in sorted({v for edge in tree.edges for v in edge if v < tree.n} - above):
-            cut = _towards(tree, node, min(above))
+            cut = _towards(tree, node, min(above - set(merges), default=node))
             if cut is None:
                 continue
             if _between(tree, node, above):
                 continue
-            length = _length(bucket, tree, cut)
             near = bucket.distances[node, merge]
-            if near < _NEARER * length and (
+            if _nearer(bucket, tree, node, merge, cut) and (
                 node not in found or near < bucket.distances[node, found[node][0]]
             ):
                 found[node] = (merge, cut)
     return found
 
 
-_NEARER = 0.8
+_NEARER = 0.85
+
+
+def _above(merges: Mapping[int, Merge], merge: int) -> set[int]:
+    """What a merge is made of: parents and bases, theirs too where they are merges."""
+    found: set[int] = set()
+    left = [merge]
+    while left:
+        made = merges.get(left.pop())
+        above = () if made is None else (*made.parents, made.base)
+        new = {v for v in above if v is not None and v not in found}
+        found |= new
+        left += sorted(new)
+    return found
 
 
 def _between(tree: Tree, node: int, others: Iterable[int]) -> bool:
@@ -72,9 +82,13 @@ def _towards(tree: Tree, node: int, goal: int) -> tuple[int, int] | None:
     return (min(node, via[node]), max(node, via[node]))
 
 
-def _length(bucket: Bucket, tree: Tree, edge: tuple[int, int]) -> float:
-    """Squared length of an edge."""
-    a, b = edge
-    if b >= tree.n:
-        return tree.latent[b].get(a, math.inf)
-    return float(bucket.distances[a, b])
+def _nearer(bucket: Bucket, tree: Tree, node: int, merge: int, cut: tuple[int, int]) -> bool:
+    """Tell whether a node is clearly nearer to a merge than to the other end of its edge."""
+    a, b = cut
+    others = (
+        [b if node == a else a]
+        if b < tree.n
+        else [v for v in tree.neighbours(b) if v < tree.n and v != node]
+    )
+    least = min((float(bucket.costs[node, v]) for v in others), default=math.inf)
+    return bool(bucket.costs[node, merge] < _NEARER * least)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from engine.descent.between import Between
 from engine.descent.blend import Blend
 from engine.descent.bucket import Bucket
 from engine.descent.combination import Combination
@@ -77,6 +78,8 @@ def merge_links(merge: Merge) -> list[Link]:
         return _blend_links(merge)
     if isinstance(merge, Mosaic):
         return _mosaic_links(merge)
+    if isinstance(merge, Between):
+        return _between_links(merge)
     kind, sure = _proof(merge), _PROVED
     away = min(merge.weights) < 0 and len(merge.parents) == _PAIR
     links = []
@@ -130,6 +133,13 @@ def _mosaic_links(merge: Mosaic) -> list[Link]:
     return [Link(merge.child, parent, kind, None, "model", _EXPLAINED) for parent in merge.parents]
 
 
+def _between_links(merge: Between) -> list[Link]:
+    """The links of a model that lies between two others."""
+    detail = f"its parents lie on opposite sides of it, alike {merge.likeness:.2f}, and of no others' sides"
+    kind = Kind("merge", "between", merge.likeness, detail)
+    return [Link(merge.child, parent, kind, None, "model", _BETWEEN) for parent in merge.parents]
+
+
 def _blend_links(merge: Blend) -> list[Link]:
     """The links of a merge that was trained on."""
     detail = (
@@ -147,3 +157,4 @@ _PAIR = 2
 _PROVED = 0.99
 _EXPLAINED = 0.97
 _UNTOUCHED = 0.95
+_BETWEEN = 0.9

@@ -8,6 +8,7 @@ made of what is made of him.
 from collections.abc import Mapping, Sequence
 
 from engine.descent.absent import PRESENT, with_absent
+from engine.descent.between import Between, between
 from engine.descent.blend import Blend, blend
 from engine.descent.bucket import Bucket
 from engine.descent.combination import Combination, combinations_of
@@ -15,7 +16,7 @@ from engine.descent.masked import Masked, masked
 from engine.descent.mosaic import Mosaic, mosaic
 from engine.descent.piecewise import Piecewise, frankenmerge, piecewise
 
-Merge = Combination | Piecewise | Masked | Mosaic | Blend
+Merge = Combination | Piecewise | Masked | Mosaic | Blend | Between
 
 
 def merges_of(bucket: Bucket, among: Sequence[int]) -> dict[int, Merge]:
@@ -36,6 +37,7 @@ def merges_of(bucket: Bucket, among: Sequence[int]) -> dict[int, Merge]:
     if mosaics:
         _add_without_base(bucket, makers, among, accepted, mosaics)
     _add_blends(bucket, makers, among, accepted)
+    _add_between(bucket, makers, among, accepted)
     return accepted
 
 
@@ -121,6 +123,17 @@ def _add_blends(
         if made is not None:
             found.append(made)
     for made in sorted(found, key=lambda b: (b.left, b.child)):
+        if not _is_cycle(accepted, made):
+            accepted[made.child] = made
+
+
+def _add_between(
+    bucket: Bucket, makers: Sequence[int], among: Sequence[int], accepted: dict[int, Merge]
+) -> None:
+    """Accept what lies between two others that are no merges, the clearest first."""
+    free = _free(among, accepted)
+    found = [between(bucket, child, free) for child in makers if child not in accepted]
+    for made in sorted((m for m in found if m), key=lambda m: (m.likeness, m.child)):
         if not _is_cycle(accepted, made):
             accepted[made.child] = made
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from engine.descent.bucket import Floats
 
-SIBLING = 0.13
+SIBLING = 0.15
 """Likeness of two differences to one model, from which on all three are siblings; see `engine.descent.likeness`."""
 
 
@@ -66,8 +66,27 @@ def spanning(distances: Floats, nodes: Sequence[int]) -> list[tuple[int, int]]:
     return edges
 
 
+def popular(distances: Floats, edges: Sequence[tuple[int, int]]) -> Floats:
+    """What it costs to join models when those that have many neighbours are likelier parents: (n, n), symmetric.
+
+    The longer an edge, the less it tells the parent from the parent's other children. Models are made from those that
+    many are made from: that decides among costs that are all but equal.
+
+    Args:
+        distances: what it costs to tell one from another, (n, n).
+        edges: of a first tree.
+    """
+    degrees = np.bincount(np.array(edges, dtype=np.int64).ravel(), minlength=len(distances))
+    many = np.log(np.maximum(degrees, 1))
+    return np.asarray(distances * (1 - _POPULAR * (many[:, None] + many[None, :])))
+
+
+_POPULAR = 0.01  # share of a cost that a parent with e times as many neighbours may cost more
+
+
 def with_latent(
     edges: Sequence[tuple[int, int]],
+    costs: Floats,
     gram: Floats,
     likeness: Callable[[int, int, int], float],
     aside: Collection[int] = (),
@@ -76,6 +95,7 @@ def with_latent(
 
     Args:
         edges: of a spanning tree.
+        costs: of telling one model from another, (n, n).
         gram: inner products of all models, (n, n).
         likeness: of two models' differences to a third, the first of the arguments; see `engine.descent.likeness`.
         aside: models that are nobody's siblings here, for they come from a merge.
@@ -105,7 +125,7 @@ def with_latent(
             v: max(0.0, float(products[i, i]) - away) for i, v in enumerate(siblings)
         }
         tree.edges += [(v, node) for v in sorted((middle, *siblings))]
-        _join(tree, node, gram, likeness)
+        _join(tree, node, costs, gram, likeness)
     return tree
 
 
@@ -122,14 +142,21 @@ def _parent(likeness: Callable[[int, int, int], float], nodes: Sequence[int]) ->
 
 
 def _join(
-    tree: Tree, latent: int, gram: Floats, likeness: Callable[[int, int, int], float]
+    tree: Tree,
+    latent: int,
+    costs: Floats,
+    gram: Floats,
+    likeness: Callable[[int, int, int], float],
 ) -> None:
     """Move to a latent parent the neighbours of its children that are its children too."""
     for child in sorted(tree.latent[latent]):
         away = tree.latent[latent][child]
         others = _nearest(gram, child, [v for v in sorted(tree.latent[latent]) if v != child])
         for near in [v for v in tree.neighbours(child) if v < tree.n]:
-            if np.median([likeness(child, near, other) for other in others]) > SIBLING / 2:
+            apart = np.median([float(costs[other, near]) for other in others])
+            alike = np.median([likeness(child, near, other) for other in others])
+            # of one as near to the others as to the child none can tell whose it is: it is their parent's
+            if apart < (1 + _POPULAR) * costs[child, near] or alike > SIBLING / 2:
                 tree.edges.remove((min(near, child), max(near, child)))
                 tree.edges.append((near, latent))
                 length = float(relative(gram, child, [near])[0, 0])

@@ -63,7 +63,7 @@ def merged(plain):
     family = {name: plain[name] for name in ("b", "one", "two", "three")}
     linear = summed((0.6, plain["one"]), (0.4, plain["two"]))
     added = summed((-0.4, plain["b"]), (0.7, plain["two"]), (0.7, plain["three"]))
-    return family | {"linear": linear, "added": added, "next": tuned(linear, 8)}
+    return family | {"linear": linear, "added": added, "next": tuned(linear, 8, 0.8 * STEP)}
 
 
 @pytest.mark.parametrize("order", [range(7), (6, 4, 5, 3, 2, 1, 0)])

@@ -64,3 +64,16 @@ def test_without_merges_nothing_moves(models):
     before = list(tree.edges)
     hang(bucket, tree, {})
     assert tree.edges == before
+
+
+def test_what_a_merge_of_a_merge_is_made_of_stays(models):
+    names = ["b", "e1", "e2", "e3", "m", "n"]
+    family = models | {"n": summed((0.5, models["m"]), (0.5, models["e3"]))}
+    bucket = bucket_of(**{name: family[name] for name in names})
+    made = {
+        4: Combination(4, (1, 2, 3), (1 / 3,) * 3, 1.0, 1.0, base=None),
+        5: Combination(5, (3, 4), (0.5, 0.5), 1.0, 1.0, base=None),
+    }
+    tree = Tree(len(names), [(0, 1), (1, 2), (0, 3)])
+    hang(bucket, tree, made)
+    assert {(0, 3), (0, 1), (1, 2)} == {*tree.edges}

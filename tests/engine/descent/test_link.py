@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from descent_families import LAYOUT, STARTS, Family, put, slerped, tied
 
+from engine.descent.between import Between
 from engine.descent.bucket import Bucket
 from engine.descent.link import link, merge_links
 from engine.descent.merging import merges_of
@@ -155,3 +156,14 @@ def test_an_equal_model_is_linked_as_a_copy():
     models = relatives()[1]
     bucket, _ = put({"b": models["b"], "again": models["b"]})
     assert link(bucket, Oriented(1, 0, 0.5, 0.0)).kind.name == "copy"
+
+
+def test_what_lies_between_two_has_models_without_weights():
+    links = merge_links(Between(3, (1, 2), -0.5))
+    assert [(x.child, x.parent, x.role, x.coefficient) for x in links] == [
+        (3, 1, "model", None),
+        (3, 2, "model", None),
+    ]
+    assert {(x.kind.name, x.kind.statistic, x.kind.value) for x in links} == {
+        ("merge", "between", -0.5)
+    }

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.descent.tree import relative, spanning, with_latent
+from engine.descent.tree import popular, relative, spanning, with_latent
 
 
 def gram_of(points):
@@ -31,7 +31,7 @@ def completed(points, skeleton=None):
     """The tree of some points."""
     gram = gram_of(points)
     edges = spanning(apart(gram), range(len(gram))) if skeleton is None else skeleton
-    return with_latent(edges, gram, cosine_among(gram))
+    return with_latent(edges, apart(gram), gram, cosine_among(gram))
 
 
 @st.composite
@@ -91,6 +91,30 @@ def test_a_sibling_that_hangs_on_a_child_joins_the_others():
     """Three siblings in one place of the tree, the fourth at a child's end."""
     tree = completed(SIBLINGS, [(0, 1), (0, 2), (1, 3)])
     assert sorted(tree.edges) == [(0, 4), (1, 4), (2, 4), (3, 4)]
+
+
+def test_what_is_far_from_all_siblings_alike_is_their_parent_s_child():
+    far = placed([0, 0, 0, 0, 0], [1.0, 1.1, 1.2, 1.3, 30.0])[1:]
+    tree = completed(far, [(0, 1), (0, 2), (0, 3), (3, 4)])
+    assert sorted(tree.edges) == [(0, 5), (1, 5), (2, 5), (3, 5), (4, 5)]
+
+
+def test_of_ends_that_are_all_but_as_near_the_one_with_more_neighbours_is_taken():
+    costs = apart(gram_of(placed([0, 0, 0, 0], [1.0, 1.1, 1.2, 30.0])))
+    costs[1, 4] = costs[4, 1] = 0.999 * costs[0, 4]
+    first = spanning(costs, range(5))
+    assert (1, 4) in first
+    assert set(spanning(popular(costs, first), range(5))) == {(0, 1), (0, 2), (0, 3), (0, 4)}
+
+
+@given(family_trees())
+@settings(max_examples=25)
+def test_what_is_popular_changes_no_tree_of_orthogonal_steps_of_one_length(tree):
+    parents, _, _ = tree
+    costs = apart(gram_of(placed(parents, [1.0] * len(parents))))
+    edges = spanning(costs, range(len(costs)))
+    assert spanning(popular(costs, edges), range(len(costs))) is not None
+    assert {*spanning(popular(costs, edges), range(len(costs)))} == {*edges}
 
 
 def test_a_family_with_its_base_gets_no_other():
