@@ -76,8 +76,7 @@ class Look(Protocol):
     ) -> Iterator[tuple[str, T]]:
         """Yield the name of each slice's tensor and what ``measure`` returned for it, in order of names and places.
 
-        With ``sample``, only pieces of slices are looked at, spread evenly, of about so many entries together: that is
-        no more than an estimate.
+        With ``sample``, an estimate: only pieces of slices are looked at, evenly spread, of about so many entries.
         """
 
 
