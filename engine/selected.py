@@ -32,7 +32,8 @@ _SAMPLE = 1 << 21  # entries of each model that an estimate looks at
 _LONGEST = 1 << 16  # of those, from one piece
 _MODELS = 8  # with more of them, fewer entries of each
 _WIDEST = 1 << 19  # keys that are counted one by one
-_KEPT = 256  # keys of which each slice's counts are kept
+_CELLS = 1 << 21  # the same of all questions together
+_KEPT = 128  # keys of which each slice's counts are kept
 _MARGIN = 0.002  # of all entries, by which an estimate may be off
 
 
@@ -161,7 +162,7 @@ class _Here:
     """
 
     start: int
-    keys: Counts
+    keys: Keys
     counts: Counts
     is_all: bool
 
@@ -247,7 +248,8 @@ def _estimated(look: Look, asks: Callable[[int], list[Ask]]) -> tuple[list[Ask],
         return [], []
     keys = [np.concatenate(each) for each in zip(*made, strict=True)]
     asked = asks(len(keys))
-    return asked, [_near(keys[ask.model], ask) for ask in asked]
+    widest = min(_WIDEST, _CELLS // max(1, len(asked)))
+    return asked, [_near(keys[ask.model], ask, widest) for ask in asked]
 
 
 def _sampled(seen: Seen) -> list[Keys]:
@@ -258,8 +260,8 @@ def _sampled(seen: Seen) -> list[Keys]:
     return [seen.models[i].reshape(-1)[::step].abs().numpy().view(np.int32) for i in range(n)]
 
 
-def _near(keys: Keys, ask: Ask) -> _Near:
-    """Among which keys the smallest of the largest entries must be, by a sample."""
+def _near(keys: Keys, ask: Ask, widest: int) -> _Near:
+    """Among which keys, ``widest`` at most, the smallest of the largest entries must be, by a sample."""
     size = len(keys)
     n = ask.count(size - ask.changed * int(np.count_nonzero(keys == 0)))
     margin = int(_MARGIN * size + 4 * math.sqrt(size))
@@ -267,8 +269,8 @@ def _near(keys: Keys, ask: Ask) -> _Near:
     if not size:
         return _ZERO
     least, guess, most = np.partition(keys, places)[places].tolist()
-    low = max(least, guess - _WIDEST // 2)
-    return _Near(low, min(most - low + 1, _WIDEST), guess)
+    low = max(least, guess - widest // 2)
+    return _Near(low, min(most - low + 1, widest), guess)
 
 
 def _found_key(look: Look, model: int, place: int) -> _Near:
@@ -318,7 +320,8 @@ def _here(start: int, found: Found, near: _Near) -> _Here:
         guess = int(np.searchsorted(found.places, near.guess - near.low))
         first = min(max(0, guess - _KEPT // 2), n - _KEPT)
     kept = slice(first, first + _KEPT)
-    return _Here(start, found.places[kept] + near.low, found.counts[kept], n <= _KEPT)
+    keys, counts = found.places[kept] + near.low, found.counts[kept]
+    return _Here(start, keys.astype(np.int32), counts.copy(), n <= _KEPT)
 
 
 def half_counts(seen: Seen, model: int, upper: int | None) -> Counts:
