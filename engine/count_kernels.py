@@ -13,9 +13,9 @@ from engine.kernels import Source, Stored, call, source_of, tensor_of
 
 Counts = NDArray[np.int64]
 
-_scratch = (
-    local()
-)  # tables of a thread, all 0 between two calls: to make them anew takes as long as to count
+# Tables of a thread, all 0: to make them anew takes as long as to count. Whoever counts takes them, and puts them back
+# when they are 0 again, so that a count that was interrupted leaves nothing to the next one.
+_scratch = local()
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,16 +81,17 @@ def count_near(asked: Sequence[Near], base: Stored | None) -> tuple[int, list[Fo
     ))  # fmt: skip
     origin = None if base is None else ctypes.byref(source_of(base))
     bad = call("count_near", questions, len(asked), origin, n)
-    return bad, [_found(one, *pair) for one, pair in zip(questions, tables, strict=True)]
+    found = [_found(one, *pair) for one, pair in zip(questions, tables, strict=True)]
+    _scratch.tables = tables
+    return bad, found
 
 
 def _tables(sizes: Sequence[tuple[int, int]]) -> list[tuple[Counts, NDArray[np.int32]]]:
     """For each question room for its counts, all 0, and for the keys it meets."""
-    held: list[tuple[Counts, NDArray[np.int32]]] = getattr(_scratch, "tables", [])
-    if [(len(counts), len(met)) for counts, met in held] != sizes:
-        held = [(np.zeros(width, np.int64), np.empty(met, np.int32)) for width, met in sizes]
-    _scratch.tables = held
-    return held
+    held: list[tuple[Counts, NDArray[np.int32]]] = vars(_scratch).pop("tables", [])
+    if [(len(counts), len(met)) for counts, met in held] == sizes:
+        return held
+    return [(np.zeros(width, np.int64), np.empty(met, np.int32)) for width, met in sizes]
 
 
 def _found(question: _Question, counts: Counts, met: NDArray[np.int32]) -> Found:

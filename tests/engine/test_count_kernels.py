@@ -1,6 +1,7 @@
 """Counts of magnitudes by their bits, with kernels: the twins are tested in `test_selected`."""
 
 import numpy as np
+import pytest
 import torch
 
 from engine import kernels
@@ -28,3 +29,14 @@ def test_a_second_count_begins_at_nothing():
         assert [f.below for f in found] == [0, 1]
         assert [f.places.tolist() for f in found] == [[0, 1 << 22], [1 << 22]]
         assert [f.counts.tolist() for f in found] == [[2, 1], [1]]
+
+
+def test_a_count_that_was_stopped_leaves_nothing_to_the_next():
+    ones = torch.ones(4)
+    if kernels.ready([ones]):
+        one = int(np.float32(1).view(np.int32))
+        many = [Near(ones, one, 8, one)] * (kernels.MOST + 10)
+        with pytest.raises(ValueError, match="count_near"):
+            count_near(many, None)
+        _, found = count_near(many[:2], None)
+        assert [f.counts.tolist() for f in found] == [[4], [4]]
