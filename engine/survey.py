@@ -58,7 +58,7 @@ def survey_tensor(plan: Plan, step: TensorStep, reader: Reader, chunk: int | Non
 
 def _pieces(plan: Plan, places: Sequence[_Place], sample: int) -> Sequence[_Place]:
     """Beginnings of some of the slices, evenly spread, of about so many entries together; 0: all slices as they are."""
-    if not sample:
+    if not sample or not places:
         return places
     chosen = places[:: -(-len(places) // _PIECES)]
     share = sample / sum(stop - start for _, start, stop in chosen)

@@ -7,6 +7,7 @@ import torch
 
 from engine.method import Scale, Tensors, merge_method
 from engine.reader import Reader
+from engine.run import run_plan
 from engine.survey import survey
 
 
@@ -56,3 +57,30 @@ def test_methods_without_one_are_not_surveyed(plan, planned, make_parent):
     one = make_parent("one", {"w": torch.ones(2)})
     with Reader() as reader:
         assert survey(planned("linear", [one]), reader, jobs=1, memory_bytes=1) is None
+
+
+def test_a_sample_has_about_as_many_entries_as_asked_for_of_all_tensors(make_parent, planned):
+    shapes = {"a": (2000, 100), "b": (1, 100), "c": (1000, 100), "d": (0, 100)}
+    base = make_parent("base", {name: torch.zeros(shape) for name, shape in shapes.items()})
+    models = [make_parent(n, {k: torch.ones(s) for k, s in shapes.items()}) for n in "xy"]
+    seen = []
+
+    def pieces(look, **_):
+        seen.extend(look(lambda s: (s.start, len(s.models[0].reshape(-1))), sample=30_010))
+
+    made = planned("ties", models, base=base)
+    method = dataclasses.replace(made.recipe.method, survey=pieces)
+    plan = dataclasses.replace(made, recipe=dataclasses.replace(made.recipe, method=method))
+    with Reader() as reader:
+        survey(plan, reader, jobs=2, memory_bytes=1 << 20, chunk=1)
+    slices = [(step, *ends) for step in plan.steps for ends in plan.slices(step, 1)]
+    assert len(slices) == 4  # two of the largest
+    assert seen == [(step.name, (start, round((stop - start) / 10))) for step, start, stop in slices]
+
+
+def test_tensors_without_an_entry_can_be_sampled(make_parent, planned, tmp_path):
+    parents = [
+        make_parent(str(i), {"a": torch.zeros(0, 4), "ids": torch.tensor([i])}) for i in range(3)
+    ]
+    run_plan(planned("ties", parents[1:], base=parents[0]), tmp_path, metadata={})
+    assert (tmp_path / "model.safetensors").exists()
