@@ -34,6 +34,7 @@ _MODELS = 3  # with more of them, fewer entries of each
 _WIDEST = 1 << 19  # keys that are counted one by one
 _CELLS = 1 << 21  # the same of all questions together
 _KEPT = 128  # keys of which each slice's counts are kept
+_LAST = (1 << 31) - 1  # key, of a NaN
 _MARGIN = 0.002  # of all entries, by which an estimate may be off
 
 
@@ -270,7 +271,7 @@ def _near(keys: Keys, ask: Ask, widest: int) -> _Near:
         return _ZERO
     least, guess, most = np.partition(keys, places)[places].tolist()
     low = max(least, guess - widest // 2)
-    return _Near(low, min(most - low + 1, widest), guess)
+    return _Near(low, min(most - low + 1, widest, _LAST - low), guess)
 
 
 def _found_key(look: Look, model: int, place: int) -> _Near:

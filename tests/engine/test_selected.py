@@ -1,5 +1,6 @@
 """The largest entries of whole models, against sorting."""
 
+import numpy as np
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -104,3 +105,12 @@ def test_where_many_magnitudes_are_near_wrong_guesses_cost_one_look():
     assert len(n_looks) == 2
     for found, values in zip(chosen, models, strict=True):
         assert torch.equal(is_kept(found, values, 40_000), first_of_largest(values, 192_000))
+
+
+def test_what_is_not_finite_counts_as_the_largest():
+    values = torch.tensor([1.0, torch.nan, -torch.inf, 2.0, 3.0, torch.nan])
+    for density, threshold in ((0.5, torch.inf), (0.7, 3.0), (1.0, 0.0)):
+        (found,) = select(looks({"a": values}), density)
+        assert found.threshold == threshold
+    (found,) = select(looks({"a": values}), 1 / 3)
+    assert np.isnan(found.threshold)
