@@ -75,7 +75,9 @@ def test_a_sample_has_about_as_many_entries_as_asked_for_of_all_tensors(make_par
         survey(plan, reader, jobs=2, memory_bytes=1 << 20, chunk=1)
     slices = [(step, *ends) for step in plan.steps for ends in plan.slices(step, 1)]
     assert len(slices) == 4  # two of the largest
-    assert seen == [(step.name, (start, round((stop - start) / 10))) for step, start, stop in slices]
+    assert seen == [
+        (step.name, (start, round((stop - start) / 10))) for step, start, stop in slices
+    ]
 
 
 def test_tensors_without_an_entry_can_be_sampled(make_parent, planned, tmp_path):
