@@ -13,6 +13,7 @@ from typing import Any
 import hypothesis
 import pytest
 import torch
+from hub.server import LocalHub
 from safetensors.torch import save_file
 
 from registry.catalog import Catalog
@@ -236,3 +237,37 @@ def _quiet_surroundings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[No
         patch.setenv("HF_HOME", str(home / "hf"))
         patch.setenv("XDG_DATA_HOME", str(home / "data"))
         yield
+
+
+@pytest.fixture
+def hub(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[LocalHub]:
+    """A Hub of one's own on the loopback, empty, asked by this process and by those that it starts.
+
+    Nobody has a token unless the test gives one; the client's cache is empty. `huggingface_hub` reads the environment when
+    it is imported, so what it has read is changed too, all but the endpoint: code has to pass that.
+    """
+    from huggingface_hub import close_session, constants  # noqa: PLC0415 - few tests need it
+
+    root = tmp_path_factory.mktemp("hub")
+    home = root / "home"
+    with LocalHub(root / "objects") as started:
+        for name, value in {
+            "HF_ENDPOINT": started.endpoint,
+            "HF_HOME": str(home),
+            "HF_HUB_CACHE": str(home / "hub"),
+            "HF_TOKEN_PATH": str(home / "token"),
+            "HF_HUB_DISABLE_XET": "1",
+            "HF_HUB_OFFLINE": "0",
+        }.items():
+            monkeypatch.setenv(name, value)
+        for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HTTP_PROXY", "http_proxy"):
+            monkeypatch.delenv(name, raising=False)
+        monkeypatch.setattr(constants, "HF_HOME", str(home))
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(home / "hub"))
+        monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(home / "token"))
+        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        yield started
+        close_session()
