@@ -24,7 +24,6 @@ from registry.fingerprint import (
     digest_text,
     tokenizer_fingerprint,
 )
-from registry.names import CACHE
 from registry.progress import Progress
 from registry.records import references
 from registry.scores import Score, read_scores, score_row
@@ -32,7 +31,7 @@ from registry.sources import Found
 from registry.tensor_name import layer_of, module_of
 
 HEADER_DIGEST = "blake3-header-1"
-"""Over the address and the signature: the identity of a model of which no tensor byte was read."""
+"""Over the signature and what the Hub calls the files, or else the address: of a model of which no tensor byte was read."""
 
 _TABLES = ("file", "claim", "problem", "address")
 """Tables whose rows belong to a place."""
@@ -78,7 +77,7 @@ class Entry:
 
 def read_entry(
     found: Found, *, headers_only: bool, jobs: int, progress: Progress,
-    known: Mapping[str, str] | None = None,
+    known: Mapping[str, str] | None = None, tokenizer: str | None = None,
 ) -> Entry:  # fmt: skip
     """Read one place; whatever is wrong with it becomes its problems.
 
@@ -88,6 +87,7 @@ def read_entry(
         jobs: threads that digest.
         progress: told of every byte digested.
         known: digests of the tensors by name, if they need no reading.
+        tokenizer: its fingerprint, if it needs no reading.
     """
     try:
         checkpoint = read_checkpoint(found.root, found.files)
@@ -100,24 +100,36 @@ def read_entry(
         claims, claim_problems = read_claims(checkpoint)
         scores, score_problems = read_scores(checkpoint)
     except (RegError, OSError) as error:
-        return Entry(found, None, (_problem(found, error),))
+        return Entry(found, None, (problem_of(found, error),))
     problems = [*checkpoint.problems, *claim_problems, *score_problems]
-    tokenizer = None
     try:
-        if any(ref.format == "tokenizer" for ref in found.files):
+        if tokenizer is None and any(ref.format == "tokenizer" for ref in found.files):
             tokenizer = tokenizer_fingerprint(found.root)
     except (RegError, OSError) as error:
-        problems.append(_problem(found, error))
+        problems.append(problem_of(found, error))
     unique = {(p.file, p.error): replace(p, address=found.uri) for p in problems}
     signature = architecture_fingerprint(checkpoint.tensors)
-    model = digest_text(f"header\0{found.uri}\0{signature}")
+    reading = Reading(checkpoint, "", signature, {}, tokenizer, claims, scores)
+    return identified(Entry(found, reading, tuple(unique.values())), digests)
+
+
+def identified(entry: Entry, digests: Mapping[str, str]) -> Entry:
+    """A place that was read, with the model's identity: from the digests of its tensors by name, else from what is known.
+
+    That is what the Hub calls its files, where it does, so that copies there are one model; else the place.
+    """
+    reading = entry.reading
+    if reading is None:
+        return entry
+    etags = sorted(ref.etag or "" for ref in entry.found.files if ref.format == "safetensors")
+    known = "\n".join(etags) if entry.found.source == "hub" and all(etags) else entry.found.uri
+    model = digest_text(f"header\0{known}\0{reading.signature}")
     if digests:
-        model = digest_model(digests, tied=checkpoint.tied)
-    reading = Reading(checkpoint, model, signature, digests, tokenizer, claims, scores)
-    return Entry(found, reading, tuple(unique.values()))
+        model = digest_model(digests, tied=reading.checkpoint.tied)
+    return replace(entry, reading=replace(reading, model=model, digests=dict(digests)))
 
 
-def _problem(found: Found, error: RegError | OSError) -> Problem:
+def problem_of(found: Found, error: RegError | OSError) -> Problem:
     """The row for what makes a place unusable, with the file that is to blame."""
     detail = str(error)
     inside = detail.replace(str(found.root), "", 1) if found.root.is_dir() else detail
@@ -236,7 +248,8 @@ def _files(found: Found) -> Iterable[Row]:
     for ref in found.files:
         yield {
             "uri": found.uri, "path": ref.path, "size_bytes": ref.size_bytes,
-            "mtime_ns": ref.mtime_ns, "inode": ref.inode, "format": ref.format,
+            "mtime_ns": ref.mtime_ns, "inode": ref.inode, "format": ref.format, "etag": ref.etag,
+            "xet": ref.xet,
         }  # fmt: skip
 
 
@@ -249,8 +262,8 @@ def _address(found: Found, reading: Reading, known_since: datetime | None) -> Ro
     is_adapter = reading.checkpoint.kind == "adapter"
     shown = reading.checkpoint.adapter_config if is_adapter else config
     return {
-        "uri": found.uri, "root": str(found.root), "model_id": reading.model,
-        "source": "hf-cache" if found.uri.startswith(CACHE) else "local",
+        "uri": found.uri, "root": found.uri if found.source == "hub" else str(found.root),
+        "model_id": reading.model, "source": found.source,
         "layout": reading.checkpoint.layout, "name": found.name,
         "architecture": None if first is None else str(first),
         "family": None if family is None else str(family), "tokenizer": reading.tokenizer,

@@ -6,12 +6,13 @@ RegError
 │                     NothingToResume
 ├─ CorruptCheckpoint  EmptyCheckpoint · BadHeader · HeaderTooLarge · TruncatedFile · HoleInFile
 │                     OverlappingTensors · DuplicateTensor · BadIndex · MissingShard · PathEscapes
-│                     UnsafeFormat
+│                     UnsafeFormat · DamagedDownload
 ├─ NotMergeable       NotHomologous · ShapeMismatch · MissingTensor · NonFinite · UnsupportedDtype
 │                     LicenseConflict
 ├─ CatalogError       CatalogLocked · CatalogMissing · CatalogTooNew · CatalogDamaged · SqlRefused · BadSql
 ├─ RunError           NotEnoughDisk · NotEnoughMemory · FileChanged · RunFailed
-└─ SourceError        Offline · Unreadable · MissingExtra
+└─ SourceError        Offline · Unreadable · MissingExtra · HubRefused · HubMissing · HubRenamed · HubBusy
+                      RequestsSpent
 
 An error says which model, file or tensor, the value that was wrong and the range that is right.
 `hint` names what to type next. Anything that is not a `RegError` is our own bug.
@@ -141,6 +142,10 @@ class UnsafeFormat(CorruptCheckpoint):
     """Weights in a format that can run code when opened; listed, never opened."""
 
 
+class DamagedDownload(CorruptCheckpoint):
+    """Bytes from the Hub that are not those of the file it lists."""
+
+
 class NotMergeable(RegError):
     """Models that this method cannot merge."""
 
@@ -231,6 +236,26 @@ class Unreadable(SourceError):
 
 class MissingExtra(SourceError):
     """An optional package is needed and not installed."""
+
+
+class HubRefused(SourceError):
+    """A repository of the Hub that may not be read: gated, disabled, or the token lacks the right."""
+
+
+class HubMissing(SourceError):
+    """No such repository, revision, file or collection on the Hub, or it is private."""
+
+
+class HubRenamed(SourceError):
+    """A repository of the Hub that has another name now; it was read under that one."""
+
+
+class HubBusy(SourceError):
+    """The Hub could not be reached, or had no time for us, several times in a row."""
+
+
+class RequestsSpent(SourceError):
+    """The number of requests the user allowed is used up; what was read by then is kept."""
 
 
 class Interrupted(KeyboardInterrupt):

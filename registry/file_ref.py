@@ -5,6 +5,7 @@ their links may point anywhere.
 """
 
 import os
+import re
 import stat
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +39,7 @@ _SUFFIXES: dict[Format, tuple[str, ...]] = {
     "pickle": (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle"),
 }
 
+_ETAG = re.compile("[0-9a-f]{40}|[0-9a-f]{64}")
 _EVAL_FOLDER = ".eval_results"
 _TRAINER_STATE = ("training_args", "optimizer", "scheduler", "rng_state", "scaler")
 
@@ -53,6 +55,9 @@ class FileRef:
         mtime_ns: time of the last change, nanoseconds since 1970; 0 for a link that leads nowhere.
         inode: of the file behind a link; 0 for a link that leads nowhere.
         format: what the name says it is.
+        etag: what the Hub calls its content: the SHA-256 of a large file, git's blob id of a small one, hex; None
+            for a file that was not listed by the Hub.
+        xet: what its storage calls the content, where it says so.
     """
 
     path: str
@@ -60,6 +65,8 @@ class FileRef:
     mtime_ns: int
     inode: int
     format: Format
+    etag: str | None = None
+    xet: str | None = None
 
     @property
     def dangling(self) -> bool:
@@ -70,6 +77,19 @@ class FileRef:
     def unsafe_weights(self) -> bool:
         """Whether this is a pickle of weights, and not of a trainer's state."""
         return self.format == "pickle" and not self.path.startswith(_TRAINER_STATE)
+
+
+def format_of(path: str) -> Format:
+    """What a file's name says it is, in a checkpoint's folder or in its `.eval_results`; hidden files are nothing we know."""
+    folder, _, name = path.rpartition("/")
+    if folder.rpartition("/")[2] == _EVAL_FOLDER:
+        return "eval" if name.endswith((".yaml", ".yml")) else "other"
+    if name.startswith("."):
+        return "other"
+    for kind, suffixes in _SUFFIXES.items():
+        if name.lower().endswith(suffixes):
+            return kind
+    return _BY_NAME.get(name, "other")
 
 
 def list_files(root: Path) -> tuple[FileRef, ...]:
@@ -120,14 +140,25 @@ def _list(folder: Path, prefix: str = "") -> tuple[list[FileRef], list[str]]:
 def _file_ref(entry: "os.DirEntry[str]", prefix: str) -> FileRef | None:
     """Describe one entry of a listing, ``prefix`` before its name; None for a link to a folder."""
     name = entry.name.encode(errors="backslashreplace").decode()
-    kind = _format(prefix, name) if name == entry.name else "other"
+    kind = format_of(prefix + name) if name == entry.name else "other"
     try:
         status = entry.stat()
     except OSError:  # a link that leads nowhere or in a circle, a file deleted meanwhile
         return FileRef(prefix + name, 0, 0, 0, kind)
     if stat.S_ISDIR(status.st_mode):
         return None
-    return FileRef(prefix + name, status.st_size, status.st_mtime_ns, status.st_ino, kind)
+    etag = _blob_name(entry) if entry.is_symlink() else None
+    return FileRef(prefix + name, status.st_size, status.st_mtime_ns, status.st_ino, kind, etag)
+
+
+def _blob_name(entry: "os.DirEntry[str]") -> str | None:
+    """What the Hub calls the content of a file of its cache: the name of the blob that it links to."""
+    try:
+        target = os.readlink(entry.path)  # noqa: PTH115 (a name, not a path)
+    except OSError:  # deleted meanwhile
+        return None
+    folder, _, name = target.rpartition("/")
+    return name if folder.endswith("blobs") and _ETAG.fullmatch(name) else None
 
 
 def resolve_inside(folder: Path, name: str) -> Path:
@@ -152,18 +183,6 @@ def resolve_inside(folder: Path, name: str) -> Path:
                 message, hint="scan the folder it points to, or put a copy in its place"
             )
     return path
-
-
-def _format(prefix: str, name: str) -> Format:
-    """What a file's name says it is; hidden files are nothing we know."""
-    if prefix:
-        return "eval" if name.endswith((".yaml", ".yml")) else "other"
-    if name.startswith("."):
-        return "other"
-    for kind, suffixes in _SUFFIXES.items():
-        if name.lower().endswith(suffixes):
-            return kind
-    return _BY_NAME.get(name, "other")
 
 
 def _is_blob(target: Path, home: Path) -> bool:

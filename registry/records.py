@@ -67,6 +67,8 @@ class File(SQLModel, table=True):
     mtime_ns: Count
     inode: Count
     format: str
+    etag: str | None
+    xet: str | None
 
 
 class Tensor(SQLModel, table=True):

@@ -15,6 +15,8 @@ from registry.checkpoint import Problem
 from registry.database import Reader
 from registry.entry import Entry, forget, read_entry, store
 from registry.errors import CorruptCheckpoint
+from registry.hub_requests import is_offline
+from registry.hub_scan import HubScan, scan_hub
 from registry.names import CACHE, Address, parse
 from registry.progress import SILENT, Progress
 from registry.resolve import is_unresolved, mark_unresolved, resolve_claims
@@ -47,6 +49,8 @@ class ScanReport:
         gone: known addresses below a scanned folder that are no longer there.
         problems: of this scan and, for unchanged addresses, of the scan that read them.
         models: the good ones, in the order of their addresses.
+        n_requests: that the Hub was asked.
+        received_bytes: of its answers.
     """
 
     scanned: int
@@ -56,6 +60,8 @@ class ScanReport:
     gone: int
     problems: tuple[Problem, ...]
     models: tuple[ScannedModel, ...]
+    n_requests: int = 0
+    received_bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -81,51 +87,99 @@ def scan(
     jobs: int | None = None,
     progress: Progress = SILENT,
     digests: Mapping[str, str] | None = None,
+    most_requests: int | None = None,
 ) -> ScanReport:
     """Index every checkpoint at ``addresses``; a second call on unchanged files writes nothing.
 
-    Claims are resolved once, after the last batch; a scan that is interrupted leaves that to the next one.
+    Of repositories of the Hub only the headers are read, unless HF_HUB_OFFLINE says that the cache is meant. Claims are
+    resolved once, after the last batch; a scan that is interrupted leaves that to the next one.
 
     Args:
         catalog: where the rows go.
-        addresses: folders, files, trees, ``hf-cache:`` or ``hf-cache:org/name``.
+        addresses: folders, files, trees, ``hf-cache:``, ``hf-cache:org/name``, and those of the Hub: see
+            `registry.names`.
         headers_only: read no tensor byte; such models have status "header".
-        jobs: threads that read; default: one per core.
-        progress: told of every byte digested.
+        jobs: threads that read; default: one per core, and `registry.hub_scan.JOBS` repositories of the Hub at once.
+        progress: told of every byte digested, and of every repository of the Hub.
         digests: of the tensors by name, where one place was just written and they are known.
+        most_requests: that the Hub is asked; what was read by then is kept.
 
     Raises:
         BadAddress: an address that does not exist; nothing is scanned then.
+        Offline: a search or a collection, when the network is not to be used.
+        HubMissing, HubRefused, HubBusy: a list of repositories cannot be had, or the Hub is out of order.
+        RequestsSpent: ``most_requests`` were made and repositories are left.
     """
-    jobs = jobs or os.cpu_count() or 1
     parsed = [parse(text) for text in addresses]
-    found = {f.uri: f for address in parsed for f in find(address)}
-    known, gone, unresolved = _remembered(catalog, found, parsed)
+    remote = [a for a in parsed if a.is_remote]
+    if remote and is_offline():
+        remote = []
+    here = _scan_here(
+        catalog, [a for a in parsed if a not in remote], headers_only=headers_only,
+        jobs=jobs or os.cpu_count() or 1, progress=progress, digests=digests,
+    )  # fmt: skip
+    there = HubScan()
+    try:
+        if remote:
+            there = scan_hub(
+                catalog, remote, jobs=jobs, most_requests=most_requests, progress=progress
+            )
+    finally:  # what was read counts, whatever stopped the rest
+        _settle(catalog, [*here.gone, *there.gone])
+    uris = list(dict.fromkeys([*here.uris, *there.uris]))
+    if there.stopped:
+        raise there.stopped
+    return _report(
+        catalog, uris, n_new=here.n_new + there.n_new, n_updated=here.n_updated + there.n_updated,
+        n_gone=len(here.gone) + len(there.gone), hub=there,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Here:
+    """What was found on this machine: the places, how many of them are new or changed, and those that are gone."""
+
+    uris: list[str]
+    n_new: int
+    n_updated: int
+    gone: list[str]
+
+
+def _scan_here(
+    catalog: Catalog, addresses: Sequence[Address], *, headers_only: bool, jobs: int,
+    progress: Progress, digests: Mapping[str, str] | None,
+) -> _Here:  # fmt: skip
+    """Index places on this machine; what is gone and what claims mean is left to `_settle`."""
+    found = {f.uri: f for address in addresses for f in find(address)}
+    known, gone = _remembered(catalog, found, addresses)
     todo = [f for f in found.values() if not _unchanged(f, known.get(f.uri), headers_only)]
     if todo:
         catalog.database.let_go()  # reading weights takes long, and others may want to write
     if not headers_only:
         n_bytes = sum(f.size_bytes for t in todo for f in t.files if f.format == "safetensors")
         progress.start("scan", n_bytes)
-    batches = list(_batches(todo)) or [[]]
-    for batch in batches:
+    for batch in _batches(todo):
         entries = (
             read_entry(f, headers_only=headers_only, jobs=jobs, progress=progress, known=digests)
             for f in batch
         )
         news = [e for e in entries if not _says_nothing_new(e, known.get(e.found.uri))]
-        unresolved = unresolved or bool(news or gone)
-        is_last = batch is batches[-1]
-        if news or (is_last and unresolved):
+        if news:
             with catalog.write() as transaction:
                 store(transaction, news)
-                if is_last:
-                    forget(transaction, gone)
-                    resolve_claims(transaction)
-                else:
-                    mark_unresolved(transaction)
+                mark_unresolved(transaction)
     n_new = sum(f.uri not in known for f in todo)
-    return _report(catalog, found, n_new, len(todo) - n_new, len(gone))
+    return _Here(list(found), n_new, len(todo) - n_new, gone)
+
+
+def _settle(catalog: Catalog, gone: Sequence[str]) -> None:
+    """Forget what is gone and find out whom the claims mean, if anything changed since that was last done."""
+    if catalog.path.exists() and (
+        gone or is_unresolved(catalog.rows("select key from store.setting"))
+    ):
+        with catalog.write() as transaction:
+            forget(transaction, gone)
+            resolve_claims(transaction)
 
 
 def ensure(catalog: Catalog, text: str, *, progress: Progress = SILENT) -> str:
@@ -154,10 +208,10 @@ def _is_known(catalog: Catalog, text: str) -> bool:
 
 def _remembered(
     catalog: Catalog, found: Mapping[str, Found], addresses: Sequence[Address]
-) -> tuple[dict[str, _Known], list[str], bool]:
-    """(What the catalog knows of the places that were found, those that are gone, whether claims are unresolved)."""
+) -> tuple[dict[str, _Known], list[str]]:
+    """What the catalog knows of the places that were found, and those that are gone."""
     if not catalog.path.exists():
-        return {}, [], False
+        return {}, []
     files: dict[str, dict[str, tuple[int, int, int]]] = defaultdict(dict)
     problems: dict[str, set[tuple[str, str, str]]] = defaultdict(set)
     with catalog.read() as reader:
@@ -180,13 +234,12 @@ def _remembered(
             uris,
         )
         gone = [uri for address in addresses for uri in _gone(reader, found, address)]
-        unresolved = is_unresolved(reader.rows("select key from store.setting"))
     status = dict.fromkeys(problems) | {r["uri"]: r["status"] for r in models}
     known = {
         uri: _Known(files.get(uri, {}), status[uri], frozenset(problems.get(uri, ())))
         for uri in status
     }
-    return known, list(dict.fromkeys(gone)), unresolved
+    return known, list(dict.fromkeys(gone))
 
 
 def _gone(reader: Reader, found: Mapping[str, Found], address: Address) -> Iterator[str]:
@@ -243,27 +296,28 @@ def _batches(todo: Sequence[Found]) -> Iterator[list[Found]]:
 
 
 def _report(
-    catalog: Catalog, found: Mapping[str, Found], n_new: int, n_updated: int, n_gone: int
+    catalog: Catalog, uris: Sequence[str], *, n_new: int, n_updated: int, n_gone: int, hub: HubScan
 ) -> ScanReport:
     """Say what the catalog now holds of what was found."""
     models: Iterable[ScannedModel] = ()
     problems: Iterable[Problem] = ()
-    if found:
+    if uris:
         with catalog.read() as reader:
             rows = reader.rows(
                 "select uri, model_id, name, status from store.address a "
                 "join store.model m on m.id = a.model_id where uri in (select store.each(?))",
-                [list(found)],
+                [list(uris)],
             )
             at = {r["uri"]: ScannedModel(r["model_id"], r["name"], r["status"]) for r in rows}
-            models = (at[uri] for uri in found if uri in at)
+            models = (at[uri] for uri in uris if uri in at)
             rows = reader.rows(
                 "select uri, file, error, detail from store.problem "
                 "where uri in (select store.each(?)) order by uri, file, error",
-                [list(found)],
+                [list(uris)],
             )
             problems = (Problem(r["uri"], r["file"], r["error"], r["detail"]) for r in rows)
     return ScanReport(
-        scanned=len(found), new=n_new, unchanged=len(found) - n_new - n_updated, updated=n_updated,
-        gone=n_gone, problems=tuple(problems), models=tuple(models),
+        scanned=len(uris), new=n_new, unchanged=len(uris) - n_new - n_updated, updated=n_updated,
+        gone=n_gone, problems=tuple(problems), models=tuple(models), n_requests=hub.n_requests,
+        received_bytes=hub.n_bytes,
     )  # fmt: skip

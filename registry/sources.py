@@ -19,7 +19,7 @@ from pathlib import Path
 from registry import hub_cache
 from registry.errors import BadAddress, Offline, Unreadable
 from registry.file_ref import FileRef, list_files, list_folder
-from registry.names import CACHE, Address, printable
+from registry.names import CACHE, HUB, Address, printable
 
 UNFINISHED = ".partial"
 """How the name of an output ends while it is being written."""
@@ -32,8 +32,9 @@ class Found:
     """One place that should hold a checkpoint; reading it may still fail.
 
     Attributes:
-        uri: what the catalog stores: an absolute path, or "hf-cache:org/name@commit".
-        root: the folder, or the bare file.
+        uri: what the catalog stores: an absolute path, "hf-cache:org/name@commit", or, of the Hub,
+            "hf://org/name@commit", with the folder or file in it if it is not its root.
+        root: the folder, or the bare file; of the Hub, the address once more.
         name: for people: the folder's name, the file's without suffix, or "org/name".
         files: as listed; () for a folder that could not be listed.
     """
@@ -42,6 +43,13 @@ class Found:
     root: Path
     name: str
     files: tuple[FileRef, ...]
+
+    @property
+    def source(self) -> str:
+        """What keeps it: "local", "hf-cache" or "hub"."""
+        if self.uri.startswith(HUB):
+            return "hub"
+        return "hf-cache" if self.uri.startswith(CACHE) else "local"
 
 
 def find(address: Address) -> Iterator[Found]:
@@ -55,6 +63,9 @@ def find(address: Address) -> Iterator[Found]:
     """
     if address.kind == "path":
         yield from _find_path(Path(address.name))
+    elif address.kind not in ("hub", "cache"):
+        message = f"{address}: HF_HUB_OFFLINE is set, and only the Hub knows what that is"
+        raise Offline(message, hint=f"reg scan {CACHE} for what is in the cache")
     else:
         yield from _find_cached(address)
 
@@ -150,11 +161,9 @@ def _find_cached(address: Address) -> Iterator[Found]:
             yield Found(uri, snapshot.root, snapshot.name, files)
     if nothing and address.kind == "hub":
         message = (
-            f"{address}: is not in the cache ({hub_cache.location()}), and the network is not used"
+            f"{address}: is not in the cache ({hub_cache.location()}), and HF_HUB_OFFLINE is set"
         )
-        raise Offline(
-            message, hint=f"hf download {address.name}, then reg scan {CACHE}{address.name}"
-        )
+        raise Offline(message, hint=f"HF_HUB_OFFLINE=0 reg scan {address}")
     if nothing and address.name:
         message = f"{address}: is not in the cache ({hub_cache.location()})"
         raise BadAddress(message, hint=f"hf download {address.name}")
