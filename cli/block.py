@@ -14,7 +14,7 @@ Row = Mapping[str, Any]
 Kind = Literal["text", "id", "count", "params", "bytes", "number", "seconds"]
 """How a value is written: an id is cut to its first digits, params are rounded to three, the rest as its unit asks."""
 
-Unit = Literal["bytes", "questions", "models"]
+Unit = Literal["bytes", "questions", "models", "repositories"]
 """What progress counts."""
 
 

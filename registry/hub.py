@@ -41,8 +41,8 @@ class Listed:
 
     @property
     def uri(self) -> str:
-        """Its address at this commit."""
-        return f"{HUB}{self.name}@{self.commit}"
+        """Its address at this commit; without one while none is known."""
+        return HUB + self.name + (f"@{self.commit}" if self.commit else "")
 
 
 @dataclass(frozen=True)

@@ -14,26 +14,46 @@ _FLOATS = "('F64', 'F32', 'F16', 'BF16')"
 @click.argument("addresses", metavar="ADDRESS...", nargs=-1, required=True)
 @click.option("--headers-only", is_flag=True, help="Read no weights: fast, and without digests.")
 @click.option(
-    "--jobs", type=click.IntRange(min=1), help="Threads that read. Default: one per core."
+    "--jobs",
+    type=click.IntRange(min=1),
+    help="Threads that read, one per core by default; or repositories of the Hub at once, 8 by default.",
+)
+@click.option(
+    "--requests", type=click.IntRange(min=1), metavar="N", help="Ask the Hub at most N times."
 )
 @click.pass_obj
 def command(
-    session: Session, addresses: tuple[str, ...], headers_only: bool, jobs: int | None
+    session: Session,
+    addresses: tuple[str, ...],
+    headers_only: bool,
+    jobs: int | None,
+    requests: int | None,
 ) -> None:
-    """Index checkpoints: files, folders, trees, the Hugging Face cache.
+    """Index checkpoints: files, folders, trees, the Hugging Face cache, the Hub.
 
     An ADDRESS is a folder, a safetensors file, a tree of both, hf-cache: for all of the Hugging Face cache, or
     hf-cache:org/name for one of its repositories. Files that did not change are not read again. What cannot be read
     becomes a problem, never the end of the scan.
+
+    On the Hub it is hf://org/name[@revision], hf://org/* for all of an owner, hf:search?author=…&filter=…&limit=… (also
+    search= and base_model=), or hf:collection/owner/title-id. Headers, configs, tokenizers and cards are read, and no
+    weights. A repository that has not moved is not asked again; a scan that was stopped goes on where it was. With
+    HF_HUB_OFFLINE=1 the cache stands in for the Hub.
 
     Examples:
       reg scan models
       reg scan models/chat models/math --jobs 2
       reg scan --headers-only models --json
     """
-    with session.progress() as progress:
+    remote = all(address.startswith(("hf://", "hf:")) for address in addresses)
+    with session.progress("repositories" if remote else "bytes") as progress:
         report = homolog.scan(
-            session.catalog, addresses, headers_only=headers_only, jobs=jobs, progress=progress
+            session.catalog,
+            addresses,
+            headers_only=headers_only,
+            jobs=jobs,
+            progress=progress,
+            most_requests=requests,
         )
     n_casts = 0
     if report.new + report.updated:
@@ -45,6 +65,8 @@ def command(
         "updated": report.updated,
         "gone": report.gone,
         "casts": n_casts,
+        "requests": report.n_requests,
+        "received_bytes": report.received_bytes,
         "problems": [
             {"address": p.address, "file": p.file, "error": p.error, "detail": p.detail}
             for p in report.problems
@@ -65,6 +87,10 @@ def command(
         Table(document["problems"], columns, title="problems"),  # type: ignore[arg-type]
         ids=dict.fromkeys(m.id for m in report.models),
     )
+    if report.n_requests:
+        session.out.note(
+            f"{report.n_requests:,} requests to the Hub, {report.received_bytes:,} bytes received"
+        )
     if report.problems:
         session.out.note(f"{len(report.problems):,} problems; reg sql 'from problems' lists them")
 
