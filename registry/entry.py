@@ -184,6 +184,19 @@ def store(transaction: Transaction, entries: Sequence[Entry]) -> None:
     _drop_unplaced_headers(transaction)
 
 
+def adopt(transaction: Transaction, models: Mapping[str, str]) -> None:
+    """Let places hold other models than they were believed to, those that their bytes make them: address → model.
+
+    Headers that have no place left are dropped with all that hangs on them.
+    """
+    for uri, model in models.items():
+        for table in ("address", "claim"):
+            transaction.execute(
+                f"update store.{table} set model_id = ? where uri = ?", [model, uri]
+            )
+    _drop_unplaced_headers(transaction)
+
+
 def forget(transaction: Transaction, uris: Sequence[str]) -> None:
     """Drop places that are no longer there; their models stay, without a place."""
     if not uris:

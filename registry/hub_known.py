@@ -1,80 +1,77 @@
-"""Files of the Hub that are known already: a model that was never fetched is recognised by what the Hub calls its weights.
+"""Models of the Hub that are here already: recognised by what the Hub calls their weights, without fetching them.
 
-The Hub lists the SHA-256 of every large file. Where the weights of a place in the catalog have the same, the model there is
-this one, tensor by tensor, and its digests are its own. Places of the Hub and of its cache have those names for free; a file
-that lies elsewhere is hashed once, when one on the Hub is as long.
+The Hub lists the SHA-256 of every large file. Where a place whose tensors were all digested has weights of the same names, the
+model on the Hub is that one. Places of the Hub's cache have those names for free; of a file that lies elsewhere the SHA-256
+is taken once, when one on the Hub is as long and it is small or its place is called the same.
 """
 
 import hashlib
 import os
-from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from registry.catalog import Catalog
 from registry.database import Row
 from registry.documents import open_file
-from registry.entry import Entry, identified
+from registry.entry import adopt
 from registry.errors import Unreadable
 
 _BLOCK_BYTES = 1 << 20
-_MOST_HASHED = 2  # local places that are hashed for one of the Hub
+_SMALL_BYTES = 4 << 30  # of the weights of a place that is hashed whatever it is called
+
+_WEIGHTS = """
+    select uri, any_value(a.model_id) as model_id, any_value(m.status) as status, any_value(a.source) as source,
+        any_value(a.name) as name, any_value(a.root) as root, any_value(a.layout) as layout,
+        list(f.etag order by f.etag) as etags, count(*) = count(f.etag) as named,
+        list(f.size_bytes order by f.size_bytes) as sizes
+    from store.file f join store.address a using (uri) join store.model m on m.id = a.model_id
+    where f.format = 'safetensors' group by uri
+"""
 
 
-def recognised(catalog: Catalog, entries: Sequence[Entry]) -> list[Entry]:
-    """Give the entries of the Hub whose weights are known elsewhere the identity they have there; others stay as they are."""
+def recognise(catalog: Catalog) -> int:
+    """Give places of the Hub of which only headers were read the models they are, where those are known; how many."""
     if not catalog.path.exists():
-        return list(entries)
-    found = []
-    for entry in entries:
-        weights = _weights(entry)
-        model = _same(catalog, weights) or _same_here(catalog, entry, weights) if weights else None
-        found.append(identified(entry, _digests(catalog, model, entry)) if model else entry)
-    return found
-
-
-def _weights(entry: Entry) -> list[tuple[str, int]]:
-    """What the Hub calls the shards of a checkpoint, and their lengths, sorted; nothing if it does not name them all."""
-    if entry.reading is None or entry.reading.digests:
-        return []
-    shards = {tensor.file.name for tensor in entry.reading.checkpoint.tensors}
-    refs = [ref for ref in entry.found.files if ref.path in shards]
-    named = [(ref.etag, ref.size_bytes) for ref in refs if ref.etag]
-    return sorted(named) if len(named) == len(shards) else []
-
-
-def _same(catalog: Catalog, weights: Sequence[tuple[str, int]]) -> str | None:
-    """The model of which all tensors are digested and the shards are these."""
-    etags = [etag for etag, _ in weights]
+        return 0
+    _hash_alike(catalog)
     rows = catalog.rows(
-        "select a.model_id from store.file f join store.address a using (uri) "
-        "join store.model m on m.id = a.model_id where m.status = 'full' and f.format = 'safetensors' "
-        "and uri in (select uri from store.file where etag = ?) group by a.model_id, uri "
-        "having list(f.etag order by f.etag) = ? order by a.model_id limit 1",
-        [etags[0], etags],
+        f"with weights as ({_WEIGHTS}) select h.uri, min(k.model_id) as model_id from weights h "
+        "join weights k on k.etags = h.etags and k.status = 'full' and k.named "
+        "where h.source = 'hub' and h.status = 'header' and h.named group by h.uri order by h.uri"
     )
-    return rows[0]["model_id"] if rows else None
+    if rows:
+        with catalog.write() as transaction:
+            adopt(transaction, {row["uri"]: row["model_id"] for row in rows})
+    return len(rows)
 
 
-def _same_here(catalog: Catalog, entry: Entry, weights: Sequence[tuple[str, int]]) -> str | None:
-    """The same, among files on this machine that have the right lengths and were not hashed before."""
-    sizes = sorted(size for _, size in weights)
-    places = catalog.rows(
-        "select uri, any_value(a.root) as root, any_value(a.layout) as layout, any_value(a.name) as name "
-        "from store.file f join store.address a using (uri) join store.model m on m.id = a.model_id "
-        "where m.status = 'full' and a.source = 'local' and f.format = 'safetensors' "
-        "and uri in (select uri from store.file where size_bytes = ? and etag is null) group by uri "
-        "having list(f.size_bytes order by f.size_bytes) = ? order by uri",
-        [sizes[0], sizes],
+def _hash_alike(catalog: Catalog) -> None:
+    """Take the SHA-256 of weights on this machine that are as long as some on the Hub."""
+    rows = catalog.rows(
+        f"with weights as ({_WEIGHTS}) select k.uri, any_value(k.root) as root, any_value(k.layout) as layout, "
+        "any_value(k.name) as name, any_value(list_sum(k.sizes)) as n_bytes, list(h.name order by h.uri) as names "
+        "from weights h join weights k on k.sizes = h.sizes and k.source = 'local' and k.status = 'full' "
+        "and not k.named where h.source = 'hub' and h.status = 'header' and h.named group by k.uri order by k.uri"
     )
-    last = entry.found.name.rpartition("/")[2].lower()
-    places.sort(key=lambda row: str(row["name"]).lower() != last)
-    for place in places[:_MOST_HASHED]:
-        _hash(catalog, place)
-    return _same(catalog, weights) if places else None
+    found: dict[tuple[str, str], str] = {}
+    for row in rows:
+        same_name = any(_last(name) == _last(row["name"]) for name in row["names"])
+        if same_name or row["n_bytes"] <= _SMALL_BYTES:
+            found |= _hashed(catalog, row)
+    if found:
+        with catalog.write() as transaction:
+            for (uri, path), etag in found.items():
+                transaction.execute(
+                    "update store.file set etag = ? where uri = ? and path = ?", [etag, uri, path]
+                )
 
 
-def _hash(catalog: Catalog, place: Row) -> None:
-    """Note the SHA-256 of the weights of a place, of files that are as they were when they were scanned."""
+def _last(name: str) -> str:
+    """The last part of a name."""
+    return name.rpartition("/")[2].partition("@")[0].lower()
+
+
+def _hashed(catalog: Catalog, place: Row) -> dict[tuple[str, str], str]:
+    """The SHA-256 of the weights of a place, by address and path; of a place that changed, nothing."""
     rows = catalog.rows(
         "select path, size_bytes, mtime_ns from store.file where uri = ? and format = 'safetensors'",
         [place["uri"]],
@@ -84,14 +81,10 @@ def _hash(catalog: Catalog, place: Row) -> None:
     found = {}
     for row in rows:
         etag = _sha256(folder / row["path"], row["size_bytes"], row["mtime_ns"])
-        if etag:
-            found[row["path"]] = etag
-    with catalog.write() as transaction:
-        for path, etag in found.items():
-            transaction.execute(
-                "update store.file set etag = ? where uri = ? and path = ?",
-                [etag, place["uri"], path],
-            )
+        if etag is None:
+            return {}
+        found[place["uri"], row["path"]] = etag
+    return found
 
 
 def _sha256(path: Path, size_bytes: int, mtime_ns: int) -> str | None:
@@ -103,17 +96,6 @@ def _sha256(path: Path, size_bytes: int, mtime_ns: int) -> str | None:
                 return None
             while block := os.read(descriptor, _BLOCK_BYTES):
                 hasher.update(block)
-    except Unreadable:
+    except (Unreadable, OSError):
         return None
     return hasher.hexdigest()
-
-
-def _digests(catalog: Catalog, model: str, entry: Entry) -> Mapping[str, str]:
-    """The digests of a model's tensors by name; none if they are not those of the entry."""
-    rows: Iterable[Row] = catalog.rows(
-        "select name, digest from store.tensor where model_id = ?", [model]
-    )
-    found = {row["name"]: row["digest"] for row in rows if row["digest"]}
-    reading = entry.reading
-    own = {tensor.name for tensor in reading.checkpoint.tensors} if reading else set()
-    return found if found.keys() == own else {}

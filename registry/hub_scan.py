@@ -14,7 +14,6 @@ from registry.catalog import Catalog
 from registry.entry import Entry, forget, store
 from registry.errors import HubBusy, RegError, RequestsSpent
 from registry.hub import Hub, Listed
-from registry.hub_known import recognised
 from registry.hub_requests import Requests
 from registry.hub_source import Tokenizers, read_repository, unreadable
 from registry.names import HUB, Address
@@ -272,7 +271,6 @@ def _write(scan: _Scan, read: Sequence[_Read]) -> None:
     """Write what was read, in the place of what was known of the same repositories."""
     entries = [entry for one in read for entry in one.entries]
     if entries:
-        entries = recognised(scan.catalog, entries)
         uris = {entry.found.uri for entry in entries}
         old = [uri for one in read for uri in _replaced(one, scan.known) if uri not in uris]
         with scan.catalog.write() as transaction:

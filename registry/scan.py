@@ -15,6 +15,7 @@ from registry.checkpoint import Problem
 from registry.database import Reader
 from registry.entry import Entry, forget, read_entry, store
 from registry.errors import CorruptCheckpoint
+from registry.hub_known import recognise
 from registry.hub_requests import is_offline
 from registry.hub_scan import HubScan, scan_hub
 from registry.names import CACHE, Address, parse
@@ -177,6 +178,7 @@ def _settle(catalog: Catalog, gone: Sequence[str]) -> None:
     if catalog.path.exists() and (
         gone or is_unresolved(catalog.rows("select key from store.setting"))
     ):
+        recognise(catalog)
         with catalog.write() as transaction:
             forget(transaction, gone)
             resolve_claims(transaction)
