@@ -1,8 +1,8 @@
 """Models of the Hub that are here already: recognised by what the Hub calls their weights, without fetching them.
 
-The Hub lists the SHA-256 of every large file. Where a place whose tensors were all digested has weights of the same names, the
-model on the Hub is that one. Places of the Hub's cache have those names for free; of a file that lies elsewhere the SHA-256
-is taken once, when one on the Hub is as long and it is small or its place is called the same.
+The Hub lists the SHA-256 of every large file, and git's blob id of the others. Where a place whose tensors were all digested
+has weights of the same names, the model on the Hub is that one. Places of the Hub's cache have those names for free; a file
+that lies elsewhere is hashed once, when one on the Hub is as long and it is small or its place is called the same.
 """
 
 import hashlib
@@ -16,6 +16,7 @@ from registry.entry import adopt
 from registry.errors import Unreadable
 
 _BLOCK_BYTES = 1 << 20
+_GIT_DIGITS = 40
 _SMALL_BYTES = 4 << 30  # of the weights of a place that is hashed whatever it is called
 
 _WEIGHTS = """
@@ -45,10 +46,11 @@ def recognise(catalog: Catalog) -> int:
 
 
 def _hash_alike(catalog: Catalog) -> None:
-    """Take the SHA-256 of weights on this machine that are as long as some on the Hub."""
+    """Hash weights on this machine that are as long as some on the Hub."""
     rows = catalog.rows(
         f"with weights as ({_WEIGHTS}) select k.uri, any_value(k.root) as root, any_value(k.layout) as layout, "
-        "any_value(k.name) as name, any_value(list_sum(k.sizes)) as n_bytes, list(h.name order by h.uri) as names "
+        "any_value(k.name) as name, any_value(list_sum(k.sizes)) as n_bytes, list(h.name order by h.uri) as names, "
+        "min(length(h.etags[1])) as digits "
         "from weights h join weights k on k.sizes = h.sizes and k.source = 'local' and k.status = 'full' "
         "and not k.named where h.source = 'hub' and h.status = 'header' and h.named group by k.uri order by k.uri"
     )
@@ -71,7 +73,7 @@ def _last(name: str) -> str:
 
 
 def _hashed(catalog: Catalog, place: Row) -> dict[tuple[str, str], str]:
-    """The SHA-256 of the weights of a place, by address and path; of a place that changed, nothing."""
+    """What the Hub would call the weights of a place, by address and path; of a place that changed, nothing."""
     rows = catalog.rows(
         "select path, size_bytes, mtime_ns from store.file where uri = ? and format = 'safetensors'",
         [place["uri"]],
@@ -80,19 +82,20 @@ def _hashed(catalog: Catalog, place: Row) -> dict[tuple[str, str], str]:
     folder = root.parent if place["layout"] == "file" else root
     found = {}
     for row in rows:
-        etag = _sha256(folder / row["path"], row["size_bytes"], row["mtime_ns"])
+        etag = _etag(folder / row["path"], row, git=place["digits"] == _GIT_DIGITS)
         if etag is None:
             return {}
         found[place["uri"], row["path"]] = etag
     return found
 
 
-def _sha256(path: Path, size_bytes: int, mtime_ns: int) -> str | None:
-    """The SHA-256 of a file, hex; None if it is not the one that was scanned."""
-    hasher = hashlib.sha256()
+def _etag(path: Path, recorded: Row, *, git: bool) -> str | None:
+    """The SHA-256 of a file, or git's blob id, hex; None if it is not the file that was scanned."""
+    size = recorded["size_bytes"]
+    hasher = hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False) if git else hashlib.sha256()
     try:
         with open_file(path) as (descriptor, status):
-            if (status.st_size, status.st_mtime_ns) != (size_bytes, mtime_ns):
+            if (status.st_size, status.st_mtime_ns) != (size, recorded["mtime_ns"]):
                 return None
             while block := os.read(descriptor, _BLOCK_BYTES):
                 hasher.update(block)

@@ -118,6 +118,7 @@ class Requests:
         self._lock = threading.Lock()
         self._closed = threading.Event()
         self._quiet_until = 0.0
+        self._reached = False
         if not os.environ.get("HF_HUB_VERBOSITY"):  # we say ourselves what went wrong
             logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
 
@@ -166,7 +167,7 @@ class Requests:
                 answer = self._once(url, headers, most)
             except _transport_errors() as error:
                 problem = type(error).__name__
-                if n_tries >= _MOST_DIALS and not self.n_bytes:
+                if n_tries >= _MOST_DIALS and not self._reached:
                     break  # there is no network: no need to make the user wait
                 continue
             if answer.status not in _PASSING:
@@ -177,7 +178,7 @@ class Requests:
         hint = "run the same command again later; what is done is kept"
         raise HubBusy(
             message,
-            hint=hint if self.n_bytes else "without a network: HF_HUB_OFFLINE=1 uses the cache",
+            hint=hint if self._reached else "without a network: HF_HUB_OFFLINE=1 uses the cache",
         )
 
     def _once(self, url: str, headers: Mapping[str, str], most: int) -> Answer:
@@ -202,6 +203,7 @@ class Requests:
                 if len(content) > most:
                     break
         with self._lock:
+            self._reached = True
             self.n_bytes += len(content)
         return Answer(response.status_code, dict(response.headers), bytes(content), url)
 

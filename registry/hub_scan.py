@@ -24,7 +24,7 @@ JOBS = 8
 """Repositories that are read at once, unless the user says otherwise."""
 
 _LATER = "run the same command again later; what is done is kept"
-_SECONDS = 5.0  # after which what was read is written
+_SECONDS = 2.0  # after which what was read is written
 _BATCH = 256
 _MOST_BUSY = 16  # repositories one after the other that the Hub has no time for
 _AGAIN = ("HubBusy", "HubRefused", "HubMissing", "OSError")
@@ -250,8 +250,9 @@ def _read(scan: _Scan, target: _Target) -> _Read:
     try:
         if not target.commit:
             repository = scan.hub.pin(target.name, target.address.revision)
-            if _is_known(replace(target, commit=repository.commit), scan.known):
-                return _Read(target, repository, [])
+            now = replace(target, name=repository.name, commit=repository.commit)
+            if _is_known(now, scan.known) and not _is_renamed(scan, repository):
+                return _Read(now, repository, [])
         entries = read_repository(scan.hub, repository, scan.tokenizers)
     except RequestsSpent:
         raise
@@ -260,6 +261,14 @@ def _read(scan: _Scan, target: _Target) -> _Read:
     if target.is_named and target.address.revision:
         entries = [_called(entry, f"@{target.address.revision}") for entry in entries]
     return _Read(target, repository, entries)
+
+
+def _is_renamed(scan: _Scan, repository: Listed) -> bool:
+    """Whether the catalog still has a repository under a name that it has no longer."""
+    if repository.asked == repository.name:
+        return False
+    old = scan.known.get(repository.asked)
+    return old is None or any(not errors for _, errors in old.places.values())
 
 
 def _called(entry: Entry, revision: str) -> Entry:

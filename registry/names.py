@@ -163,13 +163,13 @@ def _search(text: str) -> Address:
     asked = parse_qsl(text.removeprefix(SEARCH), keep_blank_values=True)
     for key, value in asked:
         if key not in _ASKED or not value:
-            wrong = "is not something to search for" if value else "has no value"
+            wrong = f"is not one of {', '.join(_ASKED)}" if value else "has no value"
             message = f"{printable(text)}: {printable(key)!r} {wrong}"
-            raise BadAddress(message, hint="it can be " + ", ".join(_ASKED))
+            raise BadAddress(message, hint=_HINT)
         if key == "limit" and not (value.isdecimal() and value.isascii() and int(value) > 0):
             message = f"{printable(text)}: limit is {printable(value)!r}; it must be a whole number above 0"
             raise BadAddress(message, hint=_HINT)
     if not asked:
         message = f"{printable(text)}: nothing is searched for"
-        raise BadAddress(message, hint="it can be " + ", ".join(_ASKED))
+        raise BadAddress(message, hint=_HINT)
     return Address("search", urlencode(sorted(asked)))

@@ -1,11 +1,16 @@
 """`reg scan`: addresses in, rows out."""
 
+from typing import TYPE_CHECKING
+
 import click
 
 import homolog
 from cli.block import Column, Line, Table
 from cli.command import Command
 from cli.session import Session
+
+if TYPE_CHECKING:
+    from registry.scan import ScanReport
 
 _FLOATS = "('F64', 'F32', 'F16', 'BF16')"
 
@@ -58,6 +63,11 @@ def command(
     n_casts = 0
     if report.new + report.updated:
         n_casts = _record_casts(session, [m.id for m in report.models])
+    _tell(session, report, n_casts)
+
+
+def _tell(session: Session, report: "ScanReport", n_casts: int) -> None:
+    """Say what was found."""
     document = {
         "scanned": report.scanned,
         "new": report.new,

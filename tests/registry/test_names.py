@@ -22,6 +22,14 @@ ADDRESSES = (
     st.builds(Address, st.just("hub"), REPOSITORY, REVISION)
     | st.builds(Address, st.just("cache"), REPOSITORY, REVISION)
     | st.just(Address("cache", ""))
+    | st.builds(
+        Address, st.just("hub"), REPOSITORY, st.just("0" * 40), st.sampled_from(["x", "a/b c"])
+    )
+    | st.builds(Address, st.just("owner"), PART)
+    | st.builds(Address, st.just("collection"), st.tuples(PART, PART).map("/".join))
+    | st.sampled_from(["author=org", "base_model=a%2Fb&limit=3", "filter=x&filter=y+z"]).map(
+        lambda asked: Address("search", asked)
+    )
     | st.builds(Address, st.just("path"), PATH)
 )
 
@@ -38,6 +46,17 @@ def test_law_an_address_survives_being_written_and_parsed(address):
         ("hf://meta-llama/Llama-3.1-8B", Address("hub", "meta-llama/Llama-3.1-8B")),
         ("hf://gpt2@607a30d", Address("hub", "gpt2", "607a30d")),
         ("hf://org/name@refs/pr/3", Address("hub", "org/name", "refs/pr/3")),
+        (
+            "hf://org/name@" + "a" * 40 + "/unet/x.safetensors",
+            Address("hub", "org/name", "a" * 40, "unet/x.safetensors"),
+        ),
+        ("hf://org/*", Address("owner", "org")),
+        ("hf:search?limit=5&author=org", Address("search", "author=org&limit=5")),
+        (
+            "hf:search?filter=a&filter=license:mit",
+            Address("search", "filter=a&filter=license%3Amit"),
+        ),
+        ("hf:collection/org/good-0a1b", Address("collection", "org/good-0a1b")),
         ("hf-cache:", Address("cache", "")),
         ("hf-cache:org/name", Address("cache", "org/name")),
         ("hf-cache:org/name@main", Address("cache", "org/name", "main")),
@@ -76,6 +95,17 @@ def test_a_path_is_made_absolute_and_the_home_folder_filled_in(monkeypatch, tmp_
         "hf://org/name@../../x",
         "hf://org/name@-x",
         "hf://org/name@a b",
+        "hf://org/*@main",
+        "hf://*",
+        "hf://org/name@" + "a" * 40 + "/../x",
+        "hf://org/name@" + "a" * 40 + "/a//b",
+        "hf:search?",
+        "hf:search?author=",
+        "hf:search?colour=red",
+        "hf:search?limit=0",
+        "hf:search?limit=\u0663",
+        "hf:collection/good",
+        "hf:collection/../x",
         "hf-cache:../x",
         "hf-cache:org/name@\x1b[2J",
     ],

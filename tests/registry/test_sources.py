@@ -236,7 +236,7 @@ def test_what_is_not_in_the_cache_needs_the_network_or_is_wrong(cache):
         list(find(parse("hf-cache:org/other")))
     with pytest.raises(Offline, match="not in the cache") as caught:
         list(find(parse("hf://org/full@dev")))
-    assert "hf download org/full" in caught.value.hint
+    assert "HF_HUB_OFFLINE=0 reg scan hf://org/full@dev" in caught.value.hint
 
 
 def test_an_empty_cache_is_no_error(cache):
