@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from hub.server import LocalHub
 
 from cli.main import SUMMARIES, run
 from cli.story import STORY
@@ -19,9 +20,14 @@ BLOCKS = re.findall(r"^```console\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
 
 
 @pytest.fixture
-def playground(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, _empty_catalog: bytes) -> Path:
-    """The folder that `reg demo --keep` leaves: the trained models, the suites, an empty catalog."""
+def playground(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, _empty_catalog: bytes, hub: LocalHub
+) -> Path:
+    """The folder that `reg demo --keep` leaves: the trained models, the suites, an empty catalog; a Hub with those models."""
     zoo = data_folder() / "zoo"
+    for model in zoo.iterdir():
+        if model.is_dir() and model.name != "suites":
+            hub.add(f"homolog-zoo/{model.name}", model)
     shutil.copytree(zoo / "suites", tmp_path / "suites")
     for model in zoo.iterdir():
         if model.is_dir() and model.name != "suites":

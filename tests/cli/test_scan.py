@@ -1,6 +1,10 @@
 """`reg scan`."""
 
+import json
+import os
 import shutil
+import subprocess
+import sys
 
 
 def test_scan_says_what_it_found(place):
@@ -56,3 +60,55 @@ def test_headers_only_reads_no_weights(place):
 
 def test_an_address_that_does_not_exist_is_an_error(place):
     assert "nowhere" in place.run("scan", "nowhere", code=1).stderr
+
+
+# --- The Hub
+
+
+def reg(*words, **environment):
+    """Run a command in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-c", "from cli.main import main; main()", *words],
+        env={**os.environ, "HF_HUB_DISABLE_TELEMETRY": "1", **environment}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+
+def test_repositories_of_the_hub_are_scanned_and_told_of(hub, family, tmp_path):
+    hub.add("org/chat", family.chat)
+    hub.add("org/gated", family.base, gated=True)
+    there = {"REG_CATALOG": str(tmp_path / "catalog.duckdb")}
+    done = reg("scan", "hf://org/*", "--json", **there)
+    assert done.returncode == 0
+    document = json.loads(done.stdout)
+    assert (document["scanned"], document["new"]) == (2, 2)
+    assert [m["name"] for m in document["models"]] == ["org/chat"]
+    assert [p["error"] for p in document["problems"]] == ["HubRefused"]
+    assert document["received_bytes"] == hub.log.bytes_sent
+    done = reg("scan", "hf://org/*", "--requests", "1", **there)
+    assert (done.returncode, "2 unchanged" in done.stdout) == (0, True)
+    hub.add("org/more", family.math)
+    done = reg("scan", "hf://org/*", "--requests", "1", **there)
+    assert done.returncode == 1
+    assert "the 1 requests that were allowed are used up" in done.stderr
+
+
+def test_a_token_is_sent_to_the_hub_and_written_nowhere(hub, family, tmp_path):
+    canary = "hf_" + "Canary" * 6
+    hub.token = canary
+    hub.add("org/private", family.chat, private=True)
+    hub.add("org/short", {"model.safetensors": b"\xff" * 20_000, "config.json": b"{}"})
+    there = {"REG_CATALOG": str(tmp_path / "catalog.duckdb"), "HF_TOKEN": canary}
+    said = ""
+    for words in (["scan", "hf://org/*"], ["scan", "hf://org/none", "hf://org/private@v1"],
+                  ["scan", "hf:collection/org/none"], ["show", "org/private"]):  # fmt: skip
+        done = reg(*words, **there)
+        said += done.stdout + done.stderr
+    assert "org/private" in said
+    assert {r.authorization for r in hub.log.find("/api/models|resolve", "api")} == {
+        f"Bearer {canary}"
+    }
+    assert not any(r.authorization for r in hub.log.find(origin="cdn"))
+    written = [f for f in tmp_path.rglob("*") if f.is_file()]
+    assert written
+    assert canary not in said
+    assert not [f for f in written if canary.encode() in f.read_bytes()]
