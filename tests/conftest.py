@@ -248,26 +248,27 @@ def hub(
     Nobody has a token unless the test gives one; the client's cache is empty. `huggingface_hub` reads the environment when
     it is imported, so what it has read is changed too, all but the endpoint: code has to pass that.
     """
-    from huggingface_hub import close_session, constants  # noqa: PLC0415 - few tests need it
+    from huggingface_hub import constants  # noqa: PLC0415 - few tests need it
 
     root = tmp_path_factory.mktemp("hub")
-    home = root / "home"
+    places = {
+        "HF_HOME": root / "home",
+        "HF_HUB_CACHE": root / "home" / "hub",
+        "HF_TOKEN_PATH": root / "home" / "token",
+    }
+    switches = {
+        "HF_HUB_DISABLE_XET": True,
+        "HF_HUB_DISABLE_TELEMETRY": True,
+        "HF_HUB_OFFLINE": False,
+    }
     with LocalHub(root / "objects") as started:
-        for name, value in {
-            "HF_ENDPOINT": started.endpoint,
-            "HF_HOME": str(home),
-            "HF_HUB_CACHE": str(home / "hub"),
-            "HF_TOKEN_PATH": str(home / "token"),
-            "HF_HUB_DISABLE_XET": "1",
-            "HF_HUB_OFFLINE": "0",
-        }.items():
-            monkeypatch.setenv(name, value)
+        for name, place in places.items():
+            monkeypatch.setenv(name, str(place))
+            monkeypatch.setattr(constants, name, str(place))
+        for name, on in switches.items():
+            monkeypatch.setenv(name, str(int(on)))
+            monkeypatch.setattr(constants, name, on)
         for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HTTP_PROXY", "http_proxy"):
             monkeypatch.delenv(name, raising=False)
-        monkeypatch.setattr(constants, "HF_HOME", str(home))
-        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(home / "hub"))
-        monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(home / "token"))
-        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
-        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.setenv("HF_ENDPOINT", started.endpoint)
         yield started
-        close_session()

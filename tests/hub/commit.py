@@ -155,13 +155,22 @@ class Commit:
         return "merge" if len(self.base_models) > 1 else "finetune"
 
     @cached_property
+    def library(self) -> str | None:
+        """What loads the model, as the card says or as the files show."""
+        said = self.card.get("library_name")
+        if said is not None:
+            return str(said)
+        if "adapter_config.json" in self.entries:
+            return "peft"
+        return "transformers" if "model_type" in self.config else None
+
+    @cached_property
     def tags(self) -> list[str]:
         """What lists filter by, sorted, without doubles."""
         said = self.card.get("tags") or []
         tags = [str(tag) for tag in (said if isinstance(said, list) else [said])]
-        tags += [
-            str(self.card[key]) for key in ("library_name", "pipeline_tag") if key in self.card
-        ]
+        seen = (self.library, self.config.get("model_type"), self.card.get("pipeline_tag"))
+        tags += [str(tag) for tag in seen if tag]
         if "license" in self.card:
             tags.append(f"license:{self.card['license']}")
         for base in self.base_models:

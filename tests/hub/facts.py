@@ -92,7 +92,7 @@ _TOLD: dict[str, Callable[[Shown], Any]] = {
     "evalResults": _eval_results,
     "gated": lambda of: of.repo.gated,
     "lastModified": lambda of: moment(of.repo.head.date),
-    "library_name": lambda of: of.commit.card.get("library_name"),
+    "library_name": lambda of: of.commit.library,
     "likes": lambda of: of.repo.likes,
     "model-index": lambda of: of.commit.card.get("model-index"),
     "pipeline_tag": lambda of: of.commit.card.get("pipeline_tag"),

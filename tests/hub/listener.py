@@ -1,11 +1,11 @@
 """One origin: a socket, and a thread for each of its connections."""
 
 import contextlib
-import io
 import socket
 import sys
 import threading
 from collections.abc import Iterator
+from http.client import HTTPMessage
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -96,49 +96,44 @@ class _Handler(BaseHTTPRequestHandler):
         given = {name: self.headers.get(name) for name in ("Range", "Authorization")}
         request = Request(self.command, self.path, origin, given["Range"], given["Authorization"])
         hub.log.append(request)
-        fault = hub.strike(request)
-        if fault is not None and fault.slow and hub.closed.wait(fault.slow):
+        fault = hub.strike(request) or Fault(pattern="")
+        lost = fault.hang_up or fault.status is not None
+        body = self._body(request, keep=origin == "cdn" and not lost)
+        if (fault.slow and hub.closed.wait(fault.slow)) or fault.hang_up:
             self.close_connection = True
-            return
-        if fault is not None and fault.hang_up:
-            self.close_connection = True
-            return
-        refused = fault is not None and fault.status is not None
-        body = self._body(request, keep=origin == "cdn" and not refused)
-        if refused:
-            answer = Answer(fault.status, fault.body)
+        elif fault.status is not None:
+            self._send(Answer(fault.status, fault.body), request, fault)
         else:
-            answer = hub.answer(origin, Call.of(self.command, self.path, self.headers, body))
-        self._send(answer, request, fault)
+            call = Call.of(self.command, self.path, self.headers, body)
+            self._send(hub.answer(origin, call), request, fault)
 
     do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = _serve  # noqa: N815
 
     def _body(self, request: Request, *, keep: bool) -> bytes:
         """The request's body; one that is kept as a file is not returned."""
-        if "chunked" in self.headers.get("Transfer-Encoding", ""):
-            stream: BinaryIO = io.BytesIO(b"".join(_chunks(self.rfile)))
-            size = stream.seek(0, io.SEEK_END)
-            stream.seek(0)
-        else:
-            stream, size = self.rfile, int(self.headers.get("Content-Length") or 0)
-        request.bytes_received = size
-        if keep and self.command == "PUT":
-            self.server.hub.store.objects.receive(stream, size)
-            return b""
-        return stream.read(size)
 
-    def _send(self, answer: Answer, request: Request, fault: Fault | None) -> None:
+        def counted() -> Iterator[bytes]:
+            for piece in _received(self.rfile, self.headers):
+                request.bytes_received += len(piece)
+                yield piece
+
+        if keep and self.command == "PUT":
+            self.server.hub.store.objects.receive(counted())
+            return b""
+        return b"".join(counted())
+
+    def _send(self, answer: Answer, request: Request, fault: Fault) -> None:
         request.status = answer.status
         headers = {"Content-Length": str(answer.size), **answer.headers}
         self.send_response(answer.status)
-        for name, value in (headers | dict(fault.headers if fault else {})).items():
+        for name, value in (headers | dict(fault.headers)).items():
             self.send_header(name, _header(value))
         self.end_headers()
         size = 0 if self.command == "HEAD" else answer.size
-        if fault is not None and fault.drop_after is not None:
+        if fault.drop_after is not None:
             size = min(size, fault.drop_after)
             self.close_connection = True
-        flipped = answer.size // 2 if fault is not None and fault.corrupt and answer.size else -1
+        flipped = answer.size // 2 if fault.corrupt else -1
         for start, chunk in _pieces(answer, size):
             if start <= flipped < start + len(chunk):
                 chunk = bytearray(chunk)  # noqa: PLW2901
@@ -148,9 +143,15 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.flush()
 
 
-def _chunks(stream: BinaryIO) -> Iterator[bytes]:
-    """A body of which the size is not told before."""
-    while size := int(stream.readline().split(b";")[0], 16):
+def _received(stream: BinaryIO, headers: HTTPMessage) -> Iterator[bytes]:
+    """A request's body in pieces, whether its size was told before or not."""
+    if "chunked" not in headers.get("Transfer-Encoding", ""):
+        size = int(headers.get("Content-Length") or 0)
+        while size and (piece := stream.read(min(size, CHUNK))):
+            size -= len(piece)
+            yield piece
+        return
+    while size := int(stream.readline().split(b";")[0] or b"0", 16):
         yield stream.read(size)
         stream.readline()
     while stream.readline().strip():

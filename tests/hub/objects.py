@@ -4,6 +4,7 @@ import hashlib
 import os
 import shutil
 import threading
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -38,7 +39,7 @@ class Objects:
         self.root = root
         self._known: dict[str, Content] = {}
         self._lock = threading.Lock()
-        (root / "new").mkdir(parents=True)
+        (root / "new").mkdir(parents=True, exist_ok=True)
         self._n_new = 0
 
     def path(self, sha256: str) -> Path:
@@ -72,14 +73,12 @@ class Objects:
             self._settle(new, content)
         return content
 
-    def receive(self, stream: BinaryIO, size: int) -> Content:
-        """Keep ``size`` bytes of ``stream``; fewer, when it ends before."""
+    def receive(self, pieces: Iterable[bytes]) -> Content:
+        """Keep what comes in ``pieces``."""
         new = self._new()
-        with new.open("wb") as file:
-            while size and (chunk := stream.read(min(size, CHUNK))):
-                size -= len(chunk)
-                file.write(chunk)
-        with new.open("rb") as file:
+        with new.open("w+b") as file:
+            file.writelines(pieces)
+            file.seek(0)
             content = _measured(file)
         self._settle(new, content)
         return content

@@ -1,6 +1,5 @@
 """Which path asks for what."""
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -114,12 +113,6 @@ def _moved(call: Call, start: int, n: int, name: str) -> Answer:
         n: parts that name it.
         name: of today.
     """
-    rest = call.parts[start + n :]
-    path = "/".join([_quoted(call.parts[:start]), quote(name), _quoted(rest)]).strip("/")
-    path = path.replace("//", "/")
-    query = call.target.partition("?")[2]
-    return Answer(307, b"", {"Location": f"/{path}" + (f"?{query}" if query else "")})
-
-
-def _quoted(parts: Sequence[str]) -> str:
-    return "/".join(quote(part, safe="") for part in parts)
+    parts = [*call.parts[:start], *name.split("/"), *call.parts[start + n :]]
+    path, query = "/".join(quote(part, safe="") for part in parts), call.target.partition("?")[2]
+    return Answer(307, b"", {"Location": f"/{path}?{query}" if query else f"/{path}"})

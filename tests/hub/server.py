@@ -122,8 +122,8 @@ class LocalHub:
         entries = self.store.entries(files, link=link)
         repo = self.store.get(repo_id)
         title, _, description = message.partition("\n")
-        if repo is None:
-            repo = self.store.create(repo_id, entries, title=message, date=date)
+        if repo is None or repo.id != repo_id:
+            repo = self.store.create(repo_id, entries, title=title, date=date)
         else:
             commit_at(repo, branch)
             self.store.commit(

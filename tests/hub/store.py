@@ -3,7 +3,7 @@
 import itertools
 import os
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -44,7 +44,7 @@ class Collection:
 
 @dataclass
 class Store:
-    """All repositories, by id.
+    """All repositories, in the order in which they came.
 
     Attributes:
         objects: the contents of all files.
@@ -60,40 +60,35 @@ class Store:
     _repos: dict[str, Repo] = field(default_factory=dict)
     _renamed: dict[str, str] = field(default_factory=dict)
     _lock: threading.RLock = field(default_factory=threading.RLock)
-    _minutes: Iterable[int] = field(default_factory=itertools.count)
+    _minutes: Iterator[int] = field(default_factory=itertools.count)
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[Repo]:
         with self._lock:
             return iter(list(self._repos.values()))
 
     def get(self, repo_id: str) -> Repo | None:
-        """The repository of that name, or of a name that differs in case only, or of its name of today."""
+        """The repository of that name, of a name that differs in case only, or that was called so before."""
         with self._lock:
-            seen = set()
-            while repo_id.lower() in self._renamed and repo_id.lower() not in seen:
-                seen.add(repo_id.lower())
-                repo_id = self._renamed[repo_id.lower()]
-            if repo_id in self._repos:
-                return self._repos[repo_id]
-            same = [r for name, r in self._repos.items() if name.lower() == repo_id.lower()]
-            return same[0] if same else None
+            key, seen = repo_id.lower(), set[str]()
+            while key not in self._repos and key in self._renamed and key not in seen:
+                seen.add(key)
+                key = self._renamed[key]
+            return self._repos.get(key)
 
     def create(
         self, repo_id: str, entries: Iterable[Entry], *, title: str, date: datetime | None = None
     ) -> Repo:
-        """A new repository with its first commit.
+        """A new repository with its first commit; a former name of another is free to be taken.
 
         Raises:
-            FileExistsError: there is one.
+            FileExistsError: there is one of that name, but for case.
         """
         with self._lock:
-            if repo_id in self._repos:
-                raise FileExistsError(repo_id)
+            self._check_free(repo_id)
             date = date or self._now()
             repo = Repo(repo_id, date)
             self.commit(repo, entries, title=title, date=date)
-            self._renamed.pop(repo_id.lower(), None)
-            self._repos[repo_id] = repo
+            self._repos[repo_id.lower()] = repo
             return repo
 
     def rename(self, old: str, new: str) -> None:
@@ -104,13 +99,17 @@ class Store:
             KeyError: no such repository.
         """
         with self._lock:
-            if new in self._repos:
-                raise FileExistsError(new)
-            repo = self._repos.pop(old)
+            repo = self._repos[old.lower()]
+            if new.lower() != old.lower():
+                self._check_free(new)
+                del self._repos[old.lower()]
+                self._renamed[old.lower()] = new.lower()
             repo.id = new
-            self._repos[new] = repo
-            self._renamed.pop(new.lower(), None)
-            self._renamed[old.lower()] = new
+            self._repos[new.lower()] = repo
+
+    def _check_free(self, repo_id: str) -> None:
+        if repo_id.lower() in self._repos:
+            raise FileExistsError(repo_id)
 
     def remove(self, repo_id: str) -> None:
         """Forget a repository.
@@ -119,7 +118,7 @@ class Store:
             KeyError: no such repository.
         """
         with self._lock:
-            del self._repos[repo_id]
+            del self._repos[repo_id.lower()]
 
     def is_large(self, path: str, size: int) -> bool:
         """Whether a file of that name and size is LFS."""
@@ -178,7 +177,7 @@ class Store:
             return commit
 
     def _now(self) -> datetime:
-        return BEGINNING + timedelta(minutes=next(iter(self._minutes)))
+        return BEGINNING + timedelta(minutes=next(self._minutes))
 
 
 def _below(folder: Path) -> dict[str, Path]:
