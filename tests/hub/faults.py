@@ -12,6 +12,9 @@ from hub.log import Origin, Request
 class Fault:
     """One thing that goes wrong with some requests.
 
+    A large file is asked for twice: the hub's answer, a redirect without a body, and that of the CDN. What happens to a
+    body is meant for the second: say ``origin="cdn"``.
+
     Attributes:
         pattern: regular expression, searched in ``GET /path?query``; a download's name is in the query of its CDN address.
         origin: only of requests to this origin; None: of both.

@@ -23,7 +23,7 @@ from hub.access import Access
 from hub.answer import Answer, Call, RefusalError
 from hub.faults import Fault, Faults
 from hub.listener import Listener
-from hub.log import Log, Origin
+from hub.log import Log, Origin, Request
 from hub.objects import Objects
 from hub.reads import commit_at, ranged
 from hub.repo import Gate, Repo
@@ -191,7 +191,7 @@ class LocalHub:
         """Let nothing go wrong any more."""
         self._faults.clear()
 
-    def strike(self, request: Any) -> Fault | None:
+    def strike(self, request: Request) -> Fault | None:
         """The fault that strikes ``request``, counted."""
         return self._faults.strike(request)
 
