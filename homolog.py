@@ -37,9 +37,11 @@ if TYPE_CHECKING:
     from registry.candidates import Candidate, Partners, candidates
     from registry.catalog import Catalog, Columns
     from registry.errors import RegError
+    from registry.intake import ImportReport, import_listings
     from registry.license_report import licenses
     from registry.lineage import Lineage
     from registry.reason import Reason
+    from registry.relatives import Relatives, relatives
     from registry.scan import ScanReport, ensure, scan
     from registry.scores import Score, read_harness, score_row
     from registry.sealed import query
@@ -64,9 +66,11 @@ _HOMES = {
     "registry.candidates": ("Candidate", "Partners", "candidates"),
     "registry.catalog": ("Catalog", "Columns"),
     "registry.errors": ("RegError",),
+    "registry.intake": ("ImportReport", "import_listings"),
     "registry.license_report": ("licenses",),
     "registry.lineage": ("Lineage",),
     "registry.reason": ("Reason",),
+    "registry.relatives": ("Relatives", "relatives"),
     "registry.scan": ("ScanReport", "ensure", "scan"),
     "registry.scores": ("Score", "read_harness", "score_row"),
     "registry.sealed": ("query",),
@@ -85,6 +89,7 @@ __all__ = [
     "Catalog",
     "Columns",
     "Extracted",
+    "ImportReport",
     "Inferred",
     "Lineage",
     "Measured",
@@ -98,6 +103,7 @@ __all__ = [
     "Reason",
     "Recipe",
     "RegError",
+    "Relatives",
     "ScanReport",
     "Score",
     "Verdict",
@@ -106,6 +112,7 @@ __all__ = [
     "collect",
     "ensure",
     "extract",
+    "import_listings",
     "infer",
     "license_of_plan",
     "licenses",
@@ -121,6 +128,7 @@ __all__ = [
     "read_harness",
     "read_recipe",
     "record_casts",
+    "relatives",
     "reproduce",
     "run_suite",
     "scan",

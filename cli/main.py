@@ -22,6 +22,7 @@ from registry.errors import Interrupted, RegError
 SUMMARIES = {
     "demo": "Run the whole story on a small family of really trained models.",
     "scan": "Index checkpoints: files, folders, trees, the Hugging Face cache.",
+    "import": "Take in lists of a hub's models: CSV or JSON lines.",
     "ls": "List the models of the catalog.",
     "show": "Show everything that is known of one model.",
     "sql": "Ask the catalog anything, in SQL.",
@@ -41,6 +42,9 @@ SUMMARIES = {
     "score": "Add, import and measure benchmark scores.",
 }
 """Every command in the order of the story, with the first sentence of its help."""
+
+MODULES = {"import": "import_"}
+"""Modules of commands whose names are words of Python."""
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""
@@ -62,7 +66,9 @@ class Reg(Group):
         del ctx
         if cmd_name not in SUMMARIES:
             return None
-        found: click.Command = import_module(f"cli.commands.{cmd_name}").command
+        found: click.Command = import_module(
+            f"cli.commands.{MODULES.get(cmd_name, cmd_name)}"
+        ).command
         return found
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -209,7 +209,7 @@ def _common_base(catalog: Catalog, recipe: Recipe, models: list[str]) -> str:
     if base is None:
         message = f"no common base of {names} is known"
         raise NotHomologous(message, hint="give --base MODEL, or base_model: in the recipe")
-    if lineage.nodes[base].status == "latent":
+    if lineage.nodes[base].status in ("latent", "listed"):
         message = f"the common base of {names} is {lineage.nodes[base].name}, whose files nobody has shown"
         raise BadAddress(message, hint="reg scan its folder, or give --base MODEL")
     return base

@@ -144,7 +144,7 @@ def pairs(catalog: Catalog, children: Sequence[str] | None) -> list[tuple[str, s
     whole = {
         row["id"]
         for row in catalog.rows(
-            "select id from store.model where kind = 'model' and status <> 'latent'"
+            "select id from store.model where kind = 'model' and status not in ('latent', 'listed')"
         )
     }
     roots = set(lineage.roots())

@@ -28,14 +28,21 @@ _SPARE = 3
 """Times the limit that are judged at most, where some are refused."""
 
 _KIN = """
-with recursive above(id) as (
+with recursive read(id) as (
+    select id from store.model where status not in ('latent', 'listed')
+    union select e.parent from store.edge e join read r on e.child = r.id
+), above(id) as (
     select ? union select e.parent from store.edge e join above a on e.child = a.id
 ), below(id) as (
-    select id from above union select e.child from store.edge e join below b on e.parent = b.id
+    select id from above
+    union select e.child from store.edge e join below b on e.parent = b.id where {ahead}
 )
 select id from below
 union select base from store.pair where child = ?
 union select child from store.pair where base = ?"""
+
+_AHEAD = {True: "e.child in (select id from read)", False: "true"}
+"""Where most models are only listed, only those from which read ones descend are on the way to one."""
 
 _LENGTHS = """
 select child, base, sqrt(sum(sum_sq) / sum(base_sum_sq)) as relative from store.delta
@@ -141,10 +148,13 @@ def candidates(
 def _kin(catalog: Catalog, model: str) -> tuple[list[str], list[str]]:
     """Whole models that hang together with a model, and those of them that have its tensors."""
     with catalog.read() as reader:
+        listed = bool(reader.rows("select 1 from store.model where status = 'listed' limit 1"))
+        kin = _KIN.format(ahead=_AHEAD[listed])
         rows = reader.rows(
             f"select m.id, m.signature = o.signature and m.dtype in (select store.each(?)) as alike "
-            f"from store.model m join ({_KIN}) k on k.id = m.id join store.model o on o.id = ? "
-            "where m.kind = 'model' and o.kind = 'model' and m.status <> 'latent' and m.id <> o.id order by m.id",
+            f"from store.model m join ({kin}) k on k.id = m.id join store.model o on o.id = ? "
+            "where m.kind = 'model' and o.kind = 'model' and m.status not in ('latent', 'listed') and m.id <> o.id "
+            "order by m.id",
             [list(REAL), model, model, model, model],
         )
     return [row["id"] for row in rows], [row["id"] for row in rows if row["alike"]]

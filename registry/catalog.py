@@ -106,7 +106,8 @@ class Catalog:
         path = _real(text)
         name = text.removeprefix(HUB).removeprefix(CACHE)
         ways: tuple[tuple[str, str, list[object]], ...] = (
-            ("address", "uri in (?, ?) or root = ?", [text, path, path]),
+            ("address", "uri in (?, ?)", [text, path]),
+            ("address", "root = ? and source <> 'listing'", [path]),
             ("model", "id = ?", [text]),
             ("address", "lower(name) = lower(?)", [name]),
             (
@@ -116,6 +117,7 @@ class Catalog:
             ),
             ("address", "ends_with(root, '/' || ?)", [text]),
             ("claim", "lower(object) = lower(?) and resolved_id is not null", [name]),
+            ("model", "lower(called) = lower(?)", [name]),
         )
         with self.read() as reader:
             found = (
@@ -138,8 +140,12 @@ class Catalog:
 
     def _unknown(self, text: str) -> None:
         """Say that ``text`` names nothing, with the nearest name."""
-        names = [str(r["name"]) for r in self.rows("select distinct name from store.address")]
-        near = get_close_matches(text, names, n=1)
+        rows = self.rows(
+            "select distinct name from store.address "
+            "order by jaro_winkler_similarity(lower(name), lower(?)) desc, name limit 50",
+            [text],
+        )
+        near = get_close_matches(text, [str(row["name"]) for row in rows], n=1)
         message = f"no model in catalog {self.path} is called {text!r}"
         if near:
             raise UnknownModel(message, hint=f"did you mean {near[0]}?")

@@ -3,7 +3,8 @@
 A `Claim` keeps the words of its source. Whom the words mean is decided elsewhere, by looking among the known models.
 Malformed metadata costs the claim it would have been, never the model: it becomes a `Problem`.
 
-Sources: the card's front matter, `adapter_config.json`, `config.json`, mergekit's `mergekit_config.yml`, the metadata
+Sources: the card's front matter, `adapter_config.json`, `config.json`, mergekit's `mergekit_config.yml` or, without it, the
+recipe in the card, the metadata
 of safetensors files (ours, the Stable Diffusion web UI's, Stability's ModelSpec, kohya's) and our sidecar `homolog.json`.
 """
 
@@ -11,11 +12,13 @@ import json
 import re
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+from registry import mergekit
 from registry.card import card_of, parse_yaml_documents, read_text
 from registry.checkpoint import Checkpoint, Problem
 from registry.documents import parse_json, read_json
@@ -34,7 +37,21 @@ METADATA_KEY = "homolog"
 MAX_RAW = 2_000
 """Characters of a snippet that are kept."""
 
-_MAX_OBJECT = 1_000
+RELATIONS = (
+    "finetune",
+    "continued_pretrain",
+    "adapter",
+    "merge",
+    "quantized",
+    "cast",
+    "copy",
+    "distill",
+)
+"""Words that an edge may take from a claim; others stay in the claim."""
+
+MAX_OBJECT = 1_000
+"""Characters of a name."""
+
 _MAX_CLAIMS = 1_000
 _MAX_WRONG = 5
 _MAX_BITS = 64
@@ -90,9 +107,9 @@ class _Notes:
         text = name_text(value)
         if text is None:
             self.wrong.append(f"{predicate} is a {type(value).__name__}, it must be text")
-        elif len(text) > _MAX_OBJECT:
+        elif len(text) > MAX_OBJECT:
             self.wrong.append(
-                f"{predicate} has {len(text)} characters; at most {_MAX_OBJECT} are a name"
+                f"{predicate} has {len(text)} characters; at most {MAX_OBJECT} are a name"
             )
         elif not is_plain(text):
             self.wrong.append(f"{predicate} {text[:80]!r} holds control characters or no UTF-8")
@@ -189,9 +206,14 @@ def _readers(checkpoint: Checkpoint) -> Iterator[tuple[_Notes, Callable[[_Notes]
     for ref in files.values():
         if ref.format == "sidecar":
             yield _Notes("sidecar", ref.path), partial(_read_sidecar, checkpoint.root, ref)
-    for ref in files.values():
-        if ref.format == "recipe" and ref.path.startswith("mergekit_config."):
-            yield _Notes("mergekit_config", ref.path), partial(_read_mergekit, checkpoint.root, ref)
+    recipes = [
+        ref for ref in files.values()
+        if ref.format == "recipe" and ref.path.startswith("mergekit_config.")
+    ]  # fmt: skip
+    for ref in recipes:
+        yield _Notes("mergekit_config", ref.path), partial(_read_mergekit, checkpoint.root, ref)
+    if not recipes:
+        yield _Notes("mergekit_config", "README.md"), partial(_read_mergekit_card, checkpoint)
     yield (
         _Notes("adapter_config", "adapter_config.json"),
         partial(_read_adapter, checkpoint.adapter_config),
@@ -263,60 +285,34 @@ def _is_own_name(value: str, root: Path) -> bool:
 
 
 def _read_mergekit(root: Path, ref: FileRef, notes: _Notes) -> None:
-    """Models, slices and modules of one recipe or of a chain of recipes."""
-    text = read_text(resolve_inside(root, ref.path))
+    """The models of one recipe or of a chain of recipes."""
+    _read_recipe(read_text(resolve_inside(root, ref.path)), notes)
+
+
+def _read_mergekit_card(checkpoint: Checkpoint, notes: _Notes) -> None:
+    """The same from the card, where mergekit writes the recipe too; what is wrong with cards is told elsewhere."""
+    with suppress(BadDocument, Unreadable):
+        for text in mergekit.recipes(card_of(checkpoint)):
+            _read_recipe(text, notes)
+
+
+def _read_recipe(text: str, notes: _Notes) -> None:
+    """Models, slices and modules of all documents; what names an earlier document is no parent."""
     documents = []
-    for document in parse_yaml_documents(text, where=ref.path):
+    for document in parse_yaml_documents(text, where=notes.file):
         if isinstance(document, dict):
             documents.append(document)
         else:
             notes.wrong.append(f"a recipe is a {type(document).__name__}, it must be a mapping")
     steps = {document["name"] for document in documents if isinstance(document.get("name"), str)}
     for document in documents:
-        for item in _merged(document, notes):
-            reference = _reference(item.get("model", item)) if isinstance(item, dict) else item
-            parameters = item.get("parameters") if isinstance(item, dict) else None
-            weight = parameters.get("weight") if isinstance(parameters, dict) else None
-            if len(documents) > 1:
-                weight = None  # a weight inside an intermediate result is no weight in the model
-            if not (isinstance(reference, str) and reference in steps):
-                notes.add("merge_parent", reference, item, relation="merge", coefficient=weight)
-        base = _reference(document.get("base_model"))
-        if not (isinstance(base, str) and base in steps):
-            raw = {"base_model": document.get("base_model")}
-            notes.add("base_model", base, raw, relation="merge")
-
-
-def _merged(document: dict[str, Any], notes: _Notes) -> Iterator[Any]:
-    """Every mention of a model that a recipe merges."""
-    modules = document.get("modules")
-    parts = [document]
-    if isinstance(modules, dict):
-        parts += [module for module in modules.values() if isinstance(module, dict)]
-    for part in parts:
-        yield from notes.listed(part.get("models"), "models")
-        for piece in notes.listed(part.get("slices"), "slices"):
-            if isinstance(piece, dict):
-                yield from notes.listed(piece.get("sources"), "sources")
-
-
-def _reference(value: Any) -> Any:
-    """A model as mergekit writes it in one word, `path@revision+lora`; other values as they are."""
-    if not isinstance(value, dict):
-        return value
-    words = [_path(value.get("model", value)), _path(value.get("lora"))]
-    return "+".join(word for word in words if word) or value
-
-
-def _path(value: Any) -> str | None:
-    """The path of a reference, with its revision."""
-    if isinstance(value, str):
-        return value
-    path = value.get("path") if isinstance(value, dict) else None
-    if not isinstance(path, str):
-        return None
-    revision = value.get("revision")
-    return f"{path}@{revision}" if isinstance(revision, str) else path
+        for found in mergekit.mentions(document, notes.wrong):
+            if isinstance(found.value, str) and found.value in steps:
+                continue
+            # a weight inside an intermediate result is no weight in the model
+            weight = found.weight if len(documents) == 1 else None
+            predicate: Predicate = "base_model" if found.is_base else "merge_parent"
+            notes.add(predicate, found.value, found.raw, relation="merge", coefficient=weight)
 
 
 def _read_metadata(metadata: dict[str, str], notes: _Notes) -> None:

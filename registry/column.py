@@ -38,7 +38,9 @@ def as_array(kind: str, values: Column, name: str) -> tuple[Array, str]:
     if number := _NUMBERS.get(kind):
         filled = [0 if value is None else value for value in values]
         return np.asarray(filled, dtype=number), name
-    texts = [_text(kind, value) for value in values]
+    texts = [
+        value if type(value) is str and value.isascii() else _text(kind, value) for value in values
+    ]  # nearly all are plain text
     if _NESTED.fullmatch(kind):
         made = f"cast(cast({name} as json) as {kind})"
     elif kind == "BLOB":

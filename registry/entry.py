@@ -24,6 +24,7 @@ from registry.fingerprint import (
     digest_text,
     tokenizer_fingerprint,
 )
+from registry.listed import SOURCE, take_back
 from registry.progress import Progress
 from registry.records import references
 from registry.scores import Score, read_scores, score_row
@@ -217,11 +218,13 @@ def _drop_unplaced_headers(transaction: Transaction) -> None:
     """Drop header-only models that have no place left, with all that hangs on them: their identity was the place."""
     unplaced = transaction.rows(
         "select id from store.model m where status = 'header' "
-        "and not exists (select 1 from store.address a where a.model_id = m.id)"
+        "and not exists (select 1 from store.address a where a.model_id = m.id and a.source <> ?)",
+        [SOURCE],
     )
     if not unplaced:
         return
     ids = [row["id"] for row in unplaced]
+    take_back(transaction, ids)
     for table, column in references("model"):
         transaction.execute(
             f"delete from store.{table} where {column} in (select store.each(?))", [ids]

@@ -2,8 +2,8 @@
 
 RegError
 ├─ NotFound           UnknownModel · AmbiguousModel · UnknownMethod · UnknownTensor · UnknownDevice
-├─ BadInput           BadAddress · BadParameter · BadRecipe · BadSuite · BadDocument · OutputExists
-│                     NothingToResume
+├─ BadInput           BadAddress · BadParameter · BadRecipe · BadSuite · BadListing · BadDocument
+│                     OutputExists · NothingToResume
 ├─ CorruptCheckpoint  EmptyCheckpoint · BadHeader · HeaderTooLarge · TruncatedFile · HoleInFile
 │                     OverlappingTensors · DuplicateTensor · BadIndex · MissingShard · PathEscapes
 │                     UnsafeFormat · DamagedDownload
@@ -80,6 +80,10 @@ class BadRecipe(BadInput):
 
 class BadSuite(BadInput):
     """A benchmark suite or result file that cannot be understood."""
+
+
+class BadListing(BadInput):
+    """A list of a hub's models that cannot be understood."""
 
 
 class BadDocument(BadInput):

@@ -145,7 +145,7 @@ def _remembered(catalog: Catalog) -> dict[str, _Repository]:
             "select uri, coalesce(any_value(a.name), '') as name, "
             "list(p.error order by p.error) filter (p.error is not null and a.name is null) as errors "
             "from store.address a full join store.problem p using (uri) "
-            "where starts_with(uri, ?) group by uri order by uri",
+            "where starts_with(uri, ?) and a.source is distinct from 'listing' group by uri order by uri",
             [HUB],
         )
         for row in rows:

@@ -73,8 +73,7 @@ def _facts(catalog: Catalog, models: Sequence[str] | None) -> tuple[list[License
             nodes = reader.rows("select id, name from store.nodes(?)", [[r["id"] for r in near]])
         ids = [row["id"] for row in nodes]
         said = reader.rows(
-            "select distinct model_id, object from store.claim where predicate = 'license' "
-            "and model_id in (select store.each(?)) order by model_id, object",
+            "select distinct model_id, object from store.licences(?) order by model_id, object",
             [ids],
         )
         edges = reader.rows(

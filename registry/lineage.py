@@ -21,6 +21,8 @@ with recursive near(id) as (
     select store.each(?) union select e.{there} from store.edge e join near n on e.{here} = n.id
 ) select id from near"""
 
+_COLUMNS = "child, parent, relation, role, status, coefficient, confidence"
+
 
 @dataclass(frozen=True)
 class Edge:
@@ -84,11 +86,10 @@ class Lineage:
             models: ids; only they and their ancestors are read, which is fast in a catalog of any size. None: all.
             descendants: with ``models``, read their descendants too.
         """
-        columns = "child, parent, relation, role, status, coefficient, confidence"
         with catalog.read() as reader:
             if models is None:
                 nodes = reader.rows("select id, name, status from models")
-                edges = reader.rows(f"select {columns} from store.edge")
+                edges = reader.rows(f"select {_COLUMNS} from store.edge")
             else:
                 near = reader.rows(_NEAR.format(there="parent", here="child"), [list(models)])
                 if descendants:
@@ -96,8 +97,21 @@ class Lineage:
                 ids = [row["id"] for row in near]
                 nodes = reader.rows("select id, name, status from store.nodes(?)", [ids])
                 edges = reader.rows(
-                    f"select {columns} from store.edge where child in (select store.each(?))", [ids]
+                    f"select {_COLUMNS} from store.edge where child in (select store.each(?))",
+                    [ids],
                 )
+        return cls((Node(**row) for row in nodes), (Edge(**row) for row in edges))
+
+    @classmethod
+    def among(cls, catalog: Catalog, models: Sequence[str]) -> "Lineage":
+        """Read ``models`` and the edges among them, and nothing around them."""
+        with catalog.read() as reader:
+            nodes = reader.rows("select id, name, status from store.nodes(?)", [list(models)])
+            edges = reader.rows(
+                f"select {_COLUMNS} from store.edge where child in (select store.each(?)) "
+                "and parent in (select store.each(?))",
+                [list(models), list(models)],
+            )
         return cls((Node(**row) for row in nodes), (Edge(**row) for row in edges))
 
     def parents(self, model: str) -> list[Edge]:

@@ -34,6 +34,7 @@ class Model(SQLModel, table=True):
     n_bytes: CountOrNone
     n_tensors: CountOrNone
     created_at: datetime
+    called: str | None = None
 
 
 class Address(SQLModel, table=True):
@@ -54,6 +55,17 @@ class Address(SQLModel, table=True):
     config: str
     known_since: datetime
     seen_at: datetime
+    listed_kind: str | None = None
+    revision: str | None = None
+    task: str | None = None
+    library: str | None = None
+    downloads: CountOrNone = None
+    likes: CountOrNone = None
+    published_at: datetime | None = None
+    modified_at: datetime | None = None
+    says: str | None = None
+    listing: str | None = None
+    listed: str | None = None
 
 
 class File(SQLModel, table=True):

@@ -12,16 +12,19 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
+from registry import listed
 from registry.catalog import Columns, now
+from registry.claims import RELATIONS
 from registry.database import Row, Transaction
 from registry.fingerprint import digest_text
-from registry.hub_cache import repository_name
+from registry.named import NAME_DIGEST, latent_row, node, plain
 
 _TRUST = {
     "sidecar": 0.99,
     "mergekit_config": 0.95,
     "adapter_config": 0.95,
     "card": 0.9,
+    listed.SOURCE: listed.TRUST,
     "metadata": 0.8,
     "config": 0.7,
 }
@@ -29,17 +32,8 @@ _TRUST = {
 
 _RANK = {source: i for i, source in enumerate(_TRUST)}
 
-_RELATIONS = (
-    "finetune",
-    "continued_pretrain",
-    "adapter",
-    "merge",
-    "quantized",
-    "cast",
-    "copy",
-    "distill",
-)
-"""Words that an edge may take from a claim; others stay in the claim."""
+_SAME_WORDS = {listed.SOURCE: "card"}
+"""Sources that repeat what another one says: together they count as one."""
 
 _BY_LAST_WORD = 0.9
 """Factor on the trust of a claim that only the last part of a name could resolve."""
@@ -53,7 +47,7 @@ _UNRESOLVED = "claims"
 _VERSION = "1"
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Reason:
     """One claim behind an edge: how far it is believed, and how its words were understood."""
 
@@ -73,7 +67,7 @@ class _Names:
 
     def resolve(self, claim: Row) -> tuple[str | None, float, str]:
         """(id of the model that is meant or None, factor on the trust, how it was found)."""
-        me, name = claim["model_id"], _plain(claim["object"])
+        me, name = claim["model_id"], plain(claim["object"])
         if name.startswith("digest:"):
             digest = name.removeprefix("digest:")
             return (digest, 1.0, "found by digest") if digest in self.kind else (None, 1.0, "")
@@ -111,54 +105,68 @@ def is_unresolved(settings: Iterable[Row]) -> bool:
 def resolve_claims(transaction: Transaction) -> None:
     """Bring the declared edges in line with all claims; rows that are right already are not written.
 
-    Recorded, measured and inferred edges are not touched. Latent models that no claim names any more disappear.
+    Recorded, measured and inferred edges are not touched. Latent models that no claim names any more disappear. The
+    edges of models known only from a listing are those of `registry.listed`; they are looked at only where what they
+    name has come or gone.
     """
+    names = _known_names(transaction)
     claims = transaction.rows(
         "select c.*, m.kind from store.claim c join store.model m on m.id = c.model_id "
         "where predicate in ('base_model', 'merge_parent') order by c.id"
     )
-    names = _known_names(transaction)
-    latent: set[str] = set()
+    latent: dict[str, list[_Reason]] = defaultdict(list)
     meant: dict[tuple[str, str], list[_Reason]] = defaultdict(list)
     changed = []
     for claim in claims:
         parent, factor, how = names.resolve(claim)
-        if parent is None:
-            parent, how = digest_text(f"latent\0{_plain(claim['object'])}"), "nobody has shown it"
-            latent.add(parent)
+        parent = parent or node(claim["object"])
         target = None if parent == claim["model_id"] else parent
         if target != claim["resolved_id"]:
             changed.append({**claim, "resolved_id": target})
         if target:
             reason = _Reason(claim, _TRUST[claim["source"]] * factor, how)
             meant[claim["model_id"], target].append(reason)
-    _write(transaction, latent, meant, changed)
+            if not how:
+                latent[target].append(reason)
+    known = transaction.rows(
+        "select id from store.model where status = 'listed' and id in (select store.each(?))",
+        [sorted(latent)],
+    )
+    in_listing = {row["id"] for row in known}
+    for parent, reasons in latent.items():
+        for reason in reasons:
+            reason.how = "found in a listing" if parent in in_listing else "nobody has shown it"
+    _write(transaction, set(latent) - in_listing, meant, changed)
+    transaction.execute(
+        "delete from store.model where status = 'latent' and digest_name = ? and not exists "
+        "(select 1 from store.edge where parent = model.id)",
+        [NAME_DIGEST],
+    )
     transaction.execute("delete from store.setting where key = ?", [_UNRESOLVED])
 
 
-def _plain(name: str) -> str:
-    """What stays of a name when case, revision, scheme and the place of a cache are left out."""
-    name = (
-        name.strip().removeprefix("hf://").split("@", 1)[0].replace("\\", "/").rstrip("/").lower()
-    )
-    repositories = [repository_name(part) for part in name.split("/")]
-    return next((repository for repository in repositories if repository), name)
-
-
 def _known_names(transaction: Transaction) -> _Names:
-    """Everything that every shown model is called."""
+    """Everything that every shown model is called; listed nodes of these names give way."""
     names = _Names()
-    models = "select id, kind, signature from store.model where status <> 'latent'"
+    models = "select id, kind, signature from store.model where status not in ('latent', 'listed')"
     for row in transaction.rows(models):
         names.kind[row["id"]] = row["kind"]
         names.signature[row["id"]] = row["signature"]
-    for row in transaction.rows("select uri, root, name, source, model_id from store.address"):
+    places = []
+    for row in transaction.rows(
+        "select uri, root, name, source, model_id from store.address where source <> ?",
+        [listed.SOURCE],
+    ):
         model, name = row["model_id"], row["name"].lower()
-        for key in (row["uri"], row["root"], name):
-            names.exact[key].add(model)
+        called = [name]
         if row["source"] == "local":
-            names.exact["/".join(PurePosixPath(row["root"]).parts[-2:]).lower()].add(model)
+            called.append("/".join(PurePosixPath(row["root"]).parts[-2:]).lower())
+        for key in (row["uri"], row["root"], *called):
+            names.exact[key].add(model)
+        places += [{"name": key, "uri": row["uri"], "model_id": model} for key in called]
         names.last[PurePosixPath(name).name].add(model)
+    for name, model in listed.give_way(transaction, places).items():
+        names.exact[name] = {model}
     return names
 
 
@@ -178,12 +186,13 @@ def _write(
     evidence = [
         row for edge in edges for row in _evidence(edge, meant[edge["child"], edge["parent"]])
     ]
-    models = [_latent(model) for model in sorted(latent)]
     columns = Columns()
+    columns.add_rows("model", (latent_row(model) for model in sorted(latent)))
+    columns.insert(transaction, "nothing")
     columns.add_rows("claim", ({k: v for k, v in row.items() if k != "kind"} for row in changed))
+    others = "child not in (select id from store.model where status = 'listed')"
     for table, where, rows in (
-        ("model", "status = 'latent' and digest_name = 'blake3-name-1'", models),
-        ("edge", "status = 'declared'", edges),
+        ("edge", f"status = 'declared' and {others}", edges),
         ("evidence", "method = 'claim'", evidence),
     ):
         columns.add_rows(table, _replace(transaction, table, where, rows))
@@ -211,15 +220,6 @@ def _replace(transaction: Transaction, table: str, where: str, rows: list[Row]) 
     return list(wanted.values())
 
 
-def _latent(model_id: str) -> Row:
-    """A model that is only known by what others call it."""
-    unknown = dict.fromkeys(("signature", "dtype", "n_params", "n_bytes", "n_tensors"))
-    return {
-        "id": model_id, "kind": "model", "status": "latent", "digest_name": "blake3-name-1",
-        **unknown, "created_at": now(),
-    }  # fmt: skip
-
-
 def _edge(pair: tuple[str, str], reasons: list[_Reason], is_merge: bool) -> Row:  # noqa: FBT001
     """One declared edge from all claims that say it; the most trusted claim decides the relation.
 
@@ -227,7 +227,7 @@ def _edge(pair: tuple[str, str], reasons: list[_Reason], is_merge: bool) -> Row:
     """
     claims = sorted((r.claim for r in reasons), key=lambda c: (_RANK[c["source"]], c["id"]))
     stated = (str(c["relation"]).lower() for c in claims)
-    relation = next((r for r in stated if r in _RELATIONS), None)
+    relation = next((r for r in stated if r in RELATIONS), None)
     if relation is None:
         is_adapter = claims[0]["kind"] == "adapter"
         relation = "adapter" if is_adapter else "merge" if is_merge else "finetune"
@@ -235,12 +235,15 @@ def _edge(pair: tuple[str, str], reasons: list[_Reason], is_merge: bool) -> Row:
     if relation == "merge":
         bases = (c["source"] in _NAMES_ROLES for c in claims if c["predicate"] == "base_model")
         role = "base" if any(bases) else "model"
-    trust = {source: max((r.trust for r in reasons if r.claim["source"] == source), default=0.0)
-             for source in _TRUST}  # fmt: skip
+    trust: dict[str, float] = defaultdict(float)
+    for reason in reasons:
+        source = str(reason.claim["source"])
+        words = _SAME_WORDS.get(source, source)
+        trust[words] = max(trust[words], reason.trust)
     return {
         "child": pair[0], "parent": pair[1], "relation": relation, "role": role, "status": "declared",
         "coefficient": next((c["coefficient"] for c in claims if c["coefficient"] is not None), None),
-        "confidence": round(1.0 - math.prod(1.0 - t for t in trust.values()), 4),
+        "confidence": round(1.0 - math.prod(1.0 - t for t in sorted(trust.values())), 4),
         "run_id": None, "created_at": now(),
     }  # fmt: skip
 

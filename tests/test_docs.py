@@ -18,6 +18,11 @@ from registry.resources import data_folder
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```console\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
 
+HUB = """{"id": "lab/chat", "base_model": "lab/tiny", "downloads": 90, "license": "mit"}
+{"id": "lab/math", "base_model": "lab/tiny", "tags": ["base_model:adapter:lab/tiny"], "downloads": 12}
+{"id": "lab/both", "base_model": ["lab/chat", "lab/math"], "downloads": 5}
+"""
+
 
 @pytest.fixture
 def playground(
@@ -33,6 +38,7 @@ def playground(
         if model.is_dir() and model.name != "suites":
             shutil.copytree(model, tmp_path / "models" / model.name)
     shutil.copytree(data_folder() / "finds", tmp_path / "finds")
+    (tmp_path / "hub.jsonl").write_text(HUB, encoding="utf-8")
     (tmp_path / ".reg").mkdir()
     (tmp_path / ".reg" / "catalog.duckdb").write_bytes(_empty_catalog)
     monkeypatch.chdir(tmp_path)

@@ -1,6 +1,7 @@
 """`reg lineage`: the graph."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import click
@@ -13,9 +14,11 @@ from cli.session import Session
 
 if TYPE_CHECKING:
     from registry.license_findings import Effective
+    from registry.relatives import Direction
 
 _SAID = {"license_drift": "its licence drops", "license_conflict": "no licence satisfies"}
 
+_DIRECTIONS: tuple["Direction", ...] = ("ancestors", "descendants")
 _FORMATS = ("tree", "json", "dot", "mermaid", "graphml")
 
 
@@ -27,6 +30,14 @@ _FORMATS = ("tree", "json", "dot", "mermaid", "graphml")
 @click.option(
     "--descendants", "direction", flag_value="descendants", help="Only what descends from MODEL."
 )
+@click.option("--depth", type=click.IntRange(min=1), help="At most so many generations from MODEL.")
+@click.option(
+    "--limit",
+    type=click.IntRange(min=1),
+    default=1_000,
+    show_default=True,
+    help="Ancestors, and descendants, that are shown at most: the nearest.",
+)
 @click.option(
     "--format",
     "form",
@@ -36,49 +47,92 @@ _FORMATS = ("tree", "json", "dot", "mermaid", "graphml")
     help="How the graph is written.",
 )
 @click.pass_obj
-def command(session: Session, model: str | None, direction: str | None, form: str) -> None:
+def command(
+    session: Session, model: str | None, *, direction: str | None, depth: int | None, limit: int, form: str
+) -> None:  # fmt: skip
     """Draw who descends from whom, and how we know.
 
-    Without MODEL the whole catalog; with it, the model with all its ancestors and descendants. Every edge says how
-    the child came about and who says so: declared by a card or config, measured on the bytes, inferred from the
-    weights, or recorded when we made it; a number below 1 is how far that is believed.
+    Without MODEL the whole catalog, but for models that only a listing names and from which nothing else descends; with
+    it, the model with all its ancestors and descendants. Every edge says how the child came about and who says so:
+    declared by a card, config or listing, measured on the bytes, inferred from the weights, or recorded when we made it;
+    a number below 1 is how far that is believed.
 
     Examples:
       reg lineage
       reg lineage merged --ancestors
+      reg lineage base --descendants --depth 1
       reg lineage base --descendants --format dot
       reg lineage --format mermaid
       reg lineage chat --json
     """
-    if direction and not model:
-        message = f"--{direction} needs a MODEL"
+    if not model and (direction or depth):
+        message = f"--{direction or 'depth'} needs a MODEL"
         raise click.UsageError(message)
     if form == "json":
         session.voice = "json"
     id_ = session.model(model) if model else None
-    graph = homolog.Lineage.load(session.catalog)
-    names = {node.id: node.name for node in graph.nodes.values()}
+    counts: dict[str, int] = {}
     if id_:
-        up = graph.ancestors(id_) if direction != "descendants" else []
-        down = graph.descendants(id_) if direction != "ancestors" else []
-        graph = graph.around([*up, id_, *down])
+        found = {
+            way: homolog.relatives(session.catalog, id_, way, depth=depth, limit=limit)
+            for way in _DIRECTIONS if direction in (None, way)
+        }  # fmt: skip
+        counts = {f"n_{way}": each.total for way, each in found.items()}
+        nearest = (each.nearest for each in found.values())
+        ids = list(dict.fromkeys([id_, *chain.from_iterable(nearest)]))
+        graph = homolog.Lineage.among(session.catalog, ids)
+    else:
+        graph, counts["n_left_out"] = _whole(session)
+    _draw(session, graph, id_, form, counts)
+    for way in _DIRECTIONS:
+        if counts.get(f"n_{way}", 0) > limit:
+            n = counts[f"n_{way}"]
+            session.out.note(
+                f"{limit:,} of {n:,} {way} are shown, the nearest; --limit, --depth or reg sql show others"
+            )
+    if counts.get("n_left_out"):
+        session.out.note(
+            f"{counts['n_left_out']:,} models known only from listings are left out; name one"
+        )
+
+
+def _whole(session: Session) -> tuple[homolog.Lineage, int]:
+    """The models that were found or are named by those, with all they descend from, and how many were left out."""
+    rows = session.catalog.rows(
+        "select id from store.model where status not in ('listed', 'latent') order by 1"
+    )
+    ids = [row["id"] for row in rows]
+    rows = session.catalog.rows("select count(*) as n from store.model where status = 'listed'")
+    if not rows[0]["n"]:
+        return homolog.Lineage.load(session.catalog), 0
+    graph = homolog.Lineage.load(session.catalog, ids)
+    shown = sum(node.status == "listed" for node in graph.nodes.values())
+    return graph, rows[0]["n"] - shown
+
+
+def _draw(
+    session: Session, graph: homolog.Lineage, model: str | None, form: str, counts: Mapping[str, int]
+) -> None:  # fmt: skip
+    """Write the graph, and what is remarkable in it."""
+    names = {node.id: node.name for node in graph.nodes.values()}
     conflicts = session.catalog.rows("select * from conflicts order by child, kind, parent, detail")
     conflicts = [row for row in conflicts if row["child_id"] in graph.nodes]
-    licenses = homolog.licenses(session.catalog, list(graph.nodes) if id_ else None)
+    licenses = homolog.licenses(session.catalog, list(graph.nodes))
     findings = _findings([licenses[node] for node in graph.nodes], names)
-    licence = licenses[id_].summary if id_ else None
+    licence = licenses[model].summary if model else None
     allowed = session.catalog.rows(
-        "select distinct child, child_name, detail from evidence where method = 'license' order by all"
-    )
+        "select distinct child, child_name, detail from evidence where method = 'license' "
+        "and child in (select store.each(?)) order by all",
+        [list(graph.nodes)],
+    )  # fmt: skip
     writers = {"dot": graph.as_dot, "mermaid": graph.as_mermaid, "graphml": graph.as_graphml}
     block: Block = Text(writers[form]()) if form in writers else Tree(tuple(tree_lines(graph)))
-    document = graph.as_json() | {"conflicts": conflicts, "licenses": findings, "license": licence}
+    told: dict[str, object] = {"conflicts": conflicts, "licenses": findings, "license": licence}
     lines = [Line(licence)] if licence and form == "tree" else []
-    session.out.answer(document, block, *lines, ids=graph.nodes)
+    session.out.answer(graph.as_json() | told | dict(counts), block, *lines, ids=graph.nodes)
     _tell(session, conflicts, findings)
     for row in allowed:
-        if row["child"] in graph.nodes:
-            session.out.note(f"{row['child_name']}: {row['detail']}")
+        session.out.note(f"{row['child_name']}: {row['detail']}")
 
 
 def _tell(session: Session, conflicts: Iterable[Row], findings: Sequence[Row]) -> None:

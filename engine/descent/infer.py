@@ -141,7 +141,7 @@ def _sketched(
     not compared.
     """
     rows = catalog.rows(
-        "select id, n_params from store.model where kind = 'model' and status <> 'latent' order by id"
+        "select id, n_params from store.model where kind = 'model' and status not in ('latent', 'listed') order by id"
     )
     models = [row["id"] for row in rows]
     fits = _FLOAT_BYTES * sum(row["n_params"] or 0 for row in rows) <= whole_bytes

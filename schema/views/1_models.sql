@@ -9,13 +9,16 @@ create or replace macro store.each(ids) as unnest(cast(cast(ids as json) as varc
 -- What models are called: at the address that was known first, else by others, else the beginning of their id.
 create or replace macro store.first_name(name, known_since, uri) as min_by(name, {'since': known_since, 'uri': uri});
 
+-- (A listed model has its name with it: a million names need not be gathered for every question.)
 create or replace view store.named as
 with placed as (
-    select model_id, store.first_name(name, known_since, uri) as name from store.address group by model_id
+    select model_id, store.first_name(name, known_since, uri) as name from store.address
+    where source <> 'listing' group by model_id
 ), claimed as (
     select resolved_id, min(object) as name from store.claim where resolved_id is not null group by resolved_id
 )
-select m.id, coalesce(p.name, c.name, substr(m.id, 1, 12)) as name
+select m.id, coalesce(p.name, case when m.status = 'listed' then m.called end, c.name, m.called,
+                      substr(m.id, 1, 12)) as name
 from store.model m
 left join placed p on p.model_id = m.id
 left join claimed c on c.resolved_id = m.id;
@@ -26,30 +29,44 @@ comment on column store.named.name is 'Its name at the address known first, else
 -- The same and what else decides a merge, for a JSON list of ids; by indexes, so fast however many others there are.
 create or replace macro store.nodes(ids) as table
 with placed as (
-    select model_id, store.first_name(name, known_since, uri) as name, min_by(tokenizer, uri) as tokenizer,
-           min_by(license, uri) as license
+    select model_id, min_by(name, {'since': known_since, 'uri': uri}) filter (where source <> 'listing') as name,
+           min_by(tokenizer, uri) as tokenizer, min_by(license, uri) as license
     from store.address where model_id in (select store.each(ids)) group by model_id
 ), claimed as (
     select resolved_id, min(object) as name from store.claim
     where resolved_id in (select store.each(ids)) group by resolved_id
 )
-select m.id, coalesce(p.name, c.name, substr(m.id, 1, 12)) as name, m.kind, m.status, m.dtype, m.signature,
+select m.id, coalesce(p.name, case when m.status = 'listed' then m.called end, c.name, m.called,
+                      substr(m.id, 1, 12)) as name, m.kind, m.status, m.dtype, m.signature,
        p.tokenizer, p.license
 from store.model m
 left join placed p on p.model_id = m.id
 left join claimed c on c.resolved_id = m.id
 where m.id in (select store.each(ids));
 
+-- (A listed model has one place, so that nothing is to be gathered.)
 create or replace view models as
-with place as (
+with found as (
+    select distinct model_id from store.address where source <> 'listing'
+), place as (
     select model_id,
            list_sort(list(distinct name)) as names,
            list_sort(list(uri)) as addresses,
            min_by(family, uri) as family,
            min_by(architecture, uri) as architecture,
            min_by(tokenizer, uri) as tokenizer,
-           min_by(license, uri) as license
-    from store.address group by model_id
+           min_by(license, uri) as license,
+           min_by(task, uri) as task,
+           min_by(library, uri) as library,
+           max(downloads) as downloads,
+           max(likes) as likes,
+           min(published_at) as published_at,
+           max(modified_at) as modified_at
+    from store.address where model_id in (select model_id from found) group by model_id
+    union all
+    select model_id, [name], [uri], family, architecture, tokenizer, license, task, library, downloads, likes,
+           published_at, modified_at
+    from store.address where model_id not in (select model_id from found)
 ), descent as (
     select e.child,
            first(e.relation order by case e.status when 'recorded' then 0 when 'measured' then 1 when 'inferred' then 2
@@ -67,7 +84,8 @@ with place as (
 select m.id, n.name, coalesce(l.names, [n.name]) as names, l.family, l.architecture, m.kind, m.status, m.dtype,
        m.n_params, m.n_bytes, m.n_tensors, m.signature, l.tokenizer, l.license, d.relation,
        coalesce(d.parents, []) as parents, d.base, coalesce(l.addresses, []) as addresses,
-       coalesce(s.n_scores, 0) as n_scores, s.scores, m.created_at
+       coalesce(s.n_scores, 0) as n_scores, s.scores, m.created_at, l.task, l.library, l.downloads, l.likes,
+       l.published_at, l.modified_at
 from store.model m
 join store.named n on n.id = m.id
 left join place l on l.model_id = m.id
@@ -80,7 +98,7 @@ comment on column models.names is 'All its names';
 comment on column models.family is 'config model_type, for example llama';
 comment on column models.architecture is 'First of config architectures';
 comment on column models.kind is 'model or adapter';
-comment on column models.status is 'full, header or latent (named by somebody, shown by nobody)';
+comment on column models.status is 'full, header, listed (named by a listing, no file was read) or latent (named by somebody, shown by nobody)';
 comment on column models.dtype is 'Dtype of most of the bytes, as safetensors spells it';
 comment on column models.n_params is 'Number of stored parameters';
 comment on column models.n_bytes is 'Size of the tensors, bytes';
@@ -95,6 +113,12 @@ comment on column models.addresses is 'Where it was found';
 comment on column models.n_scores is 'Number of scores, claimed and measured';
 comment on column models.scores is 'Measured scores in words';
 comment on column models.created_at is 'When this catalog first saw it';
+comment on column models.task is 'pipeline_tag, for example text-generation, as a listing says it';
+comment on column models.library is 'library_name, for example transformers, as a listing says it';
+comment on column models.downloads is 'Downloads as a listing counts them, on the Hub those of 30 days';
+comment on column models.likes is 'Number of likes, as a listing says it';
+comment on column models.published_at is 'When its repository was made, as a listing says it';
+comment on column models.modified_at is 'When its repository was last changed, as a listing says it';
 
 create or replace view tensors as
 select t.model_id, n.name as model, t.name, t.dtype, t.shape, t.n_params, t.n_bytes, t.layer, t.module, t.digest

@@ -19,10 +19,19 @@ comment on column edges.confidence is 'Probability that the edge is right, 0 to 
 comment on column edges.run_id is 'Run that made the child; null unless recorded';
 comment on column edges.created_at is 'When the edge was written';
 
+-- Of a model that is only listed, the listing is the one reason for all its edges; it is not written once more.
 create or replace view evidence as
+with reason as (
+    select id, child, parent, relation, status, method, version, statistic, value, scope, detail from store.evidence
+    union all
+    select substr(e.child, 1, 32) || substr(e.parent, 1, 32), e.child, e.parent, e.relation, 'declared', 'claim', '1',
+           'trust', e.confidence, 'header', 'a listing says so'
+    from store.edge e join store.model m on m.id = e.child and m.status = 'listed'
+    where e.status = 'declared'
+)
 select v.id, v.child, v.parent, c.name as child_name, p.name as parent_name, v.relation, v.status, v.method,
        v.version, v.statistic, v.value, v.scope, v.detail
-from store.evidence v
+from reason v
 join store.named c on c.id = v.child
 join store.named p on p.id = v.parent;
 comment on view evidence is 'One row per reason for an edge';
@@ -40,10 +49,43 @@ comment on column evidence.value is 'Its value, unit as the statistic says';
 comment on column evidence.scope is 'What was read: header, sampled or full';
 comment on column evidence.detail is 'The reason in words';
 
+-- Claims, with those of listings that are not rows of their own.
+create or replace view store.said as
+select uri, model_id, predicate, object, relation, coefficient, source, raw, resolved_id from store.claim
+union all
+select s.uri, s.model_id, s.said.predicate, s.said.object, s.said.relation, null, 'listing', s.said.raw,
+       coalesce(there.model_id, case when s.said.node <> s.model_id then s.said.node end)
+from (
+    select a.uri, a.model_id, unnest(from_json(a.says, '[{"predicate": "VARCHAR", "object": "VARCHAR",
+           "relation": "VARCHAR", "raw": "VARCHAR", "node": "VARCHAR"}]')) as said
+    from store.address a join store.model m on m.id = a.model_id and m.status = 'listed'
+    where a.says is not null
+) s
+left join store.address there on there.uri = 'hf://' || s.said.object and s.said.predicate = 'base_model';
+comment on view store.said is 'Claims of files and listings';
+comment on column store.said.uri is 'Address where it is said';
+comment on column store.said.model_id is 'Model it is said of';
+comment on column store.said.predicate is 'base_model, merge_parent, relation or license';
+comment on column store.said.object is 'What is claimed, raw text';
+comment on column store.said.relation is 'Kind of descent claimed';
+comment on column store.said.coefficient is 'Weight of a merge parent where the source gives one';
+comment on column store.said.source is 'card, adapter_config, config, mergekit_config, metadata, sidecar or listing';
+comment on column store.said.raw is 'The snippet it was read from, cut to 2,000 characters';
+comment on column store.said.resolved_id is 'Model the object names; null where it names none';
+
+-- The licences that models claim, for a JSON list of ids; by indexes, so fast however many others there are.
+create or replace macro store.licences(ids) as table
+select model_id, object from store.claim where predicate = 'license' and model_id in (select store.each(ids))
+union
+select model_id, said.object from (
+    select model_id, unnest(from_json(says, '[{"predicate": "VARCHAR", "object": "VARCHAR"}]')) as said
+    from store.address where says is not null and model_id in (select store.each(ids))
+) where said.predicate = 'license';
+
 create or replace view claims as
 select c.model_id, n.name as model, c.predicate, c.object, c.relation, c.coefficient, c.source, c.resolved_id,
        r.name as resolved, c.uri, c.raw
-from store.claim c
+from store.said c
 join store.named n on n.id = c.model_id
 left join store.named r on r.id = c.resolved_id;
 comment on view claims is 'One row per thing somebody says about a model';
@@ -53,7 +95,7 @@ comment on column claims.predicate is 'base_model, merge_parent, relation or lic
 comment on column claims.object is 'What is claimed, raw text';
 comment on column claims.relation is 'Kind of descent claimed';
 comment on column claims.coefficient is 'Weight of a merge parent where the source gives one';
-comment on column claims.source is 'card, adapter_config, config, mergekit_config, metadata or sidecar';
+comment on column claims.source is 'card, adapter_config, config, mergekit_config, metadata, sidecar or listing';
 comment on column claims.resolved_id is 'Model the object names; null where it names none';
 comment on column claims.resolved is 'Name of that model';
 comment on column claims.uri is 'Address where it is said';
@@ -71,6 +113,11 @@ with said as (
 ), shown as (  -- what the weights show; the base of a merge is no parent, and copies have no direction
     select e.child, e.parent, e.relation, e.confidence from store.edge e
     where e.status = 'inferred' and e.role <> 'base' and e.relation not in ('copy', 'cast', 'permuted')
+), licensed as (
+    select model_id as id, min_by(license, uri) as license from store.address where license is not null group by model_id
+), read as (
+    select m.id, l.license from store.model m left join licensed l on l.id = m.id
+    where m.status not in ('latent', 'listed')
 ), found as (
     select 'claims_disagree' as kind, s.model_id as child, s.resolved_id as parent,
            s.source || ' names it as the base, another source names another' as detail
@@ -104,28 +151,29 @@ with said as (
     select 'shapes_differ', e.child, e.parent,
            'declared a ' || e.relation || ', but tensor names or shapes are not the parent''s'
     from store.edge e
-    join store.model m on m.id = e.child and m.kind = 'model'
-    join store.model q on q.id = e.parent and q.kind = 'model'
+    join store.model m on m.id = e.child and m.kind = 'model' and m.signature is not null
+    join store.model q on q.id = e.parent and q.kind = 'model' and q.signature is not null
     where e.status = 'declared' and e.relation in ('finetune', 'continued_pretrain', 'merge')
       and m.signature <> q.signature
     union
     select 'parents_of_each_other', e.child, e.parent, 'each is declared a descendant of the other'
     from store.edge e
     join store.edge f on f.child = e.parent and f.parent = e.child
-    where e.child < e.parent and e.status = 'declared' and f.status = 'declared'
+    where e.status = 'declared' and f.status = 'declared' and e.child in (select id from read)
+      and (e.child < e.parent or e.parent not in (select id from read))
     union
     select 'license_dropped', e.child, e.parent,
            'the parent is under ' || q.license || ', the child says ' || coalesce(m.license, 'nothing')
     from store.edge e
-    join models m on m.id = e.child and m.status <> 'latent'
-    join models q on q.id = e.parent
-    where m.license is distinct from q.license and q.license is not null
+    join read m on m.id = e.child
+    join licensed q on q.id = e.parent
+    where m.license is distinct from q.license
 )
 select f.kind, f.child as child_id, c.name as child, f.parent as parent_id, p.name as parent, f.detail
 from found f
 join store.named c on c.id = f.child
 join store.named p on p.id = f.parent;
-comment on view conflicts is 'One row per contradiction: between claims, or between a claim and the bytes';
+comment on view conflicts is 'One row per contradiction: between claims, or between a claim and the bytes, about models whose files were read';
 comment on column conflicts.kind is 'claims_disagree, claim_refuted, claim_contradicted, parent_undeclared, shapes_differ, parents_of_each_other or license_dropped';
 comment on column conflicts.child_id is 'Model the claim is about';
 comment on column conflicts.child is 'Name of that model';

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from cli.command import Group
-from cli.main import SUMMARIES
+from cli.main import MODULES, SUMMARIES
 
 ZOO = Path(__file__).parents[2] / "data" / "zoo"
 MODELS = {"base": "base", "arithmetic": "chat", "reverse": "math"}
@@ -30,7 +30,7 @@ RESULTS = {
 
 def _examples():
     for name in SUMMARIES:
-        command = import_module(f"cli.commands.{name}").command
+        command = import_module(f"cli.commands.{MODULES.get(name, name)}").command
         if name == "demo":
             continue  # the story is run by its own test
         for leaf in command.commands.values() if isinstance(command, Group) else [command]:
@@ -46,6 +46,10 @@ def story(place_at, tmp_path_factory):
         shutil.copytree(ZOO / trained, folder / "models" / name)
     (folder / "recipe.yaml").write_text(RECIPE)
     (folder / "results.json").write_text(json.dumps(RESULTS))
+    (folder / "hub.jsonl").write_text(
+        '{"id": "lab/base"}\n{"id": "lab/chat", "base_model": "lab/base"}\n'
+    )
+    (folder / "hub.csv").write_text("id,base_model\nlab/math,lab/base\n")
     suite = (ZOO / "suites" / "arithmetic.jsonl").read_text().splitlines()[:4]
     (folder / "suite.jsonl").write_text("\n".join(suite))
     place = place_at(folder)

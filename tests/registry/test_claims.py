@@ -184,7 +184,8 @@ def test_a_mergekit_recipe_names_base_models_and_weights(tmp_path):
     assert [(c.predicate, c.object, c.coefficient) for c in claims] == [
         ("merge_parent", "org/base", None),
         ("merge_parent", "org/chat", 0.6),
-        ("merge_parent", "org/math@v1+me/lora", None),
+        ("merge_parent", "org/math@v1", None),
+        ("merge_parent", "me/lora", None),
         ("merge_parent", "../code", None),
         ("base_model", "org/base", None),
     ]

@@ -14,7 +14,8 @@ def put(catalog, *, edges, scores, method="bitdelta"):
     with catalog.write() as transaction:
         for model in "abcde":
             transaction.execute(
-                "insert into store.model values (?, 'model', 'full', 'd', 's', 'F32', 1, 1, 1, now())",
+                "insert into store.model (id, kind, status, digest_name, signature, dtype, n_params, n_bytes, n_tensors, created_at) "
+                "values (?, 'model', 'full', 'd', 's', 'F32', 1, 1, 1, now())",
                 [model],
             )
         recipe = json.dumps({"method": method})

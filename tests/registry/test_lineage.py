@@ -207,12 +207,14 @@ def stored(tmp_path_factory, _empty_catalog):
     with catalog.write() as transaction:
         for i, id_ in enumerate(ids):
             transaction.execute(
-                "insert into store.model values (?, 'model', ?, 'd', null, null, null, null, null, now())",
+                "insert into store.model (id, kind, status, digest_name, signature, dtype, n_params, n_bytes, n_tensors, created_at) "
+                "values (?, 'model', ?, 'd', null, null, null, null, null, now())",
                 [id_, "latent" if i % 5 == 4 else "full"],
             )
             if i % 5 != 4:
                 transaction.execute(
-                    "insert into store.address values (?, ?, ?, 'local', 'folder', ?, null, null, "
+                    "insert into store.address (uri, root, model_id, source, layout, name, architecture, family, "
+                    "tokenizer, license, config, known_since, seen_at) values (?, ?, ?, 'local', 'folder', ?, null, null, "
                     "null, null, '{}', now(), now())",
                     [f"/m/{i}", f"/m/{i}", id_, f"m{i}"],
                 )

@@ -163,7 +163,7 @@ def put(catalog, found):
     with catalog.write() as transaction:
         for id_ in ("c", "b"):
             transaction.execute(
-                "insert into store.model values (?, 'model', 'full', 'd', 's', 'F32', 1, 1, 1, now())",
+                "insert into store.model (id, kind, status, digest_name, created_at) values (?, 'model', 'full', 'd', now())",
                 [id_],
             )
         transaction.insert("pair", {k: [v] for k, v in pair.items()})
