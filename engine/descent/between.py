@@ -49,8 +49,7 @@ def between(bucket: Bucket, child: int, among: Sequence[int]) -> Between | None:
         child: place of the one.
         among: places of those it may lie between.
     """
-    distances = bucket.distances[child]
-    near = sorted((i for i in among if i != child), key=lambda i: (distances[i], i))[:_NEAREST]
+    near = bucket.nearest(child, among, _NEAREST)
     products = relative(bucket.gram, child, near)
     sizes = np.sqrt(np.maximum(np.diag(products), 0.0))
     cosines = np.divide(

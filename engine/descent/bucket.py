@@ -14,10 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.descent.patch import Layout, Patch, inside, overlap
+from engine.descent.pile import Floats, Pile, Singles, piled
 from engine.descent.sketch import Sketch
 
-Floats = NDArray[np.float64]
-Singles = NDArray[np.float32]
 T = TypeVar("T")
 P = ParamSpec("P")
 
@@ -104,13 +103,12 @@ class Bucket:
         """
         n, total, n_all = len(self), np.zeros((len(self), len(self))), 0.0
         floors, near = 0.0, _near(self.distances)
-        for span, ulp in zip(self.matrices(), self.ulps.T, strict=True):
-            rows, columns = span.patch.n_rows, span.patch.n_columns
-            part = self.values[:, span.slice].astype(np.float64).reshape(n, rows, columns)
-            floor = 2 * float(np.median(ulp))
-            total += span.patch.share * nats(part, floor, near)
-            floors += span.patch.share * rows * columns * floor
-            n_all += span.patch.share * rows * columns
+        ulps = 2 * np.median(self.ulps, axis=0)
+        for pile in (part for whole in self.piles for part in whole.split(_PART // max(1, n))):
+            least = ulps[pile.places]
+            total += nats(pile.of(self.values), least, near, pile.shares)
+            floors += pile.n_rows * pile.n_columns * float(pile.shares @ least)
+            n_all += pile.n_rows * pile.n_columns * float(pile.shares.sum())
         most = 0.5 * np.log1p(self.distances / max(floors, _TINY))
         found = np.where(near, total / max(1.0, n_all), most)
         np.fill_diagonal(found, 0.0)
@@ -144,6 +142,17 @@ class Bucket:
         """What `matrices` gives."""
         return tuple(span for span in self.spans if not span.patch.is_vector)
 
+    @cached_property
+    def piles(self) -> tuple[Pile, ...]:
+        """The patches of matrices by shape; of models that have all entries of their patches."""
+        return piled([(span.patch, span.start) for span in self.matrices()])
+
+    def nearest(self, place: int, among: Sequence[int], most: int) -> list[int]:
+        """The nearest of some models to one, itself left out, the nearest first; of equally near ones in order."""
+        others = np.array(sorted(i for i in among if i != place), dtype=np.int64)
+        order = np.argsort(self.distances[place, others], kind="stable")[:most]
+        return [int(i) for i in others[order]]
+
     def of(self, places: Sequence[int]) -> "Bucket":
         """Some of its models."""
         return Bucket(
@@ -176,6 +185,7 @@ def once(work: Callable[Concatenate[Bucket, P], T]) -> Callable[Concatenate[Buck
 
 
 _BLOCK = 1 << 14
+_PART = 1 << 22  # scalars of all models that are taken apart at a time
 _OTHER_ROWS = 0.05  # nats an entry, of another vocabulary
 
 
@@ -195,24 +205,28 @@ def _near(distances: Floats) -> NDArray[np.bool_]:
     return near | near.T
 
 
-def nats(parts: Floats, floor: float, pairs: NDArray[np.bool_]) -> Floats:
-    """Nats that the difference of two matrices takes, its rows normal with one covariance: (n, n), symmetric.
+def nats(
+    parts: Singles | Floats, floors: Floats, pairs: NDArray[np.bool_], weights: Floats
+) -> Floats:
+    """Nats that the differences of matrices take, their rows normal with one covariance: (n, n), symmetric.
 
     Args:
-        parts: (n, r, c); the shorter side is taken for rows, and of many rows blocks.
-        floor: variance of an entry's rounding.
-        pairs: which of them, (n, n) symmetric; the others get 0.
+        parts: m matrices of each model, (n, m, r, c); the shorter side is taken for rows, and of many rows blocks.
+        floors: variance of an entry's rounding in each, (m,).
+        pairs: which models, (n, n) symmetric; the others get 0.
+        weights: how often each matrix counts, (m,).
     """
-    parts = parts if parts.shape[1] <= parts.shape[2] else parts.transpose(0, 2, 1)
-    n, rows, columns = parts.shape
+    parts = parts if parts.shape[2] <= parts.shape[3] else parts.swapaxes(2, 3)
+    n, _, rows, columns = parts.shape
     found = np.zeros((n, n))
-    for block in np.array_split(parts, -(-rows // _BLOCK_ROWS), axis=1):
-        one = np.eye(block.shape[1])
+    scales = 1 / (columns * np.maximum(floors, _TINY))[:, None, None]
+    for block in np.array_split(parts, -(-rows // _BLOCK_ROWS), axis=2):
+        one = np.eye(block.shape[2])
         for i in range(n):
             others = np.flatnonzero(pairs[i, i + 1 :]) + i + 1
-            apart = block[others] - block[i]
-            energy = apart @ apart.transpose(0, 2, 1) / (columns * max(floor, _TINY))
-            found[i, others] += 0.5 * columns * np.linalg.slogdet(one + energy)[1]
+            apart = block[others].astype(np.float64) - block[i]
+            energy = apart @ apart.swapaxes(2, 3) * scales
+            found[i, others] += 0.5 * columns * (np.linalg.slogdet(one + energy)[1] @ weights)
     return found + found.T
 
 

@@ -66,8 +66,7 @@ def combinations_of(bucket: Bucket, child: int, among: Sequence[int]) -> list[Co
         child: a place in it.
         among: places of those it may be made of.
     """
-    distances = bucket.distances[child]
-    near = sorted((i for i in among if i != child), key=lambda i: (distances[i], i))[:_NEAREST]
+    near = bucket.nearest(child, among, _NEAREST)
     if len(near) < 2 or not bucket.floors[child]:  # noqa: PLR2004 - a combination has two terms
         return []
     products = relative(bucket.gram, child, near)

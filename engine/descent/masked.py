@@ -13,7 +13,7 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.descent.bucket import Bucket, Floats, rounding_energy
+from engine.descent.bucket import Bucket, Floats, once, rounding_energy
 from engine.descent.combination import is_base
 
 LEAST_EXPLAINED = 0.85
@@ -86,14 +86,12 @@ def masked(
     bucket: Bucket, child: int, among: Sequence[int], absent: int | None = None
 ) -> Masked | None:
     """The base and the parents whose entries a child took; None where they do not explain it."""
-    places = np.flatnonzero(bucket.counts > 0)
-    places = places[:: max(1, len(places) // _ENTRIES)]
+    places = _entries(bucket)
     own = bucket.values[child, places]
-    distances = bucket.distances[child]
-    near = sorted((i for i in among if i != child), key=lambda i: (distances[i], i))[:_NEAREST]
-    equal = {i: float((bucket.values[i, places] == own).mean()) for i in near}
+    near = bucket.nearest(child, among, _NEAREST)
     if absent is not None:
         near = [absent, *(i for i in near if i != absent)]
+    equal = {i: float((bucket.values[i, places] == own).mean()) for i in near}
     best: Masked | None = None
     for base in sorted(near, key=lambda i: (-equal[i], i))[:_BASES]:
         if equal[base] < _EQUAL:
@@ -118,7 +116,7 @@ def _on(
     changes = {i: values - origin for i, values in others.items()}
     peaks = [
         peak for i, change in changes.items()
-        if (peak := _peak(i, moved, change, noise, _ranks(bucket, change, places))) is not None
+        if (peak := _peak(i, moved, change, noise, _ranks(bucket, change))) is not None
     ]  # fmt: skip
     peaks = sorted(peaks, key=lambda p: (-p.share, p.parent))[:_MOST_PEAKS]
     best: Masked | None = None
@@ -262,25 +260,44 @@ def _standing_out(ratios: Floats, of: NDArray[np.int64], n: int) -> Floats:
     inside = (bins >= 0) & (bins < _BINS)
     counts = np.bincount(of[inside] * _BINS + bins[inside], minlength=n * _BINS).reshape(n, _BINS)
     found = np.zeros(n)
-    for place, best in enumerate(np.argmax(counts, axis=1).tolist()):
-        low, top = max(0, best - 1), min(_BINS, best + 2)
-        around = counts[place, max(0, best - _NEAR) : best + _NEAR + 1]
-        peak = int(counts[place, low:top].sum())
-        usual = 3 * (int(around.sum()) - peak) / max(1, len(around) - 3)
-        if peak >= _LEAST_PEAK and peak >= _SHARP * max(1.0, usual):
-            own = inside & (of == place) & (bins >= low) & (bins < top)
-            found[place] = max(0.0, float(np.median(ratios[own])))
+    best, below = np.argmax(counts, axis=1), np.pad(np.cumsum(counts, axis=1), ((0, 0), (1, 0)))
+    low, top = np.maximum(best - 1, 0), np.minimum(best + 2, _BINS)
+    first, last = np.maximum(best - _NEAR, 0), np.minimum(best + _NEAR + 1, _BINS)
+    rows = np.arange(n)
+    peaks = below[rows, top] - below[rows, low]
+    usual = 3 * (below[rows, last] - below[rows, first] - peaks) / np.maximum(last - first - 3, 1)
+    for place in np.flatnonzero(peaks >= np.maximum(_LEAST_PEAK, _SHARP * np.maximum(usual, 1.0))):
+        own = inside & (of == place) & (bins >= low[place]) & (bins < top[place])
+        found[place] = max(0.0, float(np.median(ratios[own])))
     return found
 
 
-def _ranks(bucket: Bucket, values: Floats, places: NDArray[np.int64]) -> Floats:
+@once
+def _entries(bucket: Bucket) -> NDArray[np.int64]:
+    """The entries of matrices that are looked at, in order."""
+    places = np.flatnonzero(bucket.counts > 0)
+    return places[:: max(1, len(places) // _ENTRIES)]
+
+
+@once
+def _alike(bucket: Bucket) -> tuple[NDArray[np.int64], ...]:
+    """Patches of which as many entries are looked at: where those are among all that are, (patches, entries) each."""
+    ends = [[span.start, span.stop] for span in bucket.matrices()]
+    groups: dict[int, list[int]] = {}
+    for first, last in np.searchsorted(_entries(bucket), ends).tolist():
+        groups.setdefault(last - first, []).append(first)
+    return tuple(
+        np.array(starts)[:, None] + np.arange(n) for n, starts in groups.items() if n
+    )
+
+
+def _ranks(bucket: Bucket, values: Floats) -> Floats:
     """The rank of each entry's magnitude within its patch, in [0, 1): what DELLA draws by."""
-    found = np.zeros(len(places))
-    for span in bucket.matrices():
-        first, last = np.searchsorted(places, [span.start, span.stop])
-        if last > first:
-            order = np.argsort(np.argsort(np.abs(values[first:last]), kind="stable"), kind="stable")
-            found[first:last] = order / (last - first)
+    sizes, found = np.abs(values), np.zeros(len(values))
+    for index in _alike(bucket):
+        n = index.shape[1]
+        order = np.argsort(sizes[index], axis=1, kind="stable")
+        found[np.take_along_axis(index, order, axis=1)] = np.arange(n) / n
     return found
 
 

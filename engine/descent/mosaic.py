@@ -66,8 +66,7 @@ def mosaic(bucket: Bucket, child: int, among: Sequence[int]) -> Mosaic | None:
     counted = bucket.counts > 0
     own = bucket.values[child, counted]
     ulp = np.sqrt(12 * rounding_energy(own, bucket.dtypes[child]))
-    distances = bucket.distances[child]
-    near = sorted((i for i in among if i != child), key=lambda i: (distances[i], i))[:_NEAREST]
+    near = bucket.nearest(child, among, _NEAREST)
     values = {i: bucket.values[i, counted] for i in near}
     same = {i: v == own for i, v in values.items()}
     fit = [i for i in near if same[i].mean() >= _TAKEN / 2]

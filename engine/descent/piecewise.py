@@ -102,11 +102,10 @@ def _in_every_module(bucket: Bucket, spans: Sequence[Span], parents: Sequence[in
 
 def piecewise(bucket: Bucket, child: int, among: Sequence[int]) -> Piecewise | None:
     """The two parents, or two parents and their base, of which each tensor is an exact sum; None where there are none."""
-    distances = bucket.distances[child]
-    near = sorted((i for i in among if i != child), key=lambda i: (distances[i], i))[:_NEAREST]
+    near = bucket.nearest(child, among, _NEAREST)
     found: list[Piecewise] = []
     floor = bucket.floors[child]
-    near = [i for i in near if distances[i] > _APART * floor]
+    near = [i for i in near if bucket.distances[child, i] > _APART * floor]
     if len(near) < 2 or not _may_be_made(bucket, child, near):  # noqa: PLR2004
         return None
     for size, most in ((2, _NEAREST), (3, _TRIPLES_OF), (4, _FEW)):
