@@ -6,7 +6,7 @@ have a peak as narrow as rounding; for models that are merely related they are s
 entries that are one of the few sums the peaks allow: a parent, read as a child of its own merges, leaves too many over.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from engine.descent.bucket import Bucket, Floats, once, rounding_energy
 from engine.descent.combination import is_base
+from engine.descent.ratio import binned, standing_out
 
 LEAST_EXPLAINED = 0.85
 """Share of the entries that are one of the sums, beyond what chance explains, at least."""
@@ -29,14 +30,9 @@ _NEAREST = 16
 _MOST_PARENTS = 4
 _CLEAR = 6.0  # a change counts when it is so many times what rounding may have added
 _RANKS = 20  # classes of magnitude
-_BINS = 400  # of ratios, over [-4, 4]
-_RANGE = 4.0
-_NEAR = 12  # bins on each side that a peak is compared with
 _LEAST_ENTRIES = 40
-_LEAST_PEAK = 6
 _FIT = 2.5  # times rounding, that a sum may be off
 _PEAK = 0.08  # share of the clear entries in a peak, at least
-_SHARP = 4.0  # times what its neighbourhood has
 _OWN = 0.25  # of a parent's peak, that no better parent explains
 
 
@@ -113,10 +109,9 @@ def _on(
     noise = np.sqrt(rounding_energy(own, bucket.dtypes[child]))
     origin = bucket.values[base, places].astype(np.float64)
     moved = own.astype(np.float64) - origin
-    changes = {i: values - origin for i, values in others.items()}
     peaks = [
-        peak for i, change in changes.items()
-        if (peak := _peak(i, moved, change, noise, _ranks(bucket, change))) is not None
+        peak for i, values in others.items()
+        if (peak := _peak(bucket, i, moved, values - origin, noise)) is not None
     ]  # fmt: skip
     peaks = sorted(peaks, key=lambda p: (-p.share, p.parent))[:_MOST_PEAKS]
     best: Masked | None = None
@@ -175,51 +170,73 @@ _SLACK = 0.02  # of a change, that its scale may be off
 _SHIFTS = (-24.0, -17.0, -12.0, 12.0, 17.0, 24.0)  # times rounding: there only chance explains
 
 
-def _peak(parent: int, moved: Floats, change: Floats, noise: Floats, ranks: Floats) -> _Peak | None:
+def _peak(
+    bucket: Bucket, parent: int, moved: Floats, change: Floats, noise: Floats
+) -> _Peak | None:
     """The ratios that stand out, one for each class of magnitude that has one; None where there are too few."""
-    clear = np.abs(change) > _CLEAR * noise
+    sizes = np.abs(change)
+    clear = sizes > _CLEAR * noise
     both = clear & (np.abs(moved) > _CLEAR * noise)
-    if both.sum() < _LEAST_ENTRIES:
+    n_clear = int(np.count_nonzero(clear))
+    if np.count_nonzero(both) < max(_LEAST_ENTRIES, _PEAK * n_clear):
         return None
-    size = np.abs(change) / noise.clip(1e-300)
-    large = both & (size >= np.clip(np.quantile(size[clear], _LARGE), _CLEAR, _LARGEST))
-    ratios = np.zeros_like(change)
-    np.divide(moved, change, out=ratios, where=both)
-    place = (ranks * _RANKS).astype(np.int64)
-    tried = []
-    for of in (large, both):
-        scales = _standing_out(ratios[of], place[of], _RANKS)
-        found = np.flatnonzero(scales)
-        if len(found):
-            tried.append(change / _chances(scales[found], (found + 0.5) / _RANKS, ranks))
-    one = _standing_out(ratios[large], np.zeros(int(large.sum()), np.int64), 1)[0]
-    if one:
-        tried.append(change * one)
     best: _Peak | None = None
-    for scaled in tried:
-        peak = _fitted(_Peak(parent, scaled, 0.0, 0.0, both), moved, change, noise)
-        if peak.fits.sum() >= _PEAK * clear.sum() and (best is None or peak.share > best.share):
-            best = peak
+    for scaled in _scaled(bucket, moved, change, sizes / noise.clip(1e-300), clear, both):
+        found, fits = _refined(scaled, moved, noise, both)
+        n_fits = int(np.count_nonzero(fits))
+        if n_fits >= _PEAK * n_clear and (best is None or n_fits / n_clear > best.share):
+            ratio = float(np.median(moved[fits] / change[fits])) if n_fits else 0.0
+            best = _Peak(parent, found, ratio, n_fits / n_clear, fits)
     return best
 
 
-_LARGE = 0.5  # of the clear changes are small: ratios of few steps of rounding mislead
+def _scaled(
+    bucket: Bucket, moved: Floats, change: Floats, sizes: Floats, clear: NDArray[np.bool_],
+    both: NDArray[np.bool_],
+) -> Iterator[Floats]:  # fmt: skip
+    """A change times the ratios that stand out: of large entries by class, of all by class, of large ones at once.
+
+    Args:
+        bucket: all models.
+        moved: what the child has.
+        change: what a parent has.
+        sizes: of its entries, times rounding.
+        clear: which are clear.
+        both: those that the child has moved as well.
+    """
+    index = np.flatnonzero(both)
+    ratios = moved[index] / change[index]
+    bins = binned(ratios)
+    index, ratios, bins = (part[bins >= 0] for part in (index, ratios, bins))
+    ranks = _ranks(bucket, change)
+    of = (ranks[index] * _RANKS).astype(np.int64)
+    large = sizes[index] >= np.clip(np.median(sizes[clear]), _CLEAR, _LARGEST)
+    for some in (large, np.ones_like(large)):
+        scales = standing_out(ratios[some], bins[some], of[some], _RANKS)
+        found = np.flatnonzero(scales)
+        if len(found):
+            yield change / _chances(scales[found], (found + 0.5) / _RANKS, ranks)
+    one = standing_out(ratios[large], bins[large], np.zeros_like(of[large]), 1)[0]
+    if one:
+        yield change * one
+
+
+# half of the clear changes are small: ratios of few steps of rounding mislead
 _LARGEST = 60.0  # times rounding, that a large change need not exceed
 
 
-def _fitted(rough: _Peak, moved: Floats, change: Floats, noise: Floats) -> _Peak:
-    """A peak with its scale made exact by those of its entries that have it."""
-    both, scaled = rough.fits, rough.scaled
+def _refined(
+    scaled: Floats, moved: Floats, noise: Floats, both: NDArray[np.bool_]
+) -> tuple[Floats, NDArray[np.bool_]]:
+    """A scaled change with its scale made exact by those of its entries that have it, and which have."""
+    slack = np.where(both, _FIT * noise, -1.0)
     for _ in range(_REFINED):
-        fits = both & (np.abs(moved - scaled) <= _FIT * noise)
-        own = float((scaled[fits] ** 2).sum())
+        fits = np.flatnonzero(np.abs(moved - scaled) <= slack)
+        own = float(scaled[fits] @ scaled[fits])
         if own == 0:
             break
-        scaled = scaled * (float((moved[fits] * scaled[fits]).sum()) / own)
-    fits = both & (np.abs(moved - scaled) <= _FIT * noise)
-    clear = np.abs(change) > _CLEAR * noise
-    ratio = float(np.median(moved[fits] / change[fits])) if fits.any() else 0.0
-    return _Peak(rough.parent, scaled, ratio, float(fits.sum() / clear.sum()), fits)
+        scaled = scaled * (float(moved[fits] @ scaled[fits]) / own)
+    return scaled, np.abs(moved - scaled) <= slack
 
 
 _REFINED = 2
@@ -251,25 +268,6 @@ _SLOPE_OF = 4
 _CONSTANT = 0.04
 _MOSTLY = 0.5  # of the ratios, that are one number
 _SMALLEST = 0.02
-
-
-def _standing_out(ratios: Floats, of: NDArray[np.int64], n: int) -> Floats:
-    """The ratio many of each class have exactly, above 0; 0 where none stands out: (n,)."""
-    width = 2 * _RANGE / _BINS
-    bins = np.floor((ratios + _RANGE) / width).astype(np.int64)
-    inside = (bins >= 0) & (bins < _BINS)
-    counts = np.bincount(of[inside] * _BINS + bins[inside], minlength=n * _BINS).reshape(n, _BINS)
-    found = np.zeros(n)
-    best, below = np.argmax(counts, axis=1), np.pad(np.cumsum(counts, axis=1), ((0, 0), (1, 0)))
-    low, top = np.maximum(best - 1, 0), np.minimum(best + 2, _BINS)
-    first, last = np.maximum(best - _NEAR, 0), np.minimum(best + _NEAR + 1, _BINS)
-    rows = np.arange(n)
-    peaks = below[rows, top] - below[rows, low]
-    usual = 3 * (below[rows, last] - below[rows, first] - peaks) / np.maximum(last - first - 3, 1)
-    for place in np.flatnonzero(peaks >= np.maximum(_LEAST_PEAK, _SHARP * np.maximum(usual, 1.0))):
-        own = inside & (of == place) & (bins >= low[place]) & (bins < top[place])
-        found[place] = max(0.0, float(np.median(ratios[own])))
-    return found
 
 
 @once
