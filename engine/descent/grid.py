@@ -3,11 +3,15 @@
 What is told here is of one model alone, so that of many pairs of models it is worked out but once for each.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
 from engine.descent.bucket import Bucket, once
-from engine.descent.pile import Floats, Singles
+from engine.descent.pile import Singles
+
+Waves = NDArray[np.complex128]
 
 GRID = 32
 """Entries of one group of a quantised row."""
@@ -62,17 +66,30 @@ def regularity(bucket: Bucket, model: int, places: tuple[int, ...], most: int = 
         rows += [row for row in part[:most] if len(row) >= GRID and (row != row[0]).any()]
         if len(rows) >= _ENOUGH:
             break
-    return float(np.mean([_wave(row.astype(np.float64)) for row in rows])) if rows else 0.0
+    return float(np.mean(_waves(rows))) if rows else 0.0
 
 
-def _wave(row: Floats) -> float:
-    """The largest mean cosine of a row with a wave.
+def _waves(rows: Sequence[Singles]) -> list[float]:
+    """The largest mean cosine of each row with a wave.
 
     Steps from an eighth to a sixtieth of a row's spread are tried, as grids of 255 values have them; the waves of a
     coarse step and a fine one make those of all, and each of those follows from the one before.
     """
-    turns = 2j * np.pi * row[:_ENTRIES] / row.std()
-    first, step, leap = np.exp(turns * _FIRST), np.exp(turns * _STEP), np.exp(turns * _STEP * _FINE)
-    coarse = np.multiply.accumulate(np.vstack([first, np.tile(leap, (_COARSE - 1, 1))]))
-    fine = np.multiply.accumulate(np.vstack([np.ones_like(step), np.tile(step, (_FINE - 1, 1))]))
-    return float(((coarse @ fine.T).real / len(turns)).max())
+    found: list[float] = []
+    for length in sorted({len(row) for row in rows}):
+        alike = np.array([row for row in rows if len(row) == length], np.float64)
+        turns = 2j * np.pi * alike[:, :_ENTRIES] / alike.std(1, keepdims=True)
+        coarse = _powers(np.exp(turns * _FIRST), np.exp(turns * (_STEP * _FINE)), _COARSE)
+        fine = _powers(np.ones_like(turns), np.exp(turns * _STEP), _FINE)
+        cosines = coarse.real @ fine.real.swapaxes(1, 2) - coarse.imag @ fine.imag.swapaxes(1, 2)
+        found += (cosines.max((1, 2)) / turns.shape[1]).tolist()
+    return found
+
+
+def _powers(first: Waves, step: Waves, n: int) -> Waves:
+    """A wave, and n - 1 more, each a step further: (r, e) → (r, n, e)."""
+    found = np.empty((len(first), n, first.shape[1]), np.complex128)
+    found[:, 0] = first
+    for i in range(1, n):
+        np.multiply(found[:, i - 1], step, out=found[:, i])
+    return found

@@ -60,6 +60,22 @@ class Masked:
 
 
 @dataclass(frozen=True)
+class _Term:
+    """A change that a child may have taken entries of.
+
+    Attributes:
+        bucket: all models.
+        base, parent: places of the models before and after.
+        change: between them, (e,).
+    """
+
+    bucket: Bucket
+    base: int
+    parent: int
+    change: Floats
+
+
+@dataclass(frozen=True)
 class _Peak:
     """A parent whose ratios have a peak.
 
@@ -111,7 +127,7 @@ def _on(
     moved = own.astype(np.float64) - origin
     peaks = [
         peak for i, values in others.items()
-        if (peak := _peak(bucket, i, moved, values - origin, noise)) is not None
+        if (peak := _peak(moved, _Term(bucket, base, i, values - origin), noise)) is not None
     ]  # fmt: skip
     peaks = sorted(peaks, key=lambda p: (-p.share, p.parent))[:_MOST_PEAKS]
     best: Masked | None = None
@@ -170,10 +186,9 @@ _SLACK = 0.02  # of a change, that its scale may be off
 _SHIFTS = (-24.0, -17.0, -12.0, 12.0, 17.0, 24.0)  # times rounding: there only chance explains
 
 
-def _peak(
-    bucket: Bucket, parent: int, moved: Floats, change: Floats, noise: Floats
-) -> _Peak | None:
+def _peak(moved: Floats, term: _Term, noise: Floats) -> _Peak | None:
     """The ratios that stand out, one for each class of magnitude that has one; None where there are too few."""
+    change = term.change
     sizes = np.abs(change)
     clear = sizes > _CLEAR * noise
     both = clear & (np.abs(moved) > _CLEAR * noise)
@@ -181,44 +196,41 @@ def _peak(
     if np.count_nonzero(both) < max(_LEAST_ENTRIES, _PEAK * n_clear):
         return None
     best: _Peak | None = None
-    for scaled in _scaled(bucket, moved, change, sizes / noise.clip(1e-300), clear, both):
+    for scaled in _scaled(moved, term, sizes / noise.clip(1e-300), clear, both):
         found, fits = _refined(scaled, moved, noise, both)
         n_fits = int(np.count_nonzero(fits))
         if n_fits >= _PEAK * n_clear and (best is None or n_fits / n_clear > best.share):
             ratio = float(np.median(moved[fits] / change[fits])) if n_fits else 0.0
-            best = _Peak(parent, found, ratio, n_fits / n_clear, fits)
+            best = _Peak(term.parent, found, ratio, n_fits / n_clear, fits)
     return best
 
 
 def _scaled(
-    bucket: Bucket, moved: Floats, change: Floats, sizes: Floats, clear: NDArray[np.bool_],
-    both: NDArray[np.bool_],
-) -> Iterator[Floats]:  # fmt: skip
+    moved: Floats, term: _Term, sizes: Floats, clear: NDArray[np.bool_], both: NDArray[np.bool_]
+) -> Iterator[Floats]:
     """A change times the ratios that stand out: of large entries by class, of all by class, of large ones at once.
 
     Args:
-        bucket: all models.
         moved: what the child has.
-        change: what a parent has.
+        term: the change.
         sizes: of its entries, times rounding.
         clear: which are clear.
         both: those that the child has moved as well.
     """
     index = np.flatnonzero(both)
-    ratios = moved[index] / change[index]
+    ratios = moved[index] / term.change[index]
     bins = binned(ratios)
     index, ratios, bins = (part[bins >= 0] for part in (index, ratios, bins))
-    ranks = _ranks(bucket, change)
-    of = (ranks[index] * _RANKS).astype(np.int64)
+    of = _classes(term.bucket, term.base, term.parent)[index].astype(np.int64)
     large = sizes[index] >= np.clip(np.median(sizes[clear]), _CLEAR, _LARGEST)
     for some in (large, np.ones_like(large)):
         scales = standing_out(ratios[some], bins[some], of[some], _RANKS)
         found = np.flatnonzero(scales)
         if len(found):
-            yield change / _chances(scales[found], (found + 0.5) / _RANKS, ranks)
+            yield term.change / _chances(scales[found], (found + 0.5) / _RANKS, term)
     one = standing_out(ratios[large], bins[large], np.zeros_like(of[large]), 1)[0]
     if one:
-        yield change * one
+        yield term.change * one
 
 
 # half of the clear changes are small: ratios of few steps of rounding mislead
@@ -242,25 +254,24 @@ def _refined(
 _REFINED = 2
 
 
-def _chances(scales: Floats, at: Floats, ranks: Floats) -> Floats:
-    """By what changes are divided: one number, or one that is linear in the rank, as DELLA has it.
+def _chances(scales: Floats, at: Floats, term: _Term) -> Floats | float:
+    """By what a change is divided: one number, or one for each entry, linear in the rank, as DELLA has it.
 
     Args:
         scales: ratios that stand out.
         at: ranks where they do, in [0, 1].
-        ranks: of all entries.
+        term: the change.
     """
     alike = np.abs(1 / scales[:, None] - 1 / scales) < _CONSTANT / scales
     most = alike[
         :, int(np.argmax(alike.sum(0)))
     ]  # small changes are few ulps: their ratios mislead
     if len(scales) < _SLOPE_OF or most.mean() >= _MOSTLY:
-        return np.full_like(ranks, float(np.median(1 / scales[most])))
-    pairs = [
-        ((1 / scales[j] - 1 / scales[i]) / (at[j] - at[i]), i)
-        for i in range(len(at)) for j in range(i + 1, len(at))
-    ]  # fmt: skip
-    slope = float(np.median([p for p, _ in pairs]))  # Theil and Sen's: outliers do not move it
+        return float(np.median(1 / scales[most]))
+    one, other = np.triu_indices(len(at), 1)
+    slopes = (1 / scales[other] - 1 / scales[one]) / (at[other] - at[one])
+    slope = float(np.median(slopes))  # Theil and Sen's: outliers do not move it
+    ranks = _ranks(term.bucket, term.change)
     return np.maximum(float(np.median(1 / scales - slope * at)) + slope * ranks, _SMALLEST)
 
 
@@ -287,6 +298,13 @@ def _alike(bucket: Bucket) -> tuple[NDArray[np.int64], ...]:
     return tuple(
         np.array(starts)[:, None] + np.arange(n) for n, starts in groups.items() if n
     )
+
+
+@once
+def _classes(bucket: Bucket, base: int, parent: int) -> NDArray[np.uint8]:
+    """The class of the magnitude of each entry of a change, by its rank."""
+    origin, values = bucket.values[np.ix_([base, parent], _entries(bucket))].astype(np.float64)
+    return (_ranks(bucket, values - origin) * _RANKS).astype(np.uint8)
 
 
 def _ranks(bucket: Bucket, values: Floats) -> Floats:

@@ -14,7 +14,7 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.descent.bucket import Bucket, Floats, Singles, rounding_energy
+from engine.descent.bucket import Bucket, Floats, rounding_energy
 from engine.descent.direction import direction
 
 _NEAREST = 16
@@ -64,15 +64,15 @@ def mosaic(bucket: Bucket, child: int, among: Sequence[int]) -> Mosaic | None:
         among: places of those it may be made of, and of others they are related to.
     """
     counted = bucket.counts > 0
-    own = bucket.values[child, counted]
-    ulp = np.sqrt(12 * rounding_energy(own, bucket.dtypes[child]))
+    stored = bucket.values[child, counted]
+    own, ulp = stored.astype(np.float64), np.sqrt(12 * rounding_energy(stored, bucket.dtypes[child]))
     near = bucket.nearest(child, among, _NEAREST)
-    values = {i: bucket.values[i, counted] for i in near}
+    values = {i: bucket.values[i, counted].astype(np.float64) for i in near}
     same = {i: v == own for i, v in values.items()}
     fit = [i for i in near if same[i].mean() >= _TAKEN / 2]
     found = []
     for a, b in combinations(sorted(fit), 2):
-        made = _taken(child, (a, b), own, values, ulp)
+        made = _taken(child, (a, b), own, values, same, ulp)
         if made is None:
             continue
         others = [values[i] for i in near if i not in (a, b)]
@@ -90,25 +90,37 @@ def mosaic(bucket: Bucket, child: int, among: Sequence[int]) -> Mosaic | None:
 
 
 def _taken(
-    child: int, parents: tuple[int, int], own: Singles, values: dict[int, Singles], ulp: Floats
-) -> Mosaic | None:
-    """A mosaic of two, if a child's entries are; its rest is of the counted entries."""
+    child: int, parents: tuple[int, int], own: Floats, values: dict[int, Floats],
+    same: dict[int, NDArray[np.bool_]], ulp: Floats,
+) -> Mosaic | None:  # fmt: skip
+    """A mosaic of two, if a child's entries are; its rest is of the counted entries.
+
+    Args:
+        child: its place.
+        parents: theirs.
+        own: the child's entries.
+        values: other models' by their places.
+        same: where they are the child's.
+        ulp: of the child's entries.
+    """
     a, b = (values[p] for p in parents)
-    apart = np.abs(a.astype(np.float64) - b) / np.maximum(ulp, 1e-300)
+    apart = np.abs(a - b) / np.maximum(ulp, 1e-300)
     far = (apart >= _FAR) & (ulp > 0)
     n = int(far.sum())
-    if n < _LEAST_ENTRIES:
+    if n < _LEAST_ENTRIES or any(
+        np.count_nonzero(same[p] & far) < _TAKEN * n for p in parents
+    ):  # fewer than that beyond chance
         return None
     shares, scores = [], []
     for one in (a, b):
-        off = np.abs(own[far].astype(np.float64) - one[far]) / ulp[far]
+        off = np.abs(own[far] - one[far]) / ulp[far]
         taken = int((off == 0).sum())
         chance = float(((off > _OFF) & (off < _BESIDE)).sum()) / (2 * (_BESIDE - _OFF))
         shares.append((taken - chance) / n)
         scores.append((taken - chance) / np.sqrt(max(1.0, chance)))
     if min(shares) < _TAKEN or min(scores) < _Z or sum(shares) < _EXPLAINED:
         return None
-    middle = (a.astype(np.float64) + b) / 2
+    middle = (a + b) / 2
     neither = (own != a) & (own != b) & (ulp > 0)
     off = np.abs(own - middle) / np.maximum(ulp, 1e-300)
     mean = neither & (off <= _HALF)
@@ -128,7 +140,7 @@ _OFF, _BESIDE = 0.5, 4.5  # ulps: four steps on each side tell what chance gives
 _HALF = 0.52
 
 
-def _moved(own: Singles, a: Singles, b: Singles, others: Sequence[Singles]) -> bool:
+def _moved(own: Floats, a: Floats, b: Floats, others: Sequence[Floats]) -> bool:
     """Tell whether a child has entries that its parent changed, and not those that only the other one changed."""
     middle = np.median(np.array(others), axis=0)
     for one, other in ((a, b), (b, a)):
