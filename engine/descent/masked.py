@@ -8,6 +8,7 @@ entries that are one of the few sums the peaks allow: a parent, read as a child 
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import combinations
 
 import numpy as np
@@ -76,6 +77,39 @@ class _Term:
 
 
 @dataclass(frozen=True)
+class _Moved:
+    """What a child has changed.
+
+    Attributes:
+        change: (e,).
+        noise: what rounding may have added, root mean square: (e,).
+    """
+
+    change: Floats
+    noise: Floats
+
+    @cached_property
+    def floor(self) -> Floats:
+        """What a change that counts is above: (e,)."""
+        return np.asarray(_CLEAR * self.noise)
+
+    @cached_property
+    def is_clear(self) -> NDArray[np.bool_]:
+        """Which entries changed by that: (e,)."""
+        return np.asarray(np.abs(self.change) > self.floor)
+
+    @cached_property
+    def divisor(self) -> Floats:
+        """Rounding, above 0: (e,)."""
+        return self.noise.clip(1e-300)
+
+    @cached_property
+    def slack(self) -> Floats:
+        """What a sum may be off: (e,)."""
+        return np.asarray(_FIT * self.noise)
+
+
+@dataclass(frozen=True)
 class _Peak:
     """A parent whose ratios have a peak.
 
@@ -124,10 +158,10 @@ def _on(
     own = bucket.values[child, places]
     noise = np.sqrt(rounding_energy(own, bucket.dtypes[child]))
     origin = bucket.values[base, places].astype(np.float64)
-    moved = own.astype(np.float64) - origin
+    moved = _Moved(own.astype(np.float64) - origin, noise)
     peaks = [
         peak for i, values in others.items()
-        if (peak := _peak(moved, _Term(bucket, base, i, values - origin), noise)) is not None
+        if (peak := _peak(moved, _Term(bucket, base, i, values - origin))) is not None
     ]  # fmt: skip
     peaks = sorted(peaks, key=lambda p: (-p.share, p.parent))[:_MOST_PEAKS]
     best: Masked | None = None
@@ -135,7 +169,7 @@ def _on(
         for pick in combinations(peaks, size):
             if _overlapping(pick) or not is_base(bucket, base, [base, *(p.parent for p in pick)]):
                 continue
-            found = _explained(child, base, pick, moved, noise)
+            found = _explained(child, base, pick, moved.change, noise)
             if found is not None and (best is None or _gain(found) > _gain(best)):
                 best = found
     return best
@@ -186,49 +220,50 @@ _SLACK = 0.02  # of a change, that its scale may be off
 _SHIFTS = (-24.0, -17.0, -12.0, 12.0, 17.0, 24.0)  # times rounding: there only chance explains
 
 
-def _peak(moved: Floats, term: _Term, noise: Floats) -> _Peak | None:
+def _peak(moved: _Moved, term: _Term) -> _Peak | None:
     """The ratios that stand out, one for each class of magnitude that has one; None where there are too few."""
-    change = term.change
-    sizes = np.abs(change)
-    clear = sizes > _CLEAR * noise
-    both = clear & (np.abs(moved) > _CLEAR * noise)
+    sizes = np.abs(term.change)
+    clear = sizes > moved.floor
+    both = np.flatnonzero(clear & moved.is_clear)
     n_clear = int(np.count_nonzero(clear))
-    if np.count_nonzero(both) < max(_LEAST_ENTRIES, _PEAK * n_clear):
+    if len(both) < max(_LEAST_ENTRIES, _PEAK * n_clear):
         return None
+    sizes /= moved.divisor
+    typical = np.clip(np.median(sizes[clear]), _CLEAR, _LARGEST)
     best: _Peak | None = None
-    for scaled in _scaled(moved, term, sizes / noise.clip(1e-300), clear, both):
-        found, fits = _refined(scaled, moved, noise, both)
-        n_fits = int(np.count_nonzero(fits))
-        if n_fits >= _PEAK * n_clear and (best is None or n_fits / n_clear > best.share):
-            ratio = float(np.median(moved[fits] / change[fits])) if n_fits else 0.0
-            best = _Peak(term.parent, found, ratio, n_fits / n_clear, fits)
+    for scaled in _scaled(moved, term, both, sizes[both] >= typical):
+        found, fits = _refined(scaled, moved, both)
+        share = len(fits) / n_clear
+        if share >= _PEAK and (best is None or share > best.share):
+            ratio = float(np.median(moved.change[fits] / term.change[fits]))
+            has = np.zeros(len(clear), bool)
+            has[fits] = True
+            best = _Peak(term.parent, found, ratio, share, has)
     return best
 
 
 def _scaled(
-    moved: Floats, term: _Term, sizes: Floats, clear: NDArray[np.bool_], both: NDArray[np.bool_]
+    moved: _Moved, term: _Term, both: NDArray[np.int64], large: NDArray[np.bool_]
 ) -> Iterator[Floats]:
     """A change times the ratios that stand out: of large entries by class, of all by class, of large ones at once.
 
     Args:
-        moved: what the child has.
+        moved: what the child has changed.
         term: the change.
-        sizes: of its entries, times rounding.
-        clear: which are clear.
-        both: those that the child has moved as well.
+        both: entries that are clear in both.
+        large: which of these are large in the term.
     """
-    index = np.flatnonzero(both)
-    ratios = moved[index] / term.change[index]
-    bins = binned(ratios)
-    index, ratios, bins = (part[bins >= 0] for part in (index, ratios, bins))
-    of = _classes(term.bucket, term.base, term.parent)[index].astype(np.int64)
-    large = sizes[index] >= np.clip(np.median(sizes[clear]), _CLEAR, _LARGEST)
-    for some in (large, np.ones_like(large)):
-        scales = standing_out(ratios[some], bins[some], of[some], _RANKS)
+    ratios = moved.change[both] / term.change[both]
+    inside, bins = binned(ratios)
+    ratios, large, both = ratios[inside], np.flatnonzero(large[inside]), both[inside]
+    of = _classes(term.bucket, term.base, term.parent)[both].astype(np.int64)
+    few = ratios[large], bins[large], of[large]
+    for some in (few, (ratios, bins, of)):
+        scales = standing_out(*some, _RANKS)
         found = np.flatnonzero(scales)
         if len(found):
             yield term.change / _chances(scales[found], (found + 0.5) / _RANKS, term)
-    one = standing_out(ratios[large], bins[large], np.zeros_like(of[large]), 1)[0]
+    one = standing_out(few[0], few[1], np.zeros_like(few[2]), 1)[0]
     if one:
         yield term.change * one
 
@@ -238,17 +273,18 @@ _LARGEST = 60.0  # times rounding, that a large change need not exceed
 
 
 def _refined(
-    scaled: Floats, moved: Floats, noise: Floats, both: NDArray[np.bool_]
-) -> tuple[Floats, NDArray[np.bool_]]:
-    """A scaled change with its scale made exact by those of its entries that have it, and which have."""
-    slack = np.where(both, _FIT * noise, -1.0)
+    scaled: Floats, moved: _Moved, both: NDArray[np.int64]
+) -> tuple[Floats, NDArray[np.int64]]:
+    """A scaled change with its scale made exact by those of some entries that have it, and which have."""
+    own, slack, made = moved.change[both], moved.slack[both], scaled[both]
+    scale = 1.0
     for _ in range(_REFINED):
-        fits = np.flatnonzero(np.abs(moved - scaled) <= slack)
-        own = float(scaled[fits] @ scaled[fits])
-        if own == 0:
+        fits = np.flatnonzero(np.abs(own - scale * made) <= slack)
+        size = float(made[fits] @ made[fits])
+        if size == 0:
             break
-        scaled = scaled * (float(moved[fits] @ scaled[fits]) / own)
-    return scaled, np.abs(moved - scaled) <= slack
+        scale = float(own[fits] @ made[fits]) / size
+    return scaled * scale, both[np.abs(own - scale * made) <= slack]
 
 
 _REFINED = 2

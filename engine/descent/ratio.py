@@ -12,11 +12,11 @@ _LEAST_PEAK = 6
 _SHARP = 4.0  # times what its neighbourhood has
 
 
-def binned(ratios: Floats) -> NDArray[np.int64]:
-    """The bin of each ratio, of the shape of the ratios; -1 for those too large."""
-    bins = np.floor((ratios + _RANGE) / (2 * _RANGE / _BINS)).astype(np.int64)
-    bins[(bins < 0) | (bins >= _BINS)] = -1
-    return bins
+def binned(ratios: Floats) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
+    """Which ratios are not too large, and the bins of those."""
+    at = (ratios + _RANGE) / (2 * _RANGE / _BINS)
+    inside = (at >= 0) & (at < _BINS)
+    return inside, at[inside].astype(np.int64)
 
 
 def standing_out(
@@ -34,7 +34,7 @@ def standing_out(
     counts = np.bincount(cells, minlength=n * _BINS).reshape(n, _BINS)
     below = np.zeros((n, _BINS + 1), np.int64)
     np.cumsum(counts, axis=1, out=below[:, 1:])
-    best, rows = np.argmax(counts, axis=1), np.arange(n)
+    best, rows = counts.argmax(1), np.arange(n)
     low, top = np.maximum(best - 1, 0), np.minimum(best + 2, _BINS)
     first, last = np.maximum(best - _NEAR, 0), np.minimum(best + _NEAR + 1, _BINS)
     peaks = below[rows, top] - below[rows, low]
@@ -45,7 +45,7 @@ def standing_out(
         beside = np.clip(best[told, None] + np.array([-1, 0, 1]), 0, _BINS - 1)
         wanted = np.zeros(n * _BINS, bool)
         wanted[told[:, None] * _BINS + beside] = True
-        own = wanted[cells]
+        own = np.flatnonzero(wanted[cells])
         found[told] = np.maximum(0.0, _medians(ratios[own], of[own]))
     return found
 
