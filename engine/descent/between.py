@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from engine.descent.bucket import Bucket
+from engine.descent.bucket import Bucket, searched
 from engine.descent.likeness import likeness
 from engine.descent.tree import relative
 
@@ -41,15 +41,15 @@ class Between:
         return
 
 
-def between(bucket: Bucket, child: int, among: Sequence[int]) -> Between | None:
+@searched(_NEAREST)
+def between(bucket: Bucket, child: int, near: list[int]) -> Between | None:
     """The two models that one lies between, and no others; None where there are none.
 
     Args:
         bucket: all models.
         child: place of the one.
-        among: places of those it may lie between.
+        near: places of those it may lie between; the nearest of some.
     """
-    near = bucket.nearest(child, among, _NEAREST)
     products = relative(bucket.gram, child, near)
     sizes = np.sqrt(np.maximum(np.diag(products), 0.0))
     cosines = np.divide(

@@ -13,7 +13,7 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.descent.bucket import Bucket, Floats, rounding_energy
+from engine.descent.bucket import Bucket, Floats, rounding_energy, searched
 from engine.descent.pile import Pile
 
 _NEAREST = 12
@@ -75,15 +75,15 @@ class _Rows:
     n: int
 
 
-def blend(bucket: Bucket, child: int, among: Sequence[int]) -> Blend | None:
+@searched(_NEAREST)
+def blend(bucket: Bucket, child: int, near: list[int]) -> Blend | None:
     """The two or three parents whose sum a child was before training; None where no row tells.
 
     Args:
         bucket: all models.
         child: a place in it.
-        among: places of those it may be made of, merges too: a row that another has says nothing.
+        near: places of those it may be made of, merges too: a row that another has says nothing; the nearest of some.
     """
-    near = bucket.nearest(child, among, _NEAREST)
     if len(near) < 2:  # noqa: PLR2004 - a blend has two parents
         return None
     rows = _untouched(bucket, child, near)

@@ -13,6 +13,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.descent.blank import Blanks
 from engine.descent.patch import Layout, Patch, inside, overlap
 from engine.descent.pile import Floats, Pile, Singles, piled
 from engine.descent.sketch import Sketch
@@ -49,6 +50,7 @@ class Bucket:
         spans: where each patch is, in order of names.
         rows: of each model, the rows of its tensors altogether: more tokens, more rows.
         told: what `once` remembers.
+        blanks: what `searched` remembers.
     """
 
     models: tuple[str, ...]
@@ -57,6 +59,7 @@ class Bucket:
     spans: tuple[Span, ...]
     rows: tuple[int, ...]
     told: dict[tuple[Any, ...], Any] = field(default_factory=dict, repr=False, compare=False)
+    blanks: Blanks = field(default_factory=Blanks, repr=False, compare=False)
 
     def __len__(self) -> int:
         return len(self.models)
@@ -133,6 +136,11 @@ class Bucket:
             for v, d in zip(self.values, self.dtypes, strict=True)
         ])  # fmt: skip
 
+    @cached_property
+    def digest(self) -> str:
+        """Hex digest of the patches: of which entries of its models it has."""
+        return Layout(tuple(span.patch for span in self.spans)).digest
+
     def matrices(self) -> tuple[Span, ...]:
         """The patches that are not of vectors."""
         return self._matrices
@@ -182,6 +190,41 @@ def once(work: Callable[Concatenate[Bucket, P], T]) -> Callable[Concatenate[Buck
         return found
 
     return remembered
+
+
+def searched(
+    most: int,
+) -> Callable[
+    [Callable[[Bucket, int, list[int]], T | None]],
+    Callable[[Bucket, int, Sequence[int]], T | None],
+]:
+    """Look for something in a model and its nearest, unless it is known that nothing is there.
+
+    Args:
+        most: how many of those it is looked for among.
+
+    Returns:
+        Makes of a search, a pure function of the entries of a model and its nearest, the nearest first, one among any.
+    """
+
+    def made(
+        work: Callable[[Bucket, int, list[int]], T | None],
+    ) -> Callable[[Bucket, int, Sequence[int]], T | None]:
+        name = f"{work.__module__}.{work.__qualname__}"
+
+        @wraps(work)
+        def search(bucket: Bucket, child: int, among: Sequence[int]) -> T | None:
+            near = bucket.nearest(child, among, most)
+            looked_at = (f"{bucket.models[i]}\0{bucket.dtypes[i]}" for i in (child, *near))
+            key = bucket.blanks.key(name, (bucket.digest, *looked_at))
+            found = None if key in bucket.blanks.known else work(bucket, child, near)
+            if found is None:
+                bucket.blanks.met.add(key)
+            return found
+
+        return search
+
+    return made
 
 
 _BLOCK = 1 << 14
@@ -253,11 +296,12 @@ _SINGLE, _ARITHMETIC = 23, 2  # bits of float32, and those its sums lose
 _BIAS = 126  # of exponents as frexp has them, whose significands are below 1
 
 
-def gather(sketches: Sequence[Sketch]) -> Bucket:
+def gather(sketches: Sequence[Sketch], blanks: Blanks | None = None) -> Bucket:
     """Put sketches side by side, on the scalars they share.
 
     Args:
         sketches: of any layouts.
+        blanks: what is known of them.
     """
     layouts = list({sketch.layout.digest: sketch.layout for sketch in sketches}.values())
     shared = [p for p in map(_shared, *(_in_order(layouts))) if p is not None]
@@ -273,7 +317,7 @@ def gather(sketches: Sequence[Sketch]) -> Bucket:
     models, dtypes = tuple(s.model for s in sketches), tuple(s.dtype for s in sketches)
     names = {patch.tensor for patch in shared}
     rows = tuple(sum(p.shape[0] for p in s.layout.patches if p.tensor in names) for s in sketches)
-    return Bucket(models, dtypes, values, spans, rows)
+    return Bucket(models, dtypes, values, spans, rows, blanks=blanks or Blanks())
 
 
 def _in_order(layouts: Sequence[Layout]) -> list[list[Patch]]:

@@ -14,7 +14,7 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.descent.bucket import Bucket, Floats, once, rounding_energy
+from engine.descent.bucket import Bucket, Floats, once, rounding_energy, searched
 from engine.descent.combination import is_base
 from engine.descent.ratio import binned, standing_out
 
@@ -131,12 +131,30 @@ class _Peak:
 def masked(
     bucket: Bucket, child: int, among: Sequence[int], absent: int | None = None
 ) -> Masked | None:
-    """The base and the parents whose entries a child took; None where they do not explain it."""
+    """The base and the parents whose entries a child took; None where they do not explain it.
+
+    Args:
+        bucket: all models.
+        child: a place in it.
+        among: places of those it may be made of.
+        absent: the place of a base that is known on some entries only.
+    """
+    if absent is None:
+        return _present(bucket, child, among)
+    near = bucket.nearest(child, among, _NEAREST)
+    return _made_of(bucket, child, [absent, *(i for i in near if i != absent)], absent)
+
+
+@searched(_NEAREST)
+def _present(bucket: Bucket, child: int, near: list[int]) -> Masked | None:
+    """The same of a base that is there, among the nearest."""
+    return _made_of(bucket, child, near, None)
+
+
+def _made_of(bucket: Bucket, child: int, near: list[int], absent: int | None) -> Masked | None:
+    """The same among a few."""
     places = _entries(bucket)
     own = bucket.values[child, places]
-    near = bucket.nearest(child, among, _NEAREST)
-    if absent is not None:
-        near = [absent, *(i for i in near if i != absent)]
     equal = {i: float((bucket.values[i, places] == own).mean()) for i in near}
     best: Masked | None = None
     for base in sorted(near, key=lambda i: (-equal[i], i))[:_BASES]:

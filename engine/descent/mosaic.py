@@ -14,7 +14,7 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.descent.bucket import Bucket, Floats, rounding_energy
+from engine.descent.bucket import Bucket, Floats, rounding_energy, searched
 from engine.descent.direction import direction
 
 _NEAREST = 16
@@ -55,18 +55,18 @@ class Mosaic:
         return
 
 
-def mosaic(bucket: Bucket, child: int, among: Sequence[int]) -> Mosaic | None:
+@searched(_NEAREST)
+def mosaic(bucket: Bucket, child: int, near: list[int]) -> Mosaic | None:
     """The two parents that gave a child its entries; None where no two did.
 
     Args:
         bucket: all models.
         child: a place in it.
-        among: places of those it may be made of, and of others they are related to.
+        near: places of those it may be made of, and of others they are related to; the nearest of some.
     """
     counted = bucket.counts > 0
     stored = bucket.values[child, counted]
     own, ulp = stored.astype(np.float64), np.sqrt(12 * rounding_energy(stored, bucket.dtypes[child]))
-    near = bucket.nearest(child, among, _NEAREST)
     values = {i: bucket.values[i, counted].astype(np.float64) for i in near}
     same = {i: v == own for i, v in values.items()}
     fit = [i for i in near if same[i].mean() >= _TAKEN / 2]

@@ -10,7 +10,7 @@ from itertools import combinations
 
 import numpy as np
 
-from engine.descent.bucket import Bucket, Floats, Span, rounding_energy
+from engine.descent.bucket import Bucket, Floats, Span, rounding_energy, searched
 from engine.descent.combination import base_among
 from engine.descent.direction import direction
 from registry.tensor_name import module_of
@@ -100,9 +100,9 @@ def _in_every_module(bucket: Bucket, spans: Sequence[Span], parents: Sequence[in
     return True
 
 
-def piecewise(bucket: Bucket, child: int, among: Sequence[int]) -> Piecewise | None:
+@searched(_NEAREST)
+def piecewise(bucket: Bucket, child: int, near: list[int]) -> Piecewise | None:
     """The two parents, or two parents and their base, of which each tensor is an exact sum; None where there are none."""
-    near = bucket.nearest(child, among, _NEAREST)
     found: list[Piecewise] = []
     floor = bucket.floors[child]
     near = [i for i in near if bucket.distances[child, i] > _APART * floor]

@@ -110,7 +110,8 @@ def _originals(
     mixed = {g for g in left if len({bucket.dtypes[i] for i in groups[g]}) > 1}
     if not mixed:
         return found
-    for part in components(bucket.of([found[g] for g in left])):
+    seeds = [i for i, g in enumerate(left) if g in mixed]
+    for part in components(bucket.of([found[g] for g in left]), seeds):
         inside = [left[i] for i in part]
         kin = [found[g] for g in inside if g not in mixed]
         for g in inside:
