@@ -6,7 +6,6 @@ what came after lies opposite of what came before too, when the run kept its cou
 that came before, whereas a mean lies between its two parents and no others.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np

@@ -13,8 +13,8 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.descent.bucket import Bucket, Floats, rounding_energy, searched
-from engine.descent.pile import Pile
+from engine.descent.bucket import Bucket, rounding_energy, searched
+from engine.descent.pile import Floats, Pile
 
 _NEAREST = 12
 _MOST_ROWS = 64  # of a patch
@@ -122,10 +122,10 @@ def _untouched(bucket: Bucket, child: int, near: list[int]) -> _Rows | None:
     index = [pile.index[at, row] for _, row, pile, at in told]
     lengths, entries = [len(part) for part in index], np.concatenate(index)
     own = bucket.values[child, entries]
-    half = np.sqrt(3 * rounding_energy(own, bucket.dtypes[child]))
-    others = bucket.values[np.ix_(near, entries)].astype(np.float64)
+    half: Floats = np.sqrt(3 * rounding_energy(own, bucket.dtypes[child]))
+    theirs = bucket.values[near][:, entries].astype(np.float64)
     row = np.repeat(np.arange(len(told)), lengths)
-    return _Rows(own.astype(np.float64), half, others, row, len(told))
+    return _Rows(own.astype(np.float64), half, theirs, row, len(told))
 
 
 def _left(own: Floats, others: Floats) -> Floats:

@@ -14,7 +14,8 @@ from itertools import combinations
 
 import numpy as np
 
-from engine.descent.bucket import Bucket, Floats, rounding_energy
+from engine.descent.bucket import Bucket, rounding_energy
+from engine.descent.pile import Floats
 from engine.descent.tree import relative
 
 MOST_RATIO = 2.4

@@ -8,7 +8,8 @@ gives t = Σ <D_r, S> / Σ |D_r|²: above 0, a is the parent. Swapping a and b t
 
 import numpy as np
 
-from engine.descent.bucket import Bucket, Floats, once
+from engine.descent.bucket import Bucket, once
+from engine.descent.pile import Floats
 
 VERSION = "1"
 

@@ -19,7 +19,7 @@ from engine.descent.kind import Kind
 from engine.descent.naming import called_as
 from engine.descent.patch import Signature
 from engine.descent.sketch import Sketch
-from engine.descent.stacking import Stack, stacked
+from engine.descent.stacking import Stack, is_stackable, stacked
 from engine.descent.twin import Twin, twins
 
 
@@ -150,12 +150,14 @@ def _same(bucket: Bucket, doubles: Sequence[Twin]) -> dict[str, str]:
 def _stack(tops: list[tuple[list[Sketch], str]], found: Forest) -> set[str]:
     """Join roots that are stacked of another component's layers; which they are."""
     joined: set[str] = set()
+    layouts = {sketch.layout.digest: sketch.layout for part, _ in tops for sketch in part}
     for i, (_, top) in enumerate(tops):
         child = next(s for s in tops[i][0] if s.model == top)
         best: tuple[Stack, Sketch] | None = None
-        for j, (others, _) in enumerate(tops):
+        may = {digest for digest, layout in layouts.items() if is_stackable(child.layout, layout)}
+        for j, (others, _) in enumerate(tops if may else ()):
             for parent in others if j != i else ():
-                made = stacked(child, parent)
+                made = stacked(child, parent) if parent.layout.digest in may else None
                 if (
                     made
                     and len(set(made.layers)) < len(made.layers)

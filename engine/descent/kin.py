@@ -49,10 +49,11 @@ class Likeness:
     def spread(self, some: Places) -> Floats:
         """The standard deviation of these cosines under chance; 1 for those that say nothing: (k, n)."""
         sizes = np.square(self.lengths) / np.sqrt(self.counts)
-        found = np.sqrt(sizes[some] @ sizes.T)
-        silent = ~self.lengths.any(1)
-        found[silent[some][:, None] | silent] = 1.0
-        return np.asarray(found)
+        found: Floats = np.sqrt(sizes[some] @ sizes.T)
+        silent = np.flatnonzero(~self.lengths.any(1))
+        found[:, silent] = 1.0
+        found[np.isin(some, silent)] = 1.0
+        return found
 
     def aligned(self, one: int, others: Places) -> Floats:
         """Share of the entries that are in matrices which agree more than chance: (l,).

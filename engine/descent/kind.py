@@ -9,9 +9,9 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.descent.bucket import Bucket, Floats, once
+from engine.descent.bucket import Bucket, once
 from engine.descent.grid import GRID, LEVELS, many_levels, owners, regularity
-from engine.descent.pile import Pile
+from engine.descent.pile import Floats, Pile
 
 VERSION = "1"
 
@@ -205,7 +205,10 @@ def _low_rank(found: Change) -> Kind | None:
             continue
         most = max(1.0, _LOW_RANK * part.pile.least)
         noise = found.noise[part.pile.places]
-        for some in (slice(1), slice(1, None)):  # the first tells of most changes that they have many
+        for some in (
+            slice(1),
+            slice(1, None),
+        ):  # the first tells of most changes that they have many
             sizes = np.linalg.svd(part.difference[some], compute_uv=False)
             small = sizes <= (_EDGE * part.spread * noise[some])[:, None]
             ranks = (~small).sum(1)

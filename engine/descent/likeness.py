@@ -8,8 +8,8 @@ covariance, after what is along the third's own weights, as weight decay makes i
 
 import numpy as np
 
-from engine.descent.bucket import Bucket, Floats, once
-from engine.descent.pile import Singles
+from engine.descent.bucket import Bucket, once
+from engine.descent.pile import Floats, Singles
 
 
 def likeness(bucket: Bucket, origin: int, one: int, other: int) -> float:

@@ -14,8 +14,9 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.descent.bucket import Bucket, Floats, once, rounding_energy, searched
+from engine.descent.bucket import Bucket, once, rounding_energy, searched
 from engine.descent.combination import is_base
+from engine.descent.pile import Floats
 from engine.descent.ratio import binned, standing_out
 
 LEAST_EXPLAINED = 0.85
@@ -273,9 +274,9 @@ def _scaled(
     """
     ratios = moved.change[both] / term.change[both]
     inside, bins = binned(ratios)
-    ratios, large, both = ratios[inside], np.flatnonzero(large[inside]), both[inside]
-    of = _classes(term.bucket, term.base, term.parent)[both].astype(np.int64)
-    few = ratios[large], bins[large], of[large]
+    ratios, top = ratios[inside], np.flatnonzero(large[inside])
+    of = _classes(term.bucket, term.base, term.parent)[both[inside]].astype(np.int64)
+    few = ratios[top], bins[top], of[top]
     for some in (few, (ratios, bins, of)):
         scales = standing_out(*some, _RANKS)
         found = np.flatnonzero(scales)
@@ -286,8 +287,7 @@ def _scaled(
         yield term.change * one
 
 
-# half of the clear changes are small: ratios of few steps of rounding mislead
-_LARGEST = 60.0  # times rounding, that a large change need not exceed
+_LARGEST = 60.0  # times rounding, that a large change need not exceed; ratios of few steps of rounding mislead
 
 
 def _refined(
@@ -349,15 +349,13 @@ def _alike(bucket: Bucket) -> tuple[NDArray[np.int64], ...]:
     groups: dict[int, list[int]] = {}
     for first, last in np.searchsorted(_entries(bucket), ends).tolist():
         groups.setdefault(last - first, []).append(first)
-    return tuple(
-        np.array(starts)[:, None] + np.arange(n) for n, starts in groups.items() if n
-    )
+    return tuple(np.array(starts)[:, None] + np.arange(n) for n, starts in groups.items() if n)
 
 
 @once
 def _classes(bucket: Bucket, base: int, parent: int) -> NDArray[np.uint8]:
     """The class of the magnitude of each entry of a change, by its rank."""
-    origin, values = bucket.values[np.ix_([base, parent], _entries(bucket))].astype(np.float64)
+    origin, values = bucket.values[[base, parent]][:, _entries(bucket)].astype(np.float64)
     return (_ranks(bucket, values - origin) * _RANKS).astype(np.uint8)
 
 

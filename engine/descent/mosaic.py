@@ -14,8 +14,9 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.descent.bucket import Bucket, Floats, rounding_energy, searched
+from engine.descent.bucket import Bucket, rounding_energy, searched
 from engine.descent.direction import direction
+from engine.descent.pile import Floats
 
 _NEAREST = 16
 _FAR = 12.0  # ulps, that two parents are apart where it counts which of them a child has
@@ -66,13 +67,16 @@ def mosaic(bucket: Bucket, child: int, near: list[int]) -> Mosaic | None:
     """
     counted = bucket.counts > 0
     stored = bucket.values[child, counted]
-    own, ulp = stored.astype(np.float64), np.sqrt(12 * rounding_energy(stored, bucket.dtypes[child]))
+    own, ulp = (
+        stored.astype(np.float64),
+        np.sqrt(12 * rounding_energy(stored, bucket.dtypes[child])),
+    )
     values = {i: bucket.values[i, counted].astype(np.float64) for i in near}
     same = {i: v == own for i, v in values.items()}
     fit = [i for i in near if same[i].mean() >= _TAKEN / 2]
     found = []
     for a, b in combinations(sorted(fit), 2):
-        made = _taken(child, (a, b), own, values, same, ulp)
+        made = _taken(child, (a, b), own, values, ulp)
         if made is None:
             continue
         others = [values[i] for i in near if i not in (a, b)]
@@ -90,25 +94,15 @@ def mosaic(bucket: Bucket, child: int, near: list[int]) -> Mosaic | None:
 
 
 def _taken(
-    child: int, parents: tuple[int, int], own: Floats, values: dict[int, Floats],
-    same: dict[int, NDArray[np.bool_]], ulp: Floats,
-) -> Mosaic | None:  # fmt: skip
-    """A mosaic of two, if a child's entries are; its rest is of the counted entries.
-
-    Args:
-        child: its place.
-        parents: theirs.
-        own: the child's entries.
-        values: other models' by their places.
-        same: where they are the child's.
-        ulp: of the child's entries.
-    """
+    child: int, parents: tuple[int, int], own: Floats, values: dict[int, Floats], ulp: Floats
+) -> Mosaic | None:
+    """A mosaic of two, if a child's entries are; its rest is of the counted entries."""
     a, b = (values[p] for p in parents)
     apart = np.abs(a - b) / np.maximum(ulp, 1e-300)
     far = (apart >= _FAR) & (ulp > 0)
     n = int(far.sum())
     if n < _LEAST_ENTRIES or any(
-        np.count_nonzero(same[p] & far) < _TAKEN * n for p in parents
+        np.count_nonzero((own == one) & far) < _TAKEN * n for one in (a, b)
     ):  # fewer than that beyond chance
         return None
     shares, scores = [], []

@@ -10,9 +10,10 @@ from itertools import combinations
 
 import numpy as np
 
-from engine.descent.bucket import Bucket, Floats, Span, rounding_energy, searched
+from engine.descent.bucket import Bucket, Span, rounding_energy, searched
 from engine.descent.combination import base_among
 from engine.descent.direction import direction
+from engine.descent.pile import Floats
 from registry.tensor_name import module_of
 
 LEAST_MATCH = 0.97

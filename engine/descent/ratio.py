@@ -19,9 +19,7 @@ def binned(ratios: Floats) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
     return inside, at[inside].astype(np.int64)
 
 
-def standing_out(
-    ratios: Floats, bins: NDArray[np.int64], of: NDArray[np.int64], n: int
-) -> Floats:
+def standing_out(ratios: Floats, bins: NDArray[np.int64], of: NDArray[np.int64], n: int) -> Floats:
     """The ratio many of each class have exactly, above 0; 0 where none stands out: (n,).
 
     Args:

@@ -11,7 +11,7 @@ from itertools import combinations
 
 import numpy as np
 
-from engine.descent.bucket import Floats
+from engine.descent.pile import Floats
 
 SIBLING = 0.15
 """Likeness of two differences to one model, from which on all three are siblings; see `engine.descent.likeness`."""

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from engine.descent.bucket import MANTISSA, Bucket, Singles
+from engine.descent.bucket import MANTISSA, Bucket
 from engine.descent.kin import components
+from engine.descent.pile import Singles
 from engine.reader import DTYPES, FLOATS
 
 
