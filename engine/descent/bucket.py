@@ -316,7 +316,11 @@ def gather(sketches: Sequence[Sketch], blanks: Blanks | None = None) -> Bucket:
         row[:] = sketch.values[places[sketch.layout.digest]]
     models, dtypes = tuple(s.model for s in sketches), tuple(s.dtype for s in sketches)
     names = {patch.tensor for patch in shared}
-    rows = tuple(sum(p.shape[0] for p in s.layout.patches if p.tensor in names) for s in sketches)
+    heights = {
+        layout.digest: sum(p.shape[0] for p in layout.patches if p.tensor in names)
+        for layout in layouts
+    }
+    rows = tuple(heights[sketch.layout.digest] for sketch in sketches)
     return Bucket(models, dtypes, values, spans, rows, blanks=blanks or Blanks())
 
 
