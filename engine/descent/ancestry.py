@@ -7,7 +7,7 @@ each tree gets its root, and each edge a kind.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache, partial
+from functools import partial
 
 from engine.descent.bucket import Bucket
 from engine.descent.claims import SILENT, Places, contested, doubted, nearer
@@ -53,7 +53,7 @@ def ancestry(bucket: Bucket, group: Sequence[int], claims: Places = SILENT) -> A
 
     costs = nearer(bucket.costs, claims)
     skeleton = spanning(popular(costs, spanning(costs, plain)), plain)
-    alike = cache(partial(likeness, bucket))
+    alike = partial(likeness, bucket)
     tree = with_latent(
         skeleton, bucket.costs, bucket.gram, alike, _aside(bucket, plain, merges, alike)
     )

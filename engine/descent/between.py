@@ -6,12 +6,11 @@ what came after lies opposite of what came before too, when the run kept its cou
 that came before, whereas a mean lies between its two parents and no others.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from engine.descent.bucket import Bucket
+from engine.descent.bucket import Bucket, searched
 from engine.descent.likeness import likeness
 from engine.descent.tree import relative
 
@@ -41,16 +40,15 @@ class Between:
         return
 
 
-def between(bucket: Bucket, child: int, among: Sequence[int]) -> Between | None:
+@searched(_NEAREST)
+def between(bucket: Bucket, child: int, near: list[int]) -> Between | None:
     """The two models that one lies between, and no others; None where there are none.
 
     Args:
         bucket: all models.
         child: place of the one.
-        among: places of those it may lie between.
+        near: places of those it may lie between; the nearest of some.
     """
-    distances = bucket.distances[child]
-    near = sorted((i for i in among if i != child), key=lambda i: (distances[i], i))[:_NEAREST]
     products = relative(bucket.gram, child, near)
     sizes = np.sqrt(np.maximum(np.diag(products), 0.0))
     cosines = np.divide(

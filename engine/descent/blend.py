@@ -13,7 +13,8 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.descent.bucket import Bucket, Floats, rounding_energy
+from engine.descent.bucket import Bucket, rounding_energy, searched
+from engine.descent.pile import Floats, Pile
 
 _NEAREST = 12
 _MOST_ROWS = 64  # of a patch
@@ -74,16 +75,15 @@ class _Rows:
     n: int
 
 
-def blend(bucket: Bucket, child: int, among: Sequence[int]) -> Blend | None:
+@searched(_NEAREST)
+def blend(bucket: Bucket, child: int, near: list[int]) -> Blend | None:
     """The two or three parents whose sum a child was before training; None where no row tells.
 
     Args:
         bucket: all models.
         child: a place in it.
-        among: places of those it may be made of, merges too: a row that another has says nothing.
+        near: places of those it may be made of, merges too: a row that another has says nothing; the nearest of some.
     """
-    distances = bucket.distances[child]
-    near = sorted((i for i in among if i != child), key=lambda i: (distances[i], i))[:_NEAREST]
     if len(near) < 2:  # noqa: PLR2004 - a blend has two parents
         return None
     rows = _untouched(bucket, child, near)
@@ -100,29 +100,32 @@ def blend(bucket: Bucket, child: int, among: Sequence[int]) -> Blend | None:
     return None
 
 
-def _untouched(bucket: Bucket, child: int, near: Sequence[int]) -> _Rows | None:
+def _untouched(bucket: Bucket, child: int, near: list[int]) -> _Rows | None:
     """Rows that are a sum of the others' but for rounding, and no other's; None where they are too few."""
-    found: list[tuple[Floats, Floats, Floats]] = []
-    for span in bucket.matrices():
-        shape = (span.patch.n_rows, span.patch.n_columns)
-        if shape[1] <= len(near) + _FEW:
+    told: list[tuple[int, int, Pile, int]] = []
+    for pile in bucket.piles:
+        if pile.n_columns <= len(near) + _FEW:
             continue
-        own = bucket.values[child, span.slice].reshape(shape)[:_MOST_ROWS]
-        energy = rounding_energy(own.reshape(-1), bucket.dtypes[child]).reshape(own.shape)
-        others = bucket.values[list(near), span.slice].reshape(len(near), *shape)[:, :_MOST_ROWS]
-        told = ((others == own).mean(2).max(0) <= _FITS) & own.any(1)
-        wide = others.astype(np.float64).transpose(1, 0, 2)
-        told &= _left(own.astype(np.float64), wide) <= _CLOSE * energy.sum(1)
-        found += [
-            (own[i].astype(np.float64), np.sqrt(3 * energy[i]), wide[i])
-            for i in np.flatnonzero(told)
+        own = pile.of(bucket.values[child])[:, :_MOST_ROWS]
+        others = pile.of(bucket.values[near])[:, :, :_MOST_ROWS]
+        new = ((others == own).mean(3).max(0) <= _FITS) & own.any(2)
+        rest = _left(own[new].astype(np.float64), others[:, new].astype(np.float64).swapaxes(0, 1))
+        energy = rounding_energy(own[new], bucket.dtypes[child]).sum(1)
+        told += [
+            (int(pile.places[at]), int(row), pile, int(at))
+            for at, row in np.argwhere(new)[rest <= _CLOSE * energy]
         ]
-    found = found[:: max(1, len(found) // _MOST_TOLD)]
-    if len(found) < _LEAST_ROWS:
+    told.sort(key=lambda found: found[:2])
+    told = told[:: max(1, len(told) // _MOST_TOLD)]
+    if len(told) < _LEAST_ROWS:
         return None
-    parts = [np.concatenate(part, axis=-1) for part in zip(*found, strict=True)]
-    row = np.repeat(np.arange(len(found)), [len(part[0]) for part in found])
-    return _Rows(parts[0], parts[1], parts[2], row, len(found))
+    index = [pile.index[at, row] for _, row, pile, at in told]
+    lengths, entries = [len(part) for part in index], np.concatenate(index)
+    own = bucket.values[child, entries]
+    half: Floats = np.sqrt(3 * rounding_energy(own, bucket.dtypes[child]))
+    theirs = bucket.values[near][:, entries].astype(np.float64)
+    row = np.repeat(np.arange(len(told)), lengths)
+    return _Rows(own.astype(np.float64), half, theirs, row, len(told))
 
 
 def _left(own: Floats, others: Floats) -> Floats:

@@ -13,11 +13,11 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.descent.blank import Blanks
 from engine.descent.patch import Layout, Patch, inside, overlap
+from engine.descent.pile import Floats, Pile, Singles, piled
 from engine.descent.sketch import Sketch
 
-Floats = NDArray[np.float64]
-Singles = NDArray[np.float32]
 T = TypeVar("T")
 P = ParamSpec("P")
 
@@ -50,6 +50,7 @@ class Bucket:
         spans: where each patch is, in order of names.
         rows: of each model, the rows of its tensors altogether: more tokens, more rows.
         told: what `once` remembers.
+        blanks: what `searched` remembers.
     """
 
     models: tuple[str, ...]
@@ -58,6 +59,7 @@ class Bucket:
     spans: tuple[Span, ...]
     rows: tuple[int, ...]
     told: dict[tuple[Any, ...], Any] = field(default_factory=dict, repr=False, compare=False)
+    blanks: Blanks = field(default_factory=Blanks, repr=False, compare=False)
 
     def __len__(self) -> int:
         return len(self.models)
@@ -104,13 +106,12 @@ class Bucket:
         """
         n, total, n_all = len(self), np.zeros((len(self), len(self))), 0.0
         floors, near = 0.0, _near(self.distances)
-        for span, ulp in zip(self.matrices(), self.ulps.T, strict=True):
-            rows, columns = span.patch.n_rows, span.patch.n_columns
-            part = self.values[:, span.slice].astype(np.float64).reshape(n, rows, columns)
-            floor = 2 * float(np.median(ulp))
-            total += span.patch.share * nats(part, floor, near)
-            floors += span.patch.share * rows * columns * floor
-            n_all += span.patch.share * rows * columns
+        ulps = 2 * np.median(self.ulps, axis=0)
+        for pile in (part for whole in self.piles for part in whole.split(_PART // max(1, n))):
+            least = ulps[pile.places]
+            total += nats(pile.of(self.values), least, near, pile.shares)
+            floors += pile.n_rows * pile.n_columns * float(pile.shares @ least)
+            n_all += pile.n_rows * pile.n_columns * float(pile.shares.sum())
         most = 0.5 * np.log1p(self.distances / max(floors, _TINY))
         found = np.where(near, total / max(1.0, n_all), most)
         np.fill_diagonal(found, 0.0)
@@ -135,6 +136,11 @@ class Bucket:
             for v, d in zip(self.values, self.dtypes, strict=True)
         ])  # fmt: skip
 
+    @cached_property
+    def digest(self) -> str:
+        """Hex digest of the patches: of which entries of its models it has."""
+        return Layout(tuple(span.patch for span in self.spans)).digest
+
     def matrices(self) -> tuple[Span, ...]:
         """The patches that are not of vectors."""
         return self._matrices
@@ -143,6 +149,17 @@ class Bucket:
     def _matrices(self) -> tuple[Span, ...]:
         """What `matrices` gives."""
         return tuple(span for span in self.spans if not span.patch.is_vector)
+
+    @cached_property
+    def piles(self) -> tuple[Pile, ...]:
+        """The patches of matrices by shape; of models that have all entries of their patches."""
+        return piled([(span.patch, span.start) for span in self.matrices()])
+
+    def nearest(self, place: int, among: Sequence[int], most: int) -> list[int]:
+        """The nearest of some models to one, itself left out, the nearest first; of equally near ones in order."""
+        others = np.array(sorted(i for i in among if i != place), dtype=np.int64)
+        order = np.argsort(self.distances[place, others], kind="stable")[:most]
+        return [int(i) for i in others[order]]
 
     def of(self, places: Sequence[int]) -> "Bucket":
         """Some of its models."""
@@ -175,7 +192,43 @@ def once(work: Callable[Concatenate[Bucket, P], T]) -> Callable[Concatenate[Buck
     return remembered
 
 
+def searched(
+    most: int,
+) -> Callable[
+    [Callable[[Bucket, int, list[int]], T | None]],
+    Callable[[Bucket, int, Sequence[int]], T | None],
+]:
+    """Look for something in a model and its nearest, unless it is known that nothing is there.
+
+    Args:
+        most: how many of those it is looked for among.
+
+    Returns:
+        Makes of a search, a pure function of the entries of a model and its nearest, the nearest first, one among any.
+    """
+
+    def made(
+        work: Callable[[Bucket, int, list[int]], T | None],
+    ) -> Callable[[Bucket, int, Sequence[int]], T | None]:
+        name = f"{work.__module__}.{work.__qualname__}"
+
+        @wraps(work)
+        def search(bucket: Bucket, child: int, among: Sequence[int]) -> T | None:
+            near = bucket.nearest(child, among, most)
+            looked_at = (f"{bucket.models[i]}\0{bucket.dtypes[i]}" for i in (child, *near))
+            key = bucket.blanks.key(name, (bucket.digest, *looked_at))
+            found = None if key in bucket.blanks.known else work(bucket, child, near)
+            if found is None:
+                bucket.blanks.met.add(key)
+            return found
+
+        return search
+
+    return made
+
+
 _BLOCK = 1 << 14
+_PART = 1 << 22  # scalars of all models that are taken apart at a time
 _OTHER_ROWS = 0.05  # nats an entry, of another vocabulary
 
 
@@ -195,24 +248,28 @@ def _near(distances: Floats) -> NDArray[np.bool_]:
     return near | near.T
 
 
-def nats(parts: Floats, floor: float, pairs: NDArray[np.bool_]) -> Floats:
-    """Nats that the difference of two matrices takes, its rows normal with one covariance: (n, n), symmetric.
+def nats(
+    parts: Singles | Floats, floors: Floats, pairs: NDArray[np.bool_], weights: Floats
+) -> Floats:
+    """Nats that the differences of matrices take, their rows normal with one covariance: (n, n), symmetric.
 
     Args:
-        parts: (n, r, c); the shorter side is taken for rows, and of many rows blocks.
-        floor: variance of an entry's rounding.
-        pairs: which of them, (n, n) symmetric; the others get 0.
+        parts: m matrices of each model, (n, m, r, c); the shorter side is taken for rows, and of many rows blocks.
+        floors: variance of an entry's rounding in each, (m,).
+        pairs: which models, (n, n) symmetric; the others get 0.
+        weights: how often each matrix counts, (m,).
     """
-    parts = parts if parts.shape[1] <= parts.shape[2] else parts.transpose(0, 2, 1)
-    n, rows, columns = parts.shape
+    parts = parts if parts.shape[2] <= parts.shape[3] else parts.swapaxes(2, 3)
+    n, _, rows, columns = parts.shape
     found = np.zeros((n, n))
-    for block in np.array_split(parts, -(-rows // _BLOCK_ROWS), axis=1):
-        one = np.eye(block.shape[1])
+    scales = 1 / (columns * np.maximum(floors, _TINY))[:, None, None]
+    for block in np.array_split(parts, -(-rows // _BLOCK_ROWS), axis=2):
+        one = np.eye(block.shape[2])
         for i in range(n):
             others = np.flatnonzero(pairs[i, i + 1 :]) + i + 1
-            apart = block[others] - block[i]
-            energy = apart @ apart.transpose(0, 2, 1) / (columns * max(floor, _TINY))
-            found[i, others] += 0.5 * columns * np.linalg.slogdet(one + energy)[1]
+            apart = block[others].astype(np.float64) - block[i]
+            energy = apart @ apart.swapaxes(2, 3) * scales
+            found[i, others] += 0.5 * columns * (np.linalg.slogdet(one + energy)[1] @ weights)
     return found + found.T
 
 
@@ -239,11 +296,12 @@ _SINGLE, _ARITHMETIC = 23, 2  # bits of float32, and those its sums lose
 _BIAS = 126  # of exponents as frexp has them, whose significands are below 1
 
 
-def gather(sketches: Sequence[Sketch]) -> Bucket:
+def gather(sketches: Sequence[Sketch], blanks: Blanks | None = None) -> Bucket:
     """Put sketches side by side, on the scalars they share.
 
     Args:
         sketches: of any layouts.
+        blanks: what is known of them.
     """
     layouts = list({sketch.layout.digest: sketch.layout for sketch in sketches}.values())
     shared = [p for p in map(_shared, *(_in_order(layouts))) if p is not None]
@@ -258,8 +316,12 @@ def gather(sketches: Sequence[Sketch]) -> Bucket:
         row[:] = sketch.values[places[sketch.layout.digest]]
     models, dtypes = tuple(s.model for s in sketches), tuple(s.dtype for s in sketches)
     names = {patch.tensor for patch in shared}
-    rows = tuple(sum(p.shape[0] for p in s.layout.patches if p.tensor in names) for s in sketches)
-    return Bucket(models, dtypes, values, spans, rows)
+    heights = {
+        layout.digest: sum(p.shape[0] for p in layout.patches if p.tensor in names)
+        for layout in layouts
+    }
+    rows = tuple(heights[sketch.layout.digest] for sketch in sketches)
+    return Bucket(models, dtypes, values, spans, rows, blanks=blanks or Blanks())
 
 
 def _in_order(layouts: Sequence[Layout]) -> list[list[Patch]]:

@@ -8,7 +8,7 @@ family of which the weights tell clearly that others stand between them.
 import math
 from collections.abc import Collection, Iterable, Mapping
 
-from engine.descent.bucket import Floats
+from engine.descent.pile import Floats
 
 RIGHT = 0.8
 """Share of all claims that are right."""

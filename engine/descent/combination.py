@@ -14,7 +14,8 @@ from itertools import combinations
 
 import numpy as np
 
-from engine.descent.bucket import Bucket, Floats, rounding_energy
+from engine.descent.bucket import Bucket, rounding_energy
+from engine.descent.pile import Floats
 from engine.descent.tree import relative
 
 MOST_RATIO = 2.4
@@ -66,8 +67,7 @@ def combinations_of(bucket: Bucket, child: int, among: Sequence[int]) -> list[Co
         child: a place in it.
         among: places of those it may be made of.
     """
-    distances = bucket.distances[child]
-    near = sorted((i for i in among if i != child), key=lambda i: (distances[i], i))[:_NEAREST]
+    near = bucket.nearest(child, among, _NEAREST)
     if len(near) < 2 or not bucket.floors[child]:  # noqa: PLR2004 - a combination has two terms
         return []
     products = relative(bucket.gram, child, near)

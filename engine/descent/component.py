@@ -6,6 +6,7 @@ from functools import cache
 from pathlib import Path
 
 from engine.descent.ancestry import ancestry
+from engine.descent.blank import Blanks
 from engine.descent.bucket import gather
 from engine.descent.claims import Claims, placed
 from engine.descent.kind import Kind
@@ -46,11 +47,13 @@ class Component:
         edges: among them and their latent parents.
         latent: parents that nobody has.
         root: the model that has no parent, or the first of these.
+        blanks: searches that found nothing; see `engine.descent.blank`.
     """
 
     edges: tuple[Descent, ...]
     latent: tuple[str, ...]
     root: str
+    blanks: tuple[str, ...] = ()
 
 
 def key_of(members: Sequence[Sketch], claims: Claims = ()) -> str:
@@ -72,9 +75,17 @@ def _rules() -> str:
     return digest_text("\0".join(file.read_text(encoding="utf-8") for file in files))
 
 
-def component_of(members: Sequence[Sketch], claims: Claims = ()) -> Component:
-    """Infer within a component, on the scalars that its own models share; arguments as of `key_of`."""
-    bucket = gather(members)
+def component_of(
+    members: Sequence[Sketch], claims: Claims = (), blanks: frozenset[str] = frozenset()
+) -> Component:
+    """Infer within a component, on the scalars that its own models share.
+
+    Args:
+        members: in order.
+        claims: as of `key_of`.
+        blanks: searches that are known to find nothing.
+    """
+    bucket = gather(members, Blanks(_rules(), blanks))
     places = {model: i for i, model in enumerate(bucket.models)}
     made = ancestry(bucket, range(len(bucket)), placed(claims, places))
     prefix = f"latent:{bucket.models[0][:12]}"
@@ -83,7 +94,7 @@ def component_of(members: Sequence[Sketch], claims: Claims = ()) -> Component:
     root = next((i for i in range(len(bucket)) if i not in children), 0)
     return Component(
         tuple(_named(link, names) for link in made.links),
-        tuple(names[v] for v in made.latent), bucket.models[root],
+        tuple(names[v] for v in made.latent), bucket.models[root], tuple(sorted(bucket.blanks.met)),
     )  # fmt: skip
 
 

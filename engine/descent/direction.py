@@ -8,7 +8,8 @@ gives t = Σ <D_r, S> / Σ |D_r|²: above 0, a is the parent. Swapping a and b t
 
 import numpy as np
 
-from engine.descent.bucket import Bucket, Floats, once
+from engine.descent.bucket import Bucket, once
+from engine.descent.pile import Floats
 
 VERSION = "1"
 
@@ -21,32 +22,31 @@ def direction(bucket: Bucket, a: int, b: int) -> float:
     """The statistic t of an edge: above 0 where ``a`` is the parent, below where ``b`` is; 0 where nothing tells."""
     if a > b:
         return -direction(bucket, b, a)
-    parts = []
-    for span in bucket.matrices():
-        patch = span.patch
-        if min(patch.n_rows, patch.n_columns) < _LEAST_ROWS:
-            continue
-        both = bucket.values[[a, b], span.slice].astype(np.float64)
-        shape = (patch.n_rows, patch.n_columns)
-        parts.append(
-            ((both[1] - both[0]).reshape(shape), (both[0] + both[1]).reshape(shape), patch.share)
-        )
-    size = sum(w * float((s * s).sum()) for _, s, w in parts)
+    parts: list[tuple[Floats, Floats, Floats]] = []
+    for pile in bucket.piles:
+        if pile.least >= _LEAST_ROWS:
+            one, other = pile.wide(bucket.values[[a, b]]).astype(np.float64)
+            parts.append((other - one, one + other, pile.shares))
+    size = sum(_inner(shares, s, s) for _, s, shares in parts)
     if not parts or size == 0:
         return 0.0
-    along = sum(w * float((d * s).sum()) for d, s, w in parts) / size
+    along = sum(_inner(shares, d, s) for d, s, shares in parts) / size
     above, below = 0.0, 0.0
-    for difference, total, weight in parts:
+    for difference, total, shares in parts:
         top = _top(difference - along * total)
-        above += weight * float((top * total).sum())
-        below += weight * float((top * top).sum())
+        above += _inner(shares, top, total)
+        below += _inner(shares, top, top)
     return above / below if below > 0 else 0.0
 
 
-def _top(matrix: Floats) -> Floats:
-    """The part of a matrix that its largest singular values make."""
-    if len(matrix) > matrix.shape[1]:
-        return _top(matrix.T).T
-    _, left = np.linalg.eigh(matrix @ matrix.T)  # its squared singular values, least first
-    few = left[:, -min(_RANK, max(1, len(left) // 2)) :]
-    return np.asarray(few @ (few.T @ matrix))
+def _inner(shares: Floats, one: Floats, other: Floats) -> float:
+    """Inner product of matrices, (m, r, c), each counted as often as its share, (m,), says."""
+    return float(shares @ np.einsum("mrc,mrc->m", one, other))
+
+
+def _top(matrices: Floats) -> Floats:
+    """The part of each matrix, (m, r, c), that its largest singular values make; r is at most c."""
+    # squared singular values, least first
+    _, left = np.linalg.eigh(matrices @ matrices.swapaxes(1, 2))
+    few = left[:, :, -min(_RANK, max(1, left.shape[1] // 2)) :]
+    return np.asarray(few @ (few.swapaxes(1, 2) @ matrices))

@@ -19,7 +19,7 @@ from engine.descent.kind import Kind
 from engine.descent.naming import called_as
 from engine.descent.patch import Signature
 from engine.descent.sketch import Sketch
-from engine.descent.stacking import Stack, stacked
+from engine.descent.stacking import Stack, is_stackable, stacked
 from engine.descent.twin import Twin, twins
 
 
@@ -52,13 +52,16 @@ def forest(
     Args:
         sketches: of one specification, of distinct models; their order decides nothing but ties.
         claims: pairs of a child and the parent it is said to have; see `engine.descent.claims`.
-        known: components by key, which are taken as they are; the others are inferred.
+        known: components by key, which are taken as they are; the others are inferred, without the searches that
+            found nothing in any of these.
     """
+    known = known or {}
+    blanks = frozenset(key for part in known.values() for key in part.blanks)
     found = Forest(unsound=[s.model for s in sketches if not np.isfinite(s.values).all()])
     tops: list[tuple[list[Sketch], str]] = []
     sound = [s for s in sketches if s.model not in found.unsound]
     for group in _grouped(sorted(sound, key=lambda s: s.model)):
-        tops += _of_group(group, claims, known or {}, found)
+        tops += _of_group(group, claims, known, blanks, found)
     made = _stack(tops, found)
     _turn([top for top in tops if top[1] not in made], found)
     return found
@@ -96,8 +99,9 @@ def _home(sketch: Sketch, groups: Sequence[list[Sketch]]) -> tuple[list[Sketch],
 
 
 def _of_group(
-    group: list[Sketch], claims: Claims, known: Mapping[str, Component], found: Forest
-) -> list[tuple[list[Sketch], str]]:
+    group: list[Sketch], claims: Claims, known: Mapping[str, Component], blanks: frozenset[str],
+    found: Forest,
+) -> list[tuple[list[Sketch], str]]:  # fmt: skip
     """Infer within a bucket; its components, each with its root."""
     bucket = gather(group)
     doubles = twins(bucket)
@@ -123,7 +127,8 @@ def _of_group(
         inside = {single.models[i] for i in part}
         said = [(same[c], same[p]) for c, p in claims if {same.get(c), same.get(p)} <= inside]
         key = key_of(members, said)
-        found.components[key] = made = known[key] if key in known else component_of(members, said)
+        made = known[key] if key in known else component_of(members, said, blanks)
+        found.components[key] = made
         found.latent += made.latent
         found.edges += made.edges
         tops.append((members, made.root))
@@ -145,12 +150,14 @@ def _same(bucket: Bucket, doubles: Sequence[Twin]) -> dict[str, str]:
 def _stack(tops: list[tuple[list[Sketch], str]], found: Forest) -> set[str]:
     """Join roots that are stacked of another component's layers; which they are."""
     joined: set[str] = set()
+    layouts = {sketch.layout.digest: sketch.layout for part, _ in tops for sketch in part}
     for i, (_, top) in enumerate(tops):
         child = next(s for s in tops[i][0] if s.model == top)
         best: tuple[Stack, Sketch] | None = None
-        for j, (others, _) in enumerate(tops):
+        may = {digest for digest, layout in layouts.items() if is_stackable(child.layout, layout)}
+        for j, (others, _) in enumerate(tops if may else ()):
             for parent in others if j != i else ():
-                made = stacked(child, parent)
+                made = stacked(child, parent) if parent.layout.digest in may else None
                 if (
                     made
                     and len(set(made.layers)) < len(made.layers)

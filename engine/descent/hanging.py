@@ -1,7 +1,7 @@
 """Hanging: models that descend from a merge, taken from where the tree put them and hung under it."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 
 from engine.descent.bucket import Bucket
 from engine.descent.merging import Merge
@@ -27,14 +27,17 @@ def _hung(
 ) -> dict[int, tuple[int, tuple[int, int]]]:
     """Child → (merge, the edge to cut)."""
     found: dict[int, tuple[int, tuple[int, int]]] = {}
+    near_all = tree.near()
     for merge in sorted(merges):
         above = _above(merges, merge)
-        for node in sorted({v for edge in tree.edges for v in edge if v < tree.n} - above):
-            cut = _towards(tree, node, min(above - set(merges), default=node))
+        towards = {other: _towards(near_all, other) for other in sorted(above)}
+        makers = sorted(above - set(merges))
+        for node in sorted({v for v in near_all if v < tree.n} - above):
+            cut = towards[makers[0]].get(node) if makers else None
             if cut is None:
                 continue
-            if _between(tree, node, above):
-                continue
+            if len({ways[node] for ways in towards.values() if node in ways}) > 1:
+                continue  # it is what holds them together, their base
             near = bucket.distances[node, merge]
             if _nearer(bucket, tree, node, merge, cut) and (
                 node not in found or near < bucket.distances[node, found[node][0]]
@@ -59,27 +62,24 @@ def _above(merges: Mapping[int, Merge], merge: int) -> set[int]:
     return found
 
 
-def _between(tree: Tree, node: int, others: Iterable[int]) -> bool:
-    """Tell whether a node lies on the way between two others: it is what holds them together, their base."""
-    first = {_towards(tree, node, other) for other in others if other != node} - {None}
-    return len(first) > 1
+def _towards(near: Mapping[int, Sequence[int]], goal: int) -> dict[int, tuple[int, int]]:
+    """Every other node that has a way to one → the first edge of it.
 
-
-def _towards(tree: Tree, node: int, goal: int) -> tuple[int, int] | None:
-    """The first edge of the way from a node to another; None where there is no way."""
-    via: dict[int, int] = {goal: goal}
+    Args:
+        near: the neighbours of each node of a tree, in order.
+        goal: the one.
+    """
+    found: dict[int, tuple[int, int]] = {}
     edge = [goal]
-    while edge and node not in via:
+    while edge:
         nearer = []
         for one in edge:
-            for other in tree.neighbours(one):
-                if other not in via:
-                    via[other] = one
+            for other in near.get(one, ()):
+                if other != goal and other not in found:
+                    found[other] = (min(one, other), max(one, other))
                     nearer.append(other)
         edge = nearer
-    if node not in via or node == goal:
-        return None
-    return (min(node, via[node]), max(node, via[node]))
+    return found
 
 
 def _nearer(bucket: Bucket, tree: Tree, node: int, merge: int, cut: tuple[int, int]) -> bool:

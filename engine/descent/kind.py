@@ -3,15 +3,15 @@
 Tests go from the narrowest to the widest, the first that holds decides, and what it measured is kept as evidence.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.descent.bucket import Bucket, Floats, once
-from engine.descent.grid import GRID, LEVELS, many_levels, regularity
+from engine.descent.bucket import Bucket, once
+from engine.descent.grid import GRID, LEVELS, many_levels, owners, regularity
+from engine.descent.pile import Floats, Pile
 
 VERSION = "1"
 
@@ -51,6 +51,31 @@ class Kind:
 
 
 @dataclass(frozen=True)
+class _Part:
+    """Patches of one shape that changed.
+
+    Attributes:
+        pile: which.
+        parent: their entries before, (m, r, c).
+        difference: what was added.
+    """
+
+    pile: Pile
+    parent: Floats
+    difference: Floats
+
+    @property
+    def size(self) -> int:
+        """Entries of each patch."""
+        return self.pile.n_rows * self.pile.n_columns
+
+    @property
+    def spread(self) -> float:
+        """The largest singular value of white noise of spread 1, about."""
+        return float(np.sqrt(self.pile.n_rows) + np.sqrt(self.pile.n_columns))
+
+
+@dataclass(frozen=True)
 class Change:
     """The difference of a child and a parent, patch by patch of matrices.
 
@@ -62,21 +87,6 @@ class Change:
     bucket: Bucket
     old: int
     new: int
-
-    @cached_property
-    def parent(self) -> tuple[Floats, ...]:
-        """The parent's entries, of each patch: (rows, columns) float64."""
-        return self._patches(self.old)
-
-    @cached_property
-    def child(self) -> tuple[Floats, ...]:
-        """The child's, in the same way."""
-        return self._patches(self.new)
-
-    @cached_property
-    def difference(self) -> tuple[Floats, ...]:
-        """What was added to the parent."""
-        return tuple(c - p for c, p in zip(self.child, self.parent, strict=True))
 
     @cached_property
     def noise(self) -> Floats:
@@ -97,26 +107,30 @@ class Change:
         return float(np.concatenate(vectors).mean()) if vectors else 0.0
 
     @cached_property
-    def touched(self) -> list[int]:
-        """Places of the patches that changed at all."""
-        spans = enumerate(self.bucket.matrices())
-        return [i for i, span in spans if self.is_changed[span.slice].any()]
+    def touched(self) -> NDArray[np.bool_]:
+        """Of each matrix, whether its patch changed at all: (m,)."""
+        found = np.zeros(len(self.bucket.matrices()), bool)
+        for pile in self.bucket.piles:
+            found[pile.places] = self.is_changed[pile.index].any((1, 2))
+        return found
+
+    @cached_property
+    def parts(self) -> tuple[_Part, ...]:
+        """The patches that changed."""
+        found = []
+        for whole in self.bucket.piles:
+            pile = whole.some(self.touched[whole.places])
+            if len(pile.places):
+                both = self.bucket.values[[self.old, self.new]]
+                parent, child = pile.of(both).astype(np.float64)
+                found.append(_Part(pile, parent, child - parent))
+        return tuple(found)
 
     def relative(self) -> float:
         """|D| over |W| of the parent, of whole matrices."""
-        shares = [span.patch.share for span in self.bucket.matrices()]
-        above, below = (
-            sum(n * float((w * w).sum()) for n, w in zip(shares, part, strict=True))
-            for part in (self.difference, self.parent)
-        )
-        return float(np.sqrt(above / below)) if below else 0.0
-
-    def _patches(self, place: int) -> tuple[Floats, ...]:
-        """A model's entries, patch by patch."""
-        own = self.bucket.values[place].astype(np.float64)
-        return tuple(
-            own[s.slice].reshape(s.patch.n_rows, s.patch.n_columns) for s in self.bucket.matrices()
-        )
+        parent, child = self.bucket.values[[self.old, self.new]].astype(np.float64)
+        size = self.bucket.energy(parent)
+        return float(np.sqrt(self.bucket.energy(child - parent) / size)) if size else 0.0
 
 
 def kind_of(found: Change) -> Kind:
@@ -161,10 +175,10 @@ def _pruned(found: Change) -> Kind | None:
 
 def _quantized(found: Change) -> Kind | None:
     """A child on a grid that its parent is not on: groups with few levels, or rows that are whole multiples."""
-    bucket, places = found.bucket, found.touched
+    bucket, places = found.bucket, tuple(np.flatnonzero(found.touched).tolist())
     before, now = many_levels(bucket, found.old), many_levels(bucket, found.new)
-    n_groups = sum(int(before[i].sum()) for i in places)
-    coarse = sum(int((before[i] & ~now[i]).sum()) for i in places)
+    before = before & found.touched[owners(bucket)]
+    n_groups, coarse = int(before.sum()), int((before & ~now).sum())
     if n_groups and coarse / n_groups > _GROUPED:
         share = coarse / n_groups
         detail = f"{share:.0%} of the groups of {GRID} have at most {LEVELS} levels"
@@ -185,23 +199,27 @@ _GLANCE = 8
 
 def _low_rank(found: Change) -> Kind | None:
     """Matrices whose differences have few directions, and nothing else but rounding."""
-    ranks: list[int] = []
-    beyond: list[float] = []
-    places = [i for i in found.touched if min(found.difference[i].shape) >= _WIDE]
-    for i in places:
-        difference, noise = found.difference[i], found.noise[i]
-        sizes = np.linalg.svd(difference, compute_uv=False)
-        edge = _EDGE * noise * (np.sqrt(difference.shape[0]) + np.sqrt(difference.shape[1]))
-        rank = int((sizes > edge).sum())
-        if rank > max(1.0, _LOW_RANK * min(difference.shape)):
-            return None
-        ranks.append(rank)
-        rest = float(np.square(sizes[rank:]).sum()) / difference.size
-        beyond.append(rest / max(noise**2, 1e-300))
-    rank = max(ranks, default=0)
-    if not rank or np.median(beyond) > _BEYOND:
+    rank, beyond = 0, list[Floats]()
+    for part in found.parts:
+        if part.pile.least < _WIDE:
+            continue
+        most = max(1.0, _LOW_RANK * part.pile.least)
+        noise = found.noise[part.pile.places]
+        for some in (
+            slice(1),
+            slice(1, None),
+        ):  # the first tells of most changes that they have many
+            sizes = np.linalg.svd(part.difference[some], compute_uv=False)
+            small = sizes <= (_EDGE * part.spread * noise[some])[:, None]
+            ranks = (~small).sum(1)
+            if (ranks > most).any():
+                return None
+            rest = (np.square(sizes) * small).sum(1) / part.size
+            beyond.append(rest / np.maximum(np.square(noise[some]), 1e-300))
+            rank = max(rank, int(ranks.max(initial=0)))
+    if not rank or np.median(np.concatenate(beyond)) > _BEYOND:
         return None
-    common = _common(found, places) if rank == 1 else 0.0
+    common = _common(found) if rank == 1 else 0.0
     if common > _SAME_VECTOR:
         detail = "every difference has rank 1 and the same left vector: one direction was taken out"
         return Kind("edited", "shared_left_vector", common, detail)
@@ -211,13 +229,15 @@ def _low_rank(found: Change) -> Kind | None:
     return Kind("adapter_merged", "rank", float(rank), detail)
 
 
-def _common(found: Change, places: Sequence[int]) -> float:
+def _common(found: Change) -> float:
     """Mean |cosine| of the first left vectors of patches on the same rows; 0 where no two are."""
     groups: dict[tuple[int, int, int], list[Floats]] = {}
-    for i in places:
-        patch = found.bucket.matrices()[i].patch
-        left = np.linalg.svd(found.difference[i], full_matrices=False)[0][:, 0]
-        groups.setdefault((patch.row, patch.n_rows, patch.shape[0]), []).append(left)
+    for part in found.parts:
+        if part.pile.least >= _WIDE:
+            vectors = np.linalg.svd(part.difference, full_matrices=False)[0][:, :, 0]
+            for place, left in zip(part.pile.places, vectors, strict=True):
+                patch = found.bucket.matrices()[place].patch
+                groups.setdefault((patch.row, patch.n_rows, patch.shape[0]), []).append(left)
     cosines = []
     for group in groups.values():
         if len(group) > 1:
@@ -229,17 +249,18 @@ def _common(found: Change, places: Sequence[int]) -> float:
 
 def _noise(found: Change) -> Kind | None:
     """A difference that is white, normal, and in every tensor the same share of the weights."""
-    shares, fourth, n = [], 0.0, 0
-    for i in found.touched:
-        difference, scale = found.difference[i], float(found.parent[i].std())
-        if not scale or difference.size < GRID:
+    shares, fourth, n = np.zeros(0), 0.0, 0
+    for part in found.parts:
+        scales = part.parent.std((1, 2))
+        told = scales > 0
+        if part.size < GRID or not told.any():
             continue
-        square = np.square(difference)
-        mean = float(square.mean())
-        shares.append(float(np.sqrt(mean)) / scale)
-        fourth += float(np.square(square).sum()) / mean**2
-        n += difference.size
-    if len(shares) < max(3, 0.9 * len(found.difference)) or not n:
+        square = np.square(part.difference[told])
+        means = square.mean((1, 2))
+        shares = np.concatenate([shares, np.sqrt(means) / scales[told]])
+        fourth += float((np.square(square).sum((1, 2)) / means**2).sum())
+        n += square.size
+    if len(shares) < max(3, 0.9 * len(found.touched)):
         return None
     spread, kurtosis = float(np.std(shares) / np.mean(shares)), fourth / n
     if spread > _EVEN or not _NORMAL[0] < kurtosis < _NORMAL[1] or not _is_flat(found):
@@ -251,10 +272,9 @@ def _noise(found: Change) -> Kind | None:
 def _is_flat(found: Change) -> bool:
     """Tell whether no difference has a direction that stands out of what chance gives; of some that have directions."""
     tops = []
-    for i in found.touched:
-        difference = found.difference[i]
-        if difference.size >= GRID and min(difference.shape) >= _FLAT_ROWS:
-            size = float(np.sqrt(np.square(difference).mean()))
-            edge = size * (np.sqrt(difference.shape[0]) + np.sqrt(difference.shape[1]))
-            tops.append(float(np.linalg.norm(difference, 2)) / edge)
-    return not tops or float(np.median(tops)) <= _FLAT
+    for part in found.parts:
+        if part.size >= GRID and part.pile.least >= _FLAT_ROWS:
+            sizes = np.sqrt(np.square(part.difference).mean((1, 2)))
+            largest = np.linalg.norm(part.difference, 2, axis=(1, 2))
+            tops.append(largest / (sizes * part.spread))
+    return not tops or float(np.median(np.concatenate(tops))) <= _FLAT

@@ -6,20 +6,10 @@ rows counts as much as any other, however large it is: inner products are taken 
 covariance, after what is along the third's own weights, as weight decay makes it, has been taken out of them.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 
-from engine.descent.bucket import Bucket, Floats
-
-
-@dataclass(frozen=True)
-class _Products:
-    """Inner products of two differences: of both, and of each with itself."""
-
-    both: float
-    one: float
-    other: float
+from engine.descent.bucket import Bucket, once
+from engine.descent.pile import Floats, Singles
 
 
 def likeness(bucket: Bucket, origin: int, one: int, other: int) -> float:
@@ -28,32 +18,53 @@ def likeness(bucket: Bucket, origin: int, one: int, other: int) -> float:
     About 0 where the third is the parent of one of them at least, and 1/2 where all three are siblings whose changes
     have the same directions; where those of the third are fewer, less. 0 where one of them does not differ.
     """
+    return _likeness(bucket, origin, min(one, other), max(one, other))
+
+
+@once
+def _likeness(bucket: Bucket, origin: int, one: int, other: int) -> float:
+    """The same, of two in order."""
     total = np.zeros(3)
     places = [origin, one, other]
-    for span, ulp in zip(bucket.matrices(), bucket.ulps[places].max(0), strict=True):
-        shape = (span.patch.n_rows, span.patch.n_columns)
-        parts = bucket.values[places, span.slice].astype(np.float64).reshape(3, *shape)
-        parts = parts if shape[0] <= shape[1] else parts.transpose(0, 2, 1)
-        found = _products(parts[0], parts[1] - parts[0], parts[2] - parts[0], 2 * ulp)
-        rows = min(shape)
-        weight = span.patch.share * shape[0] * shape[1] / rows
-        total += weight * np.array([found.both, found.one, found.other])
+    floors = 2 * bucket.ulps[places].max(0)
+    for pile in bucket.piles:
+        told = floors[pile.places] > 0
+        if told.any():
+            own = pile.some(told)
+            weights = own.shares * (own.n_rows * own.n_columns / own.least)
+            total += weights @ _products(own.wide(bucket.values[places]), floors[own.places])
     size = float(np.sqrt(total[1] * total[2]))
     return float(total[0]) / size if size > 0 else 0.0
 
 
-def _products(weights: Floats, one: Floats, other: Floats, floor: float) -> _Products:
-    """Inner products of two differences of matrices, (r, c), less what is along the weights."""
-    if floor <= 0:
-        return _Products(0.0, 0.0, 0.0)
-    rounding = floor * one.shape[1] * np.eye(len(one))
-    metric = np.linalg.inv(one @ one.T + other @ other.T + rounding)
-    own = metric @ weights
-    size = float((own * weights).sum())
-    one = one - float((own * one).sum()) / size * weights
-    other = other - float((own * other).sum()) / size * weights
-    metric = np.linalg.inv(one @ one.T + other @ other.T + rounding)
-    far = metric @ other
-    return _Products(
-        float((one * far).sum()), float(((metric @ one) * one).sum()), float((far * other).sum())
-    )
+def _products(parts: Singles, floors: Floats) -> Floats:
+    """Inner products of two differences to a model, less what is along its weights: of both, of each with itself.
+
+    Args:
+        parts: the model's matrices, and those of the two, (3, m, r, c).
+        floors: variance of an entry's rounding in each matrix, above 0: (m,).
+
+    Returns:
+        (m, 3).
+    """
+    weights, *ends = parts.astype(np.float64)
+    one, other = (end - weights for end in ends)
+    rounding = (floors * weights.shape[2])[:, None, None] * np.eye(weights.shape[1])
+    own = np.linalg.inv(_gram(one) + _gram(other) + rounding) @ weights
+    size = _inner(own, weights)[:, None, None]
+    along = np.divide(weights, size, out=np.zeros_like(weights), where=size > 0)
+    one = one - _inner(own, one)[:, None, None] * along
+    other = other - _inner(own, other)[:, None, None] * along
+    metric = np.linalg.inv(_gram(one) + _gram(other) + rounding)
+    near, far = metric @ one, metric @ other
+    return np.stack([_inner(one, far), _inner(near, one), _inner(far, other)], axis=1)
+
+
+def _gram(parts: Floats) -> Floats:
+    """Inner products of the rows of each matrix: (m, r, c) → (m, r, r)."""
+    return parts @ parts.swapaxes(1, 2)
+
+
+def _inner(one: Floats, other: Floats) -> Floats:
+    """Inner products of matrices: (m,)."""
+    return np.asarray(np.einsum("mrc,mrc->m", one, other))

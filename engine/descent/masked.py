@@ -6,15 +6,18 @@ have a peak as narrow as rounding; for models that are merely related they are s
 entries that are one of the few sums the peaks allow: a parent, read as a child of its own merges, leaves too many over.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.descent.bucket import Bucket, Floats, rounding_energy
+from engine.descent.bucket import Bucket, once, rounding_energy, searched
 from engine.descent.combination import is_base
+from engine.descent.pile import Floats
+from engine.descent.ratio import binned, standing_out
 
 LEAST_EXPLAINED = 0.85
 """Share of the entries that are one of the sums, beyond what chance explains, at least."""
@@ -29,14 +32,9 @@ _NEAREST = 16
 _MOST_PARENTS = 4
 _CLEAR = 6.0  # a change counts when it is so many times what rounding may have added
 _RANKS = 20  # classes of magnitude
-_BINS = 400  # of ratios, over [-4, 4]
-_RANGE = 4.0
-_NEAR = 12  # bins on each side that a peak is compared with
 _LEAST_ENTRIES = 40
-_LEAST_PEAK = 6
 _FIT = 2.5  # times rounding, that a sum may be off
 _PEAK = 0.08  # share of the clear entries in a peak, at least
-_SHARP = 4.0  # times what its neighbourhood has
 _OWN = 0.25  # of a parent's peak, that no better parent explains
 
 
@@ -64,6 +62,55 @@ class Masked:
 
 
 @dataclass(frozen=True)
+class _Term:
+    """A change that a child may have taken entries of.
+
+    Attributes:
+        bucket: all models.
+        base, parent: places of the models before and after.
+        change: between them, (e,).
+    """
+
+    bucket: Bucket
+    base: int
+    parent: int
+    change: Floats
+
+
+@dataclass(frozen=True)
+class _Moved:
+    """What a child has changed.
+
+    Attributes:
+        change: (e,).
+        noise: what rounding may have added, root mean square: (e,).
+    """
+
+    change: Floats
+    noise: Floats
+
+    @cached_property
+    def floor(self) -> Floats:
+        """What a change that counts is above: (e,)."""
+        return np.asarray(_CLEAR * self.noise)
+
+    @cached_property
+    def is_clear(self) -> NDArray[np.bool_]:
+        """Which entries changed by that: (e,)."""
+        return np.asarray(np.abs(self.change) > self.floor)
+
+    @cached_property
+    def divisor(self) -> Floats:
+        """Rounding, above 0: (e,)."""
+        return self.noise.clip(1e-300)
+
+    @cached_property
+    def slack(self) -> Floats:
+        """What a sum may be off: (e,)."""
+        return np.asarray(_FIT * self.noise)
+
+
+@dataclass(frozen=True)
 class _Peak:
     """A parent whose ratios have a peak.
 
@@ -85,15 +132,31 @@ class _Peak:
 def masked(
     bucket: Bucket, child: int, among: Sequence[int], absent: int | None = None
 ) -> Masked | None:
-    """The base and the parents whose entries a child took; None where they do not explain it."""
-    places = np.flatnonzero(bucket.counts > 0)
-    places = places[:: max(1, len(places) // _ENTRIES)]
+    """The base and the parents whose entries a child took; None where they do not explain it.
+
+    Args:
+        bucket: all models.
+        child: a place in it.
+        among: places of those it may be made of.
+        absent: the place of a base that is known on some entries only.
+    """
+    if absent is None:
+        return _present(bucket, child, among)
+    near = bucket.nearest(child, among, _NEAREST)
+    return _made_of(bucket, child, [absent, *(i for i in near if i != absent)], absent)
+
+
+@searched(_NEAREST)
+def _present(bucket: Bucket, child: int, near: list[int]) -> Masked | None:
+    """The same of a base that is there, among the nearest."""
+    return _made_of(bucket, child, near, None)
+
+
+def _made_of(bucket: Bucket, child: int, near: list[int], absent: int | None) -> Masked | None:
+    """The same among a few."""
+    places = _entries(bucket)
     own = bucket.values[child, places]
-    distances = bucket.distances[child]
-    near = sorted((i for i in among if i != child), key=lambda i: (distances[i], i))[:_NEAREST]
     equal = {i: float((bucket.values[i, places] == own).mean()) for i in near}
-    if absent is not None:
-        near = [absent, *(i for i in near if i != absent)]
     best: Masked | None = None
     for base in sorted(near, key=lambda i: (-equal[i], i))[:_BASES]:
         if equal[base] < _EQUAL:
@@ -114,11 +177,10 @@ def _on(
     own = bucket.values[child, places]
     noise = np.sqrt(rounding_energy(own, bucket.dtypes[child]))
     origin = bucket.values[base, places].astype(np.float64)
-    moved = own.astype(np.float64) - origin
-    changes = {i: values - origin for i, values in others.items()}
+    moved = _Moved(own.astype(np.float64) - origin, noise)
     peaks = [
-        peak for i, change in changes.items()
-        if (peak := _peak(i, moved, change, noise, _ranks(bucket, change, places))) is not None
+        peak for i, values in others.items()
+        if (peak := _peak(moved, _Term(bucket, base, i, values - origin))) is not None
     ]  # fmt: skip
     peaks = sorted(peaks, key=lambda p: (-p.share, p.parent))[:_MOST_PEAKS]
     best: Masked | None = None
@@ -126,7 +188,7 @@ def _on(
         for pick in combinations(peaks, size):
             if _overlapping(pick) or not is_base(bucket, base, [base, *(p.parent for p in pick)]):
                 continue
-            found = _explained(child, base, pick, moved, noise)
+            found = _explained(child, base, pick, moved.change, noise)
             if found is not None and (best is None or _gain(found) > _gain(best)):
                 best = found
     return best
@@ -177,75 +239,93 @@ _SLACK = 0.02  # of a change, that its scale may be off
 _SHIFTS = (-24.0, -17.0, -12.0, 12.0, 17.0, 24.0)  # times rounding: there only chance explains
 
 
-def _peak(parent: int, moved: Floats, change: Floats, noise: Floats, ranks: Floats) -> _Peak | None:
+def _peak(moved: _Moved, term: _Term) -> _Peak | None:
     """The ratios that stand out, one for each class of magnitude that has one; None where there are too few."""
-    clear = np.abs(change) > _CLEAR * noise
-    both = clear & (np.abs(moved) > _CLEAR * noise)
-    if both.sum() < _LEAST_ENTRIES:
+    sizes = np.abs(term.change)
+    clear = sizes > moved.floor
+    both = np.flatnonzero(clear & moved.is_clear)
+    n_clear = int(np.count_nonzero(clear))
+    if len(both) < max(_LEAST_ENTRIES, _PEAK * n_clear):
         return None
-    size = np.abs(change) / noise.clip(1e-300)
-    large = both & (size >= np.clip(np.quantile(size[clear], _LARGE), _CLEAR, _LARGEST))
-    ratios = np.zeros_like(change)
-    np.divide(moved, change, out=ratios, where=both)
-    place = (ranks * _RANKS).astype(np.int64)
-    tried = []
-    for of in (large, both):
-        scales = _standing_out(ratios[of], place[of], _RANKS)
-        found = np.flatnonzero(scales)
-        if len(found):
-            tried.append(change / _chances(scales[found], (found + 0.5) / _RANKS, ranks))
-    one = _standing_out(ratios[large], np.zeros(int(large.sum()), np.int64), 1)[0]
-    if one:
-        tried.append(change * one)
+    sizes /= moved.divisor
+    typical = np.clip(np.median(sizes[clear]), _CLEAR, _LARGEST)
     best: _Peak | None = None
-    for scaled in tried:
-        peak = _fitted(_Peak(parent, scaled, 0.0, 0.0, both), moved, change, noise)
-        if peak.fits.sum() >= _PEAK * clear.sum() and (best is None or peak.share > best.share):
-            best = peak
+    for scaled in _scaled(moved, term, both, sizes[both] >= typical):
+        found, fits = _refined(scaled, moved, both)
+        share = len(fits) / n_clear
+        if share >= _PEAK and (best is None or share > best.share):
+            ratio = float(np.median(moved.change[fits] / term.change[fits]))
+            has = np.zeros(len(clear), bool)
+            has[fits] = True
+            best = _Peak(term.parent, found, ratio, share, has)
     return best
 
 
-_LARGE = 0.5  # of the clear changes are small: ratios of few steps of rounding mislead
-_LARGEST = 60.0  # times rounding, that a large change need not exceed
+def _scaled(
+    moved: _Moved, term: _Term, both: NDArray[np.int64], large: NDArray[np.bool_]
+) -> Iterator[Floats]:
+    """A change times the ratios that stand out: of large entries by class, of all by class, of large ones at once.
+
+    Args:
+        moved: what the child has changed.
+        term: the change.
+        both: entries that are clear in both.
+        large: which of these are large in the term.
+    """
+    ratios = moved.change[both] / term.change[both]
+    inside, bins = binned(ratios)
+    ratios, top = ratios[inside], np.flatnonzero(large[inside])
+    of = _classes(term.bucket, term.base, term.parent)[both[inside]].astype(np.int64)
+    few = ratios[top], bins[top], of[top]
+    for some in (few, (ratios, bins, of)):
+        scales = standing_out(*some, _RANKS)
+        found = np.flatnonzero(scales)
+        if len(found):
+            yield term.change / _chances(scales[found], (found + 0.5) / _RANKS, term)
+    one = standing_out(few[0], few[1], np.zeros_like(few[2]), 1)[0]
+    if one:
+        yield term.change * one
 
 
-def _fitted(rough: _Peak, moved: Floats, change: Floats, noise: Floats) -> _Peak:
-    """A peak with its scale made exact by those of its entries that have it."""
-    both, scaled = rough.fits, rough.scaled
+_LARGEST = 60.0  # times rounding, that a large change need not exceed; ratios of few steps of rounding mislead
+
+
+def _refined(
+    scaled: Floats, moved: _Moved, both: NDArray[np.int64]
+) -> tuple[Floats, NDArray[np.int64]]:
+    """A scaled change with its scale made exact by those of some entries that have it, and which have."""
+    own, slack, made = moved.change[both], moved.slack[both], scaled[both]
+    scale = 1.0
     for _ in range(_REFINED):
-        fits = both & (np.abs(moved - scaled) <= _FIT * noise)
-        own = float((scaled[fits] ** 2).sum())
-        if own == 0:
+        fits = np.flatnonzero(np.abs(own - scale * made) <= slack)
+        size = float(made[fits] @ made[fits])
+        if size == 0:
             break
-        scaled = scaled * (float((moved[fits] * scaled[fits]).sum()) / own)
-    fits = both & (np.abs(moved - scaled) <= _FIT * noise)
-    clear = np.abs(change) > _CLEAR * noise
-    ratio = float(np.median(moved[fits] / change[fits])) if fits.any() else 0.0
-    return _Peak(rough.parent, scaled, ratio, float(fits.sum() / clear.sum()), fits)
+        scale = float(own[fits] @ made[fits]) / size
+    return scaled * scale, both[np.abs(own - scale * made) <= slack]
 
 
 _REFINED = 2
 
 
-def _chances(scales: Floats, at: Floats, ranks: Floats) -> Floats:
-    """By what changes are divided: one number, or one that is linear in the rank, as DELLA has it.
+def _chances(scales: Floats, at: Floats, term: _Term) -> Floats | float:
+    """By what a change is divided: one number, or one for each entry, linear in the rank, as DELLA has it.
 
     Args:
         scales: ratios that stand out.
         at: ranks where they do, in [0, 1].
-        ranks: of all entries.
+        term: the change.
     """
     alike = np.abs(1 / scales[:, None] - 1 / scales) < _CONSTANT / scales
     most = alike[
         :, int(np.argmax(alike.sum(0)))
     ]  # small changes are few ulps: their ratios mislead
     if len(scales) < _SLOPE_OF or most.mean() >= _MOSTLY:
-        return np.full_like(ranks, float(np.median(1 / scales[most])))
-    pairs = [
-        ((1 / scales[j] - 1 / scales[i]) / (at[j] - at[i]), i)
-        for i in range(len(at)) for j in range(i + 1, len(at))
-    ]  # fmt: skip
-    slope = float(np.median([p for p, _ in pairs]))  # Theil and Sen's: outliers do not move it
+        return float(np.median(1 / scales[most]))
+    one, other = np.triu_indices(len(at), 1)
+    slopes = (1 / scales[other] - 1 / scales[one]) / (at[other] - at[one])
+    slope = float(np.median(slopes))  # Theil and Sen's: outliers do not move it
+    ranks = _ranks(term.bucket, term.change)
     return np.maximum(float(np.median(1 / scales - slope * at)) + slope * ranks, _SMALLEST)
 
 
@@ -255,32 +335,37 @@ _MOSTLY = 0.5  # of the ratios, that are one number
 _SMALLEST = 0.02
 
 
-def _standing_out(ratios: Floats, of: NDArray[np.int64], n: int) -> Floats:
-    """The ratio many of each class have exactly, above 0; 0 where none stands out: (n,)."""
-    width = 2 * _RANGE / _BINS
-    bins = np.floor((ratios + _RANGE) / width).astype(np.int64)
-    inside = (bins >= 0) & (bins < _BINS)
-    counts = np.bincount(of[inside] * _BINS + bins[inside], minlength=n * _BINS).reshape(n, _BINS)
-    found = np.zeros(n)
-    for place, best in enumerate(np.argmax(counts, axis=1).tolist()):
-        low, top = max(0, best - 1), min(_BINS, best + 2)
-        around = counts[place, max(0, best - _NEAR) : best + _NEAR + 1]
-        peak = int(counts[place, low:top].sum())
-        usual = 3 * (int(around.sum()) - peak) / max(1, len(around) - 3)
-        if peak >= _LEAST_PEAK and peak >= _SHARP * max(1.0, usual):
-            own = inside & (of == place) & (bins >= low) & (bins < top)
-            found[place] = max(0.0, float(np.median(ratios[own])))
-    return found
+@once
+def _entries(bucket: Bucket) -> NDArray[np.int64]:
+    """The entries of matrices that are looked at, in order."""
+    places = np.flatnonzero(bucket.counts > 0)
+    return places[:: max(1, len(places) // _ENTRIES)]
 
 
-def _ranks(bucket: Bucket, values: Floats, places: NDArray[np.int64]) -> Floats:
+@once
+def _alike(bucket: Bucket) -> tuple[NDArray[np.int64], ...]:
+    """Patches of which as many entries are looked at: where those are among all that are, (patches, entries) each."""
+    ends = [[span.start, span.stop] for span in bucket.matrices()]
+    groups: dict[int, list[int]] = {}
+    for first, last in np.searchsorted(_entries(bucket), ends).tolist():
+        groups.setdefault(last - first, []).append(first)
+    return tuple(np.array(starts)[:, None] + np.arange(n) for n, starts in groups.items() if n)
+
+
+@once
+def _classes(bucket: Bucket, base: int, parent: int) -> NDArray[np.uint8]:
+    """The class of the magnitude of each entry of a change, by its rank."""
+    origin, values = bucket.values[[base, parent]][:, _entries(bucket)].astype(np.float64)
+    return (_ranks(bucket, values - origin) * _RANKS).astype(np.uint8)
+
+
+def _ranks(bucket: Bucket, values: Floats) -> Floats:
     """The rank of each entry's magnitude within its patch, in [0, 1): what DELLA draws by."""
-    found = np.zeros(len(places))
-    for span in bucket.matrices():
-        first, last = np.searchsorted(places, [span.start, span.stop])
-        if last > first:
-            order = np.argsort(np.argsort(np.abs(values[first:last]), kind="stable"), kind="stable")
-            found[first:last] = order / (last - first)
+    sizes, found = np.abs(values), np.zeros(len(values))
+    for index in _alike(bucket):
+        n = index.shape[1]
+        order = np.argsort(sizes[index], axis=1, kind="stable")
+        found[np.take_along_axis(index, order, axis=1)] = np.arange(n) / n
     return found
 
 

@@ -14,8 +14,9 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.descent.bucket import Bucket, Floats, Singles, rounding_energy
+from engine.descent.bucket import Bucket, rounding_energy, searched
 from engine.descent.direction import direction
+from engine.descent.pile import Floats
 
 _NEAREST = 16
 _FAR = 12.0  # ulps, that two parents are apart where it counts which of them a child has
@@ -55,20 +56,22 @@ class Mosaic:
         return
 
 
-def mosaic(bucket: Bucket, child: int, among: Sequence[int]) -> Mosaic | None:
+@searched(_NEAREST)
+def mosaic(bucket: Bucket, child: int, near: list[int]) -> Mosaic | None:
     """The two parents that gave a child its entries; None where no two did.
 
     Args:
         bucket: all models.
         child: a place in it.
-        among: places of those it may be made of, and of others they are related to.
+        near: places of those it may be made of, and of others they are related to; the nearest of some.
     """
     counted = bucket.counts > 0
-    own = bucket.values[child, counted]
-    ulp = np.sqrt(12 * rounding_energy(own, bucket.dtypes[child]))
-    distances = bucket.distances[child]
-    near = sorted((i for i in among if i != child), key=lambda i: (distances[i], i))[:_NEAREST]
-    values = {i: bucket.values[i, counted] for i in near}
+    stored = bucket.values[child, counted]
+    own, ulp = (
+        stored.astype(np.float64),
+        np.sqrt(12 * rounding_energy(stored, bucket.dtypes[child])),
+    )
+    values = {i: bucket.values[i, counted].astype(np.float64) for i in near}
     same = {i: v == own for i, v in values.items()}
     fit = [i for i in near if same[i].mean() >= _TAKEN / 2]
     found = []
@@ -91,25 +94,27 @@ def mosaic(bucket: Bucket, child: int, among: Sequence[int]) -> Mosaic | None:
 
 
 def _taken(
-    child: int, parents: tuple[int, int], own: Singles, values: dict[int, Singles], ulp: Floats
+    child: int, parents: tuple[int, int], own: Floats, values: dict[int, Floats], ulp: Floats
 ) -> Mosaic | None:
     """A mosaic of two, if a child's entries are; its rest is of the counted entries."""
     a, b = (values[p] for p in parents)
-    apart = np.abs(a.astype(np.float64) - b) / np.maximum(ulp, 1e-300)
+    apart = np.abs(a - b) / np.maximum(ulp, 1e-300)
     far = (apart >= _FAR) & (ulp > 0)
     n = int(far.sum())
-    if n < _LEAST_ENTRIES:
+    if n < _LEAST_ENTRIES or any(
+        np.count_nonzero((own == one) & far) < _TAKEN * n for one in (a, b)
+    ):  # fewer than that beyond chance
         return None
     shares, scores = [], []
     for one in (a, b):
-        off = np.abs(own[far].astype(np.float64) - one[far]) / ulp[far]
+        off = np.abs(own[far] - one[far]) / ulp[far]
         taken = int((off == 0).sum())
         chance = float(((off > _OFF) & (off < _BESIDE)).sum()) / (2 * (_BESIDE - _OFF))
         shares.append((taken - chance) / n)
         scores.append((taken - chance) / np.sqrt(max(1.0, chance)))
     if min(shares) < _TAKEN or min(scores) < _Z or sum(shares) < _EXPLAINED:
         return None
-    middle = (a.astype(np.float64) + b) / 2
+    middle = (a + b) / 2
     neither = (own != a) & (own != b) & (ulp > 0)
     off = np.abs(own - middle) / np.maximum(ulp, 1e-300)
     mean = neither & (off <= _HALF)
@@ -129,7 +134,7 @@ _OFF, _BESIDE = 0.5, 4.5  # ulps: four steps on each side tell what chance gives
 _HALF = 0.52
 
 
-def _moved(own: Singles, a: Singles, b: Singles, others: Sequence[Singles]) -> bool:
+def _moved(own: Floats, a: Floats, b: Floats, others: Sequence[Floats]) -> bool:
     """Tell whether a child has entries that its parent changed, and not those that only the other one changed."""
     middle = np.median(np.array(others), axis=0)
     for one, other in ((a, b), (b, a)):

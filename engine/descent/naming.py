@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from engine.descent.bucket import Floats
 from engine.descent.patch import Layout, Patch, inside, overlap
+from engine.descent.pile import Floats
 from engine.descent.sketch import Sketch
 
 _LEAST_COSINE = 0.3  # of matrices that are the same tensor, in the mean; of others it is about 0

@@ -10,9 +10,10 @@ from itertools import combinations
 
 import numpy as np
 
-from engine.descent.bucket import Bucket, Floats, Span, rounding_energy
+from engine.descent.bucket import Bucket, Span, rounding_energy, searched
 from engine.descent.combination import base_among
 from engine.descent.direction import direction
+from engine.descent.pile import Floats
 from registry.tensor_name import module_of
 
 LEAST_MATCH = 0.97
@@ -100,13 +101,12 @@ def _in_every_module(bucket: Bucket, spans: Sequence[Span], parents: Sequence[in
     return True
 
 
-def piecewise(bucket: Bucket, child: int, among: Sequence[int]) -> Piecewise | None:
+@searched(_NEAREST)
+def piecewise(bucket: Bucket, child: int, near: list[int]) -> Piecewise | None:
     """The two parents, or two parents and their base, of which each tensor is an exact sum; None where there are none."""
-    distances = bucket.distances[child]
-    near = sorted((i for i in among if i != child), key=lambda i: (distances[i], i))[:_NEAREST]
     found: list[Piecewise] = []
     floor = bucket.floors[child]
-    near = [i for i in near if distances[i] > _APART * floor]
+    near = [i for i in near if bucket.distances[child, i] > _APART * floor]
     if len(near) < 2 or not _may_be_made(bucket, child, near):  # noqa: PLR2004
         return None
     for size, most in ((2, _NEAREST), (3, _TRIPLES_OF), (4, _FEW)):

@@ -12,9 +12,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from engine.descent.bucket import Floats, Singles, rounding_energy
+from engine.descent.bucket import rounding_energy
 from engine.descent.grid import GRID, LEVELS
 from engine.descent.kind import Kind
+from engine.descent.pile import Floats, Singles
 from engine.descent.slab import Shared
 from engine.reader import DTYPES, Reader
 

@@ -49,11 +49,11 @@ def _written(part: Component) -> str:
         ]
         for e in part.edges
     ]  # fmt: skip
-    return json.dumps([edges, part.latent, part.root])
+    return json.dumps([edges, part.latent, part.root, part.blanks])
 
 
 def _parsed(text: str) -> Component:
     """A component that was written."""
-    edges, latent, root = json.loads(text)
+    edges, latent, root, *blanks = json.loads(text)
     made = tuple(Descent(child, parent, Kind(*kind), *rest) for child, parent, kind, *rest in edges)
-    return Component(made, tuple(latent), root)
+    return Component(made, tuple(latent), root, *map(tuple, blanks))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from engine.descent.bucket import Singles
+from engine.descent.pile import Singles
 from engine.descent.sketch import weights
 from engine.reader import Reader
 from registry.checkpoint import Checkpoint

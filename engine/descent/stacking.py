@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from engine.descent.bucket import Floats
-from engine.descent.patch import Patch, inside, overlap
+from engine.descent.patch import Layout, Patch, inside, overlap
+from engine.descent.pile import Floats
 from engine.descent.sketch import Sketch
 from registry.tensor_name import split_layer
 
@@ -28,6 +28,13 @@ class Stack:
     exact: float
 
 
+def is_stackable(child: Layout, parent: Layout) -> bool:
+    """Tell whether a model's layers may be another's: it has more of them or fewer, of the same tensors and shapes."""
+    if len(child.layers) in (0, len(parent.layers)):
+        return False
+    return set(child.layers) <= set(parent.layers)
+
+
 def stacked(child: Sketch, parent: Sketch) -> Stack | None:
     """The layers of a parent that a child of another depth is made of; None where it is not.
 
@@ -35,10 +42,8 @@ def stacked(child: Sketch, parent: Sketch) -> Stack | None:
         child: the deeper one, or one with fewer layers.
         parent: of another number of layers.
     """
-    if len(child.layout.layers) in (0, len(parent.layout.layers)):
+    if not is_stackable(child.layout, parent.layout):
         return None
-    if not set(child.layout.layers) <= set(parent.layout.layers):
-        return None  # some layer has tensors, or shapes, that none of the other's has
     ours, theirs = _layers(child), _layers(parent)
     found: list[int] = []
     distances: list[float] = []

@@ -11,7 +11,7 @@ from itertools import combinations
 
 import numpy as np
 
-from engine.descent.bucket import Floats
+from engine.descent.pile import Floats
 
 SIBLING = 0.15
 """Likeness of two differences to one model, from which on all three are siblings; see `engine.descent.likeness`."""
@@ -35,11 +35,20 @@ class Tree:
         """Nodes that share an edge with one, in order."""
         return sorted(b if a == node else a for a, b in self.edges if node in (a, b))
 
+    def near(self) -> dict[int, list[int]]:
+        """Every node that has an edge → its neighbours, in order."""
+        found: dict[int, list[int]] = {}
+        for a, b in self.edges:
+            found.setdefault(a, []).append(b)
+            found.setdefault(b, []).append(a)
+        return {node: sorted(others) for node, others in found.items()}
+
     def side(self, node: int, other: int) -> list[int]:
         """The nodes that stay with a node when its edge to another is cut, in order."""
+        near = self.near()
         found, edge = {node, other}, [node]
         while edge:
-            edge = [v for at in edge for v in self.neighbours(at) if v not in found]
+            edge = [v for at in edge for v in near.get(at, ()) if v not in found]
             found.update(edge)
         return sorted(found - {other})
 
@@ -101,9 +110,8 @@ def with_latent(
         aside: models that are nobody's siblings here, for they come from a merge.
     """
     tree = Tree(len(gram), list(edges))
-    order = sorted(
-        {node for edge in edges for node in edge}, key=lambda v: (-len(tree.neighbours(v)), v)
-    )
+    near_all = tree.near()
+    order = sorted(near_all, key=lambda v: (-len(near_all[v]), v))
     for middle in order:
         near = [v for v in tree.neighbours(middle) if v < tree.n and v not in aside]
         if middle in aside:

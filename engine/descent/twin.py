@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from engine.descent.bucket import MANTISSA, Bucket, Singles
+from engine.descent.bucket import MANTISSA, Bucket
 from engine.descent.kin import components
+from engine.descent.pile import Singles
 from engine.reader import DTYPES, FLOATS
 
 
@@ -110,7 +111,8 @@ def _originals(
     mixed = {g for g in left if len({bucket.dtypes[i] for i in groups[g]}) > 1}
     if not mixed:
         return found
-    for part in components(bucket.of([found[g] for g in left])):
+    seeds = [i for i, g in enumerate(left) if g in mixed]
+    for part in components(bucket.of([found[g] for g in left]), seeds):
         inside = [left[i] for i in part]
         kin = [found[g] for g in inside if g not in mixed]
         for g in inside:

@@ -6,6 +6,7 @@ import numpy as np
 from descent_families import Family, crumbled, put, tied
 
 from engine.descent.absent import with_absent
+from engine.descent.masked import masked
 from engine.descent.merging import merges_of
 from engine.descent.mosaic import mosaic
 
@@ -65,6 +66,23 @@ def test_merges_on_an_absent_base_are_found():
     found = {names[c]: m for c, m in merges_of(bucket, range(len(bucket))).items()}
     assert {c: {names[p] for p in m.parents} for c, m in found.items()} == MADE
     assert place["e1"] not in merges_of(bucket, [place["e1"], place["e2"], place["ties"]])
+
+
+def test_an_absent_base_that_is_further_than_many_models_is_a_base_all_the_same():
+    made = Family(19)
+    near = {f"near {i}": made.tuned(family()["dare"], 0.03) for i in range(20)}
+    names = ("e1", "e2", "e3", "ties", "dare")
+    bucket, place = put({name: family()[name] for name in names} | near)
+    found = mosaic(bucket, place["ties"], [place[name] for name in ("e1", "e2", "e3")])
+    wider = with_absent(bucket, [found], [], range(5))
+    absent = len(bucket)
+    far = wider.nearest(place["dare"], range(len(wider)), 16)
+    assert absent not in far
+    assert (
+        masked(wider, place["dare"], range(len(wider)), absent) is None
+    )  # its parents are too far
+    few = [*range(3), place["dare"], absent]  # of the other merge the base is taken
+    assert masked(wider, place["dare"], few, absent).base == absent
 
 
 def test_with_the_base_nothing_is_absent():

@@ -187,14 +187,46 @@ def test_of_models_that_are_far_the_cost_is_a_bound():
     assert costs[0, 1:].max() >= parts.costs[0, 1]
 
 
-def test_nats_are_those_of_the_shorter_side():
-    parts = np.random.default_rng(5).normal(size=(3, 4, 9))
-    pairs = np.ones((3, 3), bool)
-    found = nats(parts, 0.5, pairs)
-    np.testing.assert_allclose(found, nats(parts.transpose(0, 2, 1), 0.5, pairs))
-    apart = parts[2] - parts[0]
-    expected = 4.5 * np.linalg.slogdet(np.eye(4) + apart @ apart.T / 4.5)[1]
+def test_nats_are_those_of_the_shorter_side_each_matrix_by_its_weight():
+    parts = np.random.default_rng(5).normal(size=(3, 2, 4, 9))
+    pairs, floors, weights = np.ones((3, 3), bool), np.array([0.5, 2.0]), np.array([1.0, 3.0])
+    found = nats(parts, floors, pairs, weights)
+    np.testing.assert_allclose(found, nats(parts.swapaxes(2, 3), floors, pairs, weights))
+    expected = 0.0
+    for apart, floor, weight in zip(parts[2] - parts[0], floors, weights, strict=True):
+        inner = np.eye(4) + apart @ apart.T / (9 * floor)
+        expected += weight * 4.5 * np.linalg.slogdet(inner)[1]
     assert found[0, 2] == pytest.approx(expected)
+
+
+def test_the_nearest_are_told_in_order_and_of_equally_near_ones_the_first():
+    bucket = of(*(matrix([[x]]) for x in (0.0, 3.0, -1.0, 1.0, 2.0)))
+    assert bucket.nearest(0, range(5), 3) == [2, 3, 4]
+    assert bucket.nearest(0, [4, 0, 1], 5) == [4, 1]
+    assert bucket.nearest(0, [0], 5) == []
+
+
+def test_piles_have_every_entry_of_every_matrix_once():
+    bucket = of(network(1), network(2))
+    piles = bucket.piles
+    assert sorted(place for pile in piles for place in pile.places) == list(
+        range(len(bucket.matrices()))
+    )
+    for pile in piles:
+        for place, part, share in zip(
+            pile.places, pile.of(bucket.values[1]), pile.shares, strict=True
+        ):
+            span = bucket.matrices()[place]
+            np.testing.assert_array_equal(part.reshape(-1), bucket.values[1, span.slice])
+            assert (part.shape, share) == (
+                (span.patch.n_rows, span.patch.n_columns),
+                span.patch.share,
+            )
+        few = list(pile.split(pile.n_rows * pile.n_columns))
+        assert [part.places.tolist() for part in few] == [[place] for place in pile.places]
+        assert pile.wide(bucket.values).shape[-2:] == (
+            pile.least, max(pile.n_rows, pile.n_columns),
+        )  # fmt: skip
 
 
 @pytest.mark.parametrize("dtype", ["F32", "F16", "BF16"])

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 from descent_trees import base, sketched, tuned
 
+from engine.descent import masked
 from engine.descent.component import component_of, key_of
 
 
@@ -44,3 +45,29 @@ def test_the_key_tells_members_dtypes_and_entries_apart(members):
         [*members[:2], sketched("two", tuned(base(1, layers=1), 3))],
     ]  # fmt: skip
     assert len({key, *map(key_of, others)}) == 6
+
+
+def test_what_found_nothing_is_not_looked_for_again_and_what_is_found_is_the_same(monkeypatch):
+    b = base(1, layers=1)
+    members = [sketched("m00", b)] + [sketched(f"m{i}", tuned(b, i)) for i in range(10, 46)]
+    made: list[int] = []
+
+    def counted(bucket, child, near, absent):
+        made.append(child)
+        return search(bucket, child, near, absent)
+
+    search = masked._made_of
+    monkeypatch.setattr(masked, "_made_of", counted)
+    first = component_of(members[:-1])
+    made.clear()
+    fresh = component_of(members)
+    n_fresh = len(made)
+    made.clear()
+    later = component_of(members, blanks=frozenset(first.blanks))
+    assert later == fresh
+    assert len(fresh.blanks) > 100  # five searches a model, about
+    assert n_fresh == len(members)
+    assert 0 < len(made) < 0.7 * n_fresh  # of the others the new model is not among the nearest
+    made.clear()
+    assert component_of(members, blanks=frozenset(fresh.blanks)) == fresh
+    assert made == []

@@ -195,12 +195,17 @@ def test_a_change_is_measured_over_whole_matrices():
     bucket, _ = put({"p": base, "c": base * 1.5})
     found_ = Change(bucket, 0, 1)
     assert found_.relative() == pytest.approx(0.5)
-    assert found_.touched == list(range(24))
+    assert found_.touched.tolist() == [True] * 24
     assert found_.vectors_changed == 1.0
-    assert all(d.shape == (WIDTH, WIDTH) for d in found_.difference)
-    back = Change(bucket, 1, 0)
-    for there, here in zip(found_.difference, back.difference, strict=True):
-        assert np.array_equal(there, -here)
+    (there,), (here,) = found_.parts, Change(bucket, 1, 0).parts
+    assert there.difference.shape == (24, WIDTH, WIDTH)
+    assert np.array_equal(there.difference, -here.difference)
+    half, _ = put({"p": base, "c": changed(base, lambda w: 2 * w, lambda p: p.layer == 1)})
+    few = Change(half, 0, 1)
+    assert few.touched.sum() == 6
+    assert [part.pile.places.tolist() for part in few.parts] == [
+        np.flatnonzero(few.touched).tolist()
+    ]
 
 
 def test_zeros_have_a_kind_and_break_nothing():

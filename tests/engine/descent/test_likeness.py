@@ -59,3 +59,27 @@ def test_a_model_that_does_not_differ_is_like_nothing():
 
 def test_a_model_is_all_that_it_is_itself():
     assert likeness(bucket(change(1), change(1)), 0, 1, 2) == pytest.approx(1.0)
+
+
+def test_from_zeros_two_models_have_in_common_what_they_have_in_common():
+    zero = np.zeros((4, 8))
+    bucket = gather([
+        sketch_of({"w": w}, str(i)) for i, w in enumerate((zero, change(1)[:4, :8], change(2)[:4, :8]))
+    ])  # fmt: skip
+    assert abs(likeness(bucket, 0, 1, 2)) < 0.6
+    assert likeness(bucket, 0, 1, 1) == pytest.approx(1)
+
+
+def test_patches_of_several_shapes_count_each_by_the_entries_it_stands_for():
+    rng = np.random.default_rng(7)
+    shapes = {"a": (4, 8), "b": (8, 4), "c": (6, 6), "d": (4, 8)}
+    drawn = [{n: rng.normal(size=shape) for n, shape in shapes.items()} for _ in range(3)]
+    bucket = gather([sketch_of(m, str(i)) for i, m in enumerate(drawn)])
+    alone = [gather([sketch_of({n: m[n]}, str(i)) for i, m in enumerate(drawn)]) for n in "ad"]
+    both = gather([sketch_of({n: m[n] for n in "ad"}, str(i)) for i, m in enumerate(drawn)])
+    low, top = sorted(likeness(one, 0, 1, 2) for one in alone)
+    assert low < likeness(both, 0, 1, 2) < top
+    turned = gather([
+        sketch_of({n: w.T if n == "b" else w for n, w in m.items()}, str(i)) for i, m in enumerate(drawn)
+    ])  # fmt: skip
+    assert likeness(turned, 0, 1, 2) == pytest.approx(likeness(bucket, 0, 1, 2))

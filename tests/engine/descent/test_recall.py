@@ -12,6 +12,7 @@ FOUND = Component(
     ),
     ("latent:c:4",),
     "p",
+    ("0a1b", "2c3d"),
 )
 EMPTY = Component((), (), "x")
 
