@@ -3,6 +3,7 @@
 from conftest import moved, save_model, weights
 from test_intake import BASE, CHAT, MERGE, all_rows, edges, models, take_in
 
+from registry import hub_scan
 from registry.scan import scan
 
 
@@ -104,3 +105,8 @@ def test_a_card_that_names_a_listed_model_finds_it(tmp_path, catalog):
     assert catalog.rows("select detail from evidence") == [
         {"detail": "card says lab/base: found in a listing"}
     ]
+
+
+def test_a_hub_scan_takes_no_listing_for_a_place_that_it_read(tmp_path, catalog):
+    take_in(catalog, tmp_path, CHAT, BASE)
+    assert hub_scan._remembered(catalog) == {}
