@@ -31,7 +31,7 @@ def licenses(catalog: Catalog, models: Sequence[str] | None = None) -> dict[str,
 
     Args:
         catalog: what is known.
-        models: ids; only they and their ancestors are read. None: all.
+        models: ids; only they and their ancestors are read. None: all that not only listings name.
     """
     licensed, descents = _facts(catalog, models)
     return effective(licensed, descents, license_table(), only=models)
@@ -67,10 +67,10 @@ def _facts(catalog: Catalog, models: Sequence[str] | None) -> tuple[list[License
     """What cards say of models and their ancestors, and the edges among them as far as they are believed."""
     with catalog.read() as reader:
         if models is None:
-            nodes = reader.rows("select id, name from store.named")
-        else:
-            near = reader.rows(_ANCESTRY, [list(models)])
-            nodes = reader.rows("select id, name from store.nodes(?)", [[r["id"] for r in near]])
+            read = reader.rows("select id from store.model where status <> 'listed' order by id")
+            models = [row["id"] for row in read]
+        near = reader.rows(_ANCESTRY, [list(models)])
+        nodes = reader.rows("select id, name from store.nodes(?)", [[r["id"] for r in near]])
         ids = [row["id"] for row in nodes]
         said = reader.rows(
             "select distinct model_id, object from store.licences(?) order by model_id, object",

@@ -1,6 +1,7 @@
 """`reg licenses`: under which terms models may be passed on, as far as their lineage tells."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -26,7 +27,7 @@ def command(session: Session, models: tuple[str, ...]) -> None:
     """Show which licence models may carry, what is asked, and by whom.
 
     The licence of a model follows from its own card and from every ancestor whose weights are in it, however small its
-    coefficient. Without MODEL all of the catalog. Findings are drift (its card drops what an ancestor asks for),
+    coefficient. Without MODEL all of the catalog that not only listings name. Findings are drift (its card drops what an ancestor asks for),
     conflict (no licence obeys all) and unknown (somebody says nothing). Every rule comes with its id and source. This is
     not legal advice.
 
@@ -37,11 +38,10 @@ def command(session: Session, models: tuple[str, ...]) -> None:
     """
     ids = [session.model(model) for model in models]
     found = homolog.licenses(session.catalog, ids or None)
-    names = {id_: session.catalog.name(id_) for id_ in ids} or _names(session)
+    names = _names(session, {*found, *chain.from_iterable(map(_mentioned, found.values()))})
     judged = {id_: found[id_] for id_ in (dict.fromkeys(ids) if ids else names) if id_ in found}
-    everybody = names | _names(session)
     rows = [_row(names[id_], each) for id_, each in judged.items()]
-    documents = [_document(each, everybody) for each in judged.values()]
+    documents = [_document(each, names) for each in judged.values()]
     findings = [finding for document in documents for finding in document["findings"]]
     blocks: list[Block] = [Table(rows, _MODELS, empty="no models")]
     if len(judged) == 1:
@@ -57,10 +57,21 @@ def command(session: Session, models: tuple[str, ...]) -> None:
     session.out.answer({"note": NOT_ADVICE, "models": documents}, *blocks, ids=judged)
 
 
-def _names(session: Session) -> dict[str, str]:
-    """Id → name of every model, by name."""
-    rows = session.catalog.rows("select id, name from models order by name, id")
+def _names(session: Session, ids: Iterable[str]) -> dict[str, str]:
+    """Id → name of models, by name."""
+    rows = session.catalog.rows(
+        "select id, name from store.nodes(?) order by name, id", [sorted(ids)]
+    )
     return {row["id"]: row["name"] for row in rows}
+
+
+def _mentioned(license_: "Effective") -> Iterator[str]:
+    """Ids of all models that are spoken of."""
+    yield from (held.origin for held in license_.held)
+    for obligation in license_.obligations:
+        yield from obligation.ancestors
+    for finding in license_.findings:
+        yield from (finding.model, *finding.ancestors)
 
 
 def _row(name: str, license_: "Effective") -> Row:

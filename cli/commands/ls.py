@@ -38,7 +38,8 @@ COLUMNS = (
 def command(session: Session, where: str | None, sort: str) -> None:
     """List the models of the catalog.
 
-    Columns are those of the view models: reg sql 'describe models' explains them.
+    Columns are those of the view models: reg sql 'describe models' explains them. Models known only from listings are
+    shown where --where asks for some.
 
     Examples:
       reg ls
@@ -46,9 +47,13 @@ def command(session: Session, where: str | None, sort: str) -> None:
       reg ls --where "base = 'base'" --sort "n_bytes desc"
       reg ls --quiet
     """
-    condition = f"where (\n{where}\n)" if where else ""
+    condition = f"where (\n{where}\n)" if where else "where status <> 'listed'"
     # The user's SQL ends with its line, so that a comment in it hides nothing of ours.
     sql = f"select * from models {condition} order by {sort}\n"
     rows = list(homolog.query(session.catalog.database, sql).records())
     table = Table(rows, COLUMNS, empty="no models")
     session.out.answer(rows, table, ids=(row["id"] for row in rows))
+    listed = session.catalog.rows("select count(*) as n from store.model where status = 'listed'")
+    if not where and listed[0]["n"]:
+        n = f"{listed[0]['n']:,}"
+        session.out.note(f"{n} models are known only from listings: --where \"status = 'listed'\"")

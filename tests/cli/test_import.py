@@ -66,3 +66,24 @@ def test_listed_models_are_no_merge_partners_and_say_why(place):
     verdict = place.json("mergeable", "lab/chat", "lab/math", code=3)
     assert "known by name alone" in verdict["reasons"][0]["detail"]
     assert place.json("candidates", "lab/chat") == []
+
+
+def test_ls_and_licenses_are_of_models_that_were_read_unless_others_are_asked_for(place):
+    place.run("scan", "models")
+    before = place.json("ls")
+    place.run(
+        "import",
+        listing(
+            place, [{"id": "lab/chat", "license": "mit", "base_model": "lab/x"}, {"id": "lab/x"}]
+        ),
+    )
+    assert [m["name"] for m in place.json("ls")] == [m["name"] for m in before]
+    assert "2 models are known only from listings" in place.run("ls").stderr
+    assert {m["name"] for m in place.json("ls", "--where", "status = 'listed'")} == {
+        "lab/chat",
+        "lab/x",
+    }
+    licensed = place.json("licenses")["models"]
+    assert {m["model"] for m in licensed} == {m["name"] for m in before}
+    (one,) = place.json("licenses", "lab/chat")["models"]
+    assert one["declared"] == ["mit"]
