@@ -113,11 +113,18 @@ with said as (
 ), shown as (  -- what the weights show; the base of a merge is no parent, and copies have no direction
     select e.child, e.parent, e.relation, e.confidence from store.edge e
     where e.status = 'inferred' and e.role <> 'base' and e.relation not in ('copy', 'cast', 'permuted')
-), licensed as (
-    select model_id as id, min_by(license, uri) as license from store.address where license is not null group by model_id
 ), read as (
-    select m.id, l.license from store.model m left join licensed l on l.id = m.id
-    where m.status not in ('latent', 'listed')
+    select id from store.model where status not in ('latent', 'listed')
+), declared as materialized (  -- millions of others are declared by listings alone
+    select * from store.edge where status = 'declared' and child in (select id from read)
+), descended as materialized (
+    select distinct child, parent from store.edge where child in (select id from read)
+), own as (
+    select a.model_id, min_by(a.license, a.uri) as license from store.address a
+    where a.model_id in (select id from read) group by a.model_id
+), asked as (
+    select d.child, d.parent, min_by(a.license, a.uri) as license from descended d
+    join store.address a on a.model_id = d.parent where a.license is not null group by d.child, d.parent
 ), found as (
     select 'claims_disagree' as kind, s.model_id as child, s.resolved_id as parent,
            s.source || ' names it as the base, another source names another' as detail
@@ -150,24 +157,22 @@ with said as (
     union
     select 'shapes_differ', e.child, e.parent,
            'declared a ' || e.relation || ', but tensor names or shapes are not the parent''s'
-    from store.edge e
+    from declared e
     join store.model m on m.id = e.child and m.kind = 'model' and m.signature is not null
     join store.model q on q.id = e.parent and q.kind = 'model' and q.signature is not null
     where e.status = 'declared' and e.relation in ('finetune', 'continued_pretrain', 'merge')
       and m.signature <> q.signature
     union
     select 'parents_of_each_other', e.child, e.parent, 'each is declared a descendant of the other'
-    from store.edge e
+    from declared e
     join store.edge f on f.child = e.parent and f.parent = e.child
-    where e.status = 'declared' and f.status = 'declared' and e.child in (select id from read)
+    where f.status = 'declared'
       and (e.child < e.parent or e.parent not in (select id from read))
     union
     select 'license_dropped', e.child, e.parent,
-           'the parent is under ' || q.license || ', the child says ' || coalesce(m.license, 'nothing')
-    from store.edge e
-    join read m on m.id = e.child
-    join licensed q on q.id = e.parent
-    where m.license is distinct from q.license
+           'the parent is under ' || e.license || ', the child says ' || coalesce(m.license, 'nothing')
+    from asked e left join own m on m.model_id = e.child
+    where m.license is distinct from e.license
 )
 select f.kind, f.child as child_id, c.name as child, f.parent as parent_id, p.name as parent, f.detail
 from found f
