@@ -1,7 +1,7 @@
 """Listed models give way to models of their names whose files were read, and come back."""
 
 from conftest import moved, save_model, weights
-from test_intake import BASE, CHAT, MERGE, all_rows, edges, models, take_in
+from listings import BASE, CHAT, MERGE, all_rows, edges, models, take_in
 
 from registry import hub_scan
 from registry.scan import scan
