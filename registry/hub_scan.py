@@ -296,8 +296,8 @@ def _write(scan: _Scan, read: Sequence[_Read]) -> None:
 
 
 def _replaced(read: _Read, known: Mapping[str, _Repository]) -> Iterator[str]:
-    """The places that a repository's entries stand in for: not those of revisions that were asked for by name."""
-    if read.is_busy:
+    """The places that a repository's entries stand in for, if it has any: not those of revisions asked for by name."""
+    if read.is_busy or not read.entries:
         return
     called = (read.target.address.revision if read.target.is_named else None) or ""
     for name in dict.fromkeys((read.target.name, read.repository.name)):

@@ -151,6 +151,15 @@ def test_a_repository_that_moves_leaves_nothing_behind(hub, catalog):
     assert len(catalog.rows("select * from store.address")) == 1
 
 
+def test_a_repository_that_did_not_move_stays_when_another_is_new(hub, catalog):
+    hub.add("me/old", files(1))
+    scan(catalog, ["hf://me/old"])
+    hub.add("me/new", files(2))
+    report = scan(catalog, ["hf://me/new", "hf://me/old"])
+    assert (report.new, report.unchanged, len(report.models)) == (1, 1, 2)
+    assert statuses(catalog).keys() == {"me/new", "me/old"}
+
+
 def test_revisions_that_were_asked_for_stand_beside_the_newest(hub, catalog):
     hub.add("org/model", files(1))
     hub.tag("org/model", "v1")
