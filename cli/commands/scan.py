@@ -34,7 +34,7 @@ def command(
     jobs: int | None,
     requests: int | None,
 ) -> None:
-    """Index checkpoints: files, folders, trees, the Hugging Face cache, the Hub.
+    """Index checkpoints on disk, in the cache and on the Hub.
 
     An ADDRESS is a folder, a safetensors file, a tree of both, hf-cache: for all of the Hugging Face cache, or
     hf-cache:org/name for one of its repositories. Files that did not change are not read again. What cannot be read

@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 
 from cli.command import Command, Group
-from cli.main import SUMMARIES, reg
+from cli.main import MODULES, SUMMARIES, reg
 
 ROOT = Path(__file__).parents[2]
 HEAVY = ("torch", "transformers", "sqlmodel", "networkx", "rich", "numpy", "duckdb")
 LEAVES = [
     (name, *sub)
     for name in SUMMARIES
-    for command in [import_module(f"cli.commands.{name}").command]
+    for command in [import_module(f"cli.commands.{MODULES.get(name, name)}").command]
     for sub in ([(s,) for s in command.commands] if isinstance(command, Group) else [()])
 ]
 
@@ -53,7 +53,7 @@ def test_the_table_of_commands_is_the_folder_of_commands():
 
 @pytest.mark.parametrize("name", SUMMARIES)
 def test_a_command_is_summed_up_by_the_first_sentence_of_its_help(name):
-    command = import_module(f"cli.commands.{name}").command
+    command = import_module(f"cli.commands.{MODULES.get(name, name)}").command
     assert command.help.split("\n")[0] == SUMMARIES[name]
     assert isinstance(command, Command | Group)
 
