@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from registry.intake import ImportReport, import_listings
     from registry.license_report import licenses
     from registry.lineage import Lineage
+    from registry.publication import Asked, Publication, publication
+    from registry.push import Push, push, refuse_changed, target_of
     from registry.reason import Reason
     from registry.relatives import Relatives, relatives
     from registry.scan import ScanReport, ensure, scan
@@ -69,6 +71,8 @@ _HOMES = {
     "registry.intake": ("ImportReport", "import_listings"),
     "registry.license_report": ("licenses",),
     "registry.lineage": ("Lineage",),
+    "registry.publication": ("Asked", "Publication", "publication"),
+    "registry.push": ("Push", "push", "refuse_changed", "target_of"),
     "registry.reason": ("Reason",),
     "registry.relatives": ("Relatives", "relatives"),
     "registry.scan": ("ScanReport", "ensure", "scan"),
@@ -85,6 +89,7 @@ _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "AdapterSize",
+    "Asked",
     "Candidate",
     "Catalog",
     "Columns",
@@ -100,6 +105,8 @@ __all__ = [
     "Part",
     "Partners",
     "Plan",
+    "Publication",
+    "Push",
     "Reason",
     "Recipe",
     "RegError",
@@ -124,16 +131,20 @@ __all__ = [
     "pairs",
     "parse_rounding",
     "plan",
+    "publication",
+    "push",
     "query",
     "read_harness",
     "read_recipe",
     "record_casts",
+    "refuse_changed",
     "relatives",
     "reproduce",
     "run_suite",
     "scan",
     "score_row",
     "stats",
+    "target_of",
     "verify",
 ]
 

@@ -21,7 +21,7 @@ from registry.errors import Interrupted, RegError
 
 SUMMARIES = {
     "demo": "Run the whole story on a small family of really trained models.",
-    "scan": "Index checkpoints: files, folders, trees, the Hugging Face cache.",
+    "scan": "Index checkpoints on disk, in the cache and on the Hub.",
     "import": "Take in lists of a hub's models: CSV or JSON lines.",
     "ls": "List the models of the catalog.",
     "show": "Show everything that is known of one model.",
@@ -37,6 +37,7 @@ SUMMARIES = {
     "merge": "Merge models and register the result.",
     "verify": "Check that bytes, sidecar, metadata and catalog agree.",
     "reproduce": "Run a merge's recorded recipe again and compare the bytes.",
+    "push": "Push a model to the Hub, with a card that tells its lineage.",
     "extract": "Write what training changed as a LoRA of the base.",
     "collect": "Gather Fisher information or Gram matrices of a model on a suite.",
     "score": "Add, import and measure benchmark scores.",

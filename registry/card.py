@@ -7,7 +7,7 @@ key hide an earlier one; writing does, so that the Hub's own code judges what we
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
 from typing import Any
@@ -186,24 +186,24 @@ def write_card(card: MergeCard) -> str:
     """
     sections = [
         f"---\n{_front_matter(card)}\n---\n",
-        f"# {_words(card.title)}\n",
-        f"A merge of {_count(card.parents)} by {_code(card.method)}, made with Homolog {_words(card.version)}.\n",
-        f"Digest of the weights: {_code(card.model_digest)}\n",
+        f"# {words(card.title)}\n",
+        f"A merge of {_count(card.parents)} by {code(card.method)}, made with Homolog {words(card.version)}.\n",
+        f"Digest of the weights: {code(card.model_digest)}\n",
         "## Parents\n",
-        _table(
+        table(
             ("role", "model", "digest", "coefficient"),
-            ((_words(p.role), _code(p.name), _code(p.digest[:_DIGEST_SHOWN]), _number(p.coefficient))
+            ((words(p.role), code(p.name), code(p.digest[:_DIGEST_SHOWN]), number(p.coefficient))
              for p in card.parents),
         ),
         "## Recipe\n",
         _fenced("yaml", _portable_recipe(card.recipe_yaml)),
-        f"Digest of the canonical recipe: {_code(card.recipe_digest)}\n",
+        f"Digest of the canonical recipe: {code(card.recipe_digest)}\n",
     ]  # fmt: skip
     if card.measured:
-        rows = ((_words(what), _words(value)) for what, value in card.measured)
-        sections += ["## Measured\n", _table(("what", "value"), rows)]
+        rows = ((words(what), words(value)) for what, value in card.measured)
+        sections += ["## Measured\n", table(("what", "value"), rows)]
     if card.license_notes:
-        first, *rest = map(_words, card.license_notes)
+        first, *rest = map(words, card.license_notes)
         sections += ["## Licence\n", f"{first}\n", "".join(f"- {line}\n" for line in rest)]
     sections += [
         "## Reproduce\n",
@@ -211,6 +211,28 @@ def write_card(card: MergeCard) -> str:
         _fenced("console", f"$ reg reproduce {_one_line(card.model_digest)[:_DIGEST_SHOWN]} -o again/"),
     ]  # fmt: skip
     return "\n".join(sections)
+
+
+def render_card(front_matter: Mapping[str, Any], body: str) -> str:
+    """The text of a card, its front matter as the Hub's own classes write it.
+
+    Law: ``read_card(render_card(m, b)).front_matter == m`` for the keys that those classes can hold (`can_hold`), of
+    values that are not null.
+    """
+    from huggingface_hub import ModelCardData  # noqa: PLC0415 (as below)
+
+    data = ModelCardData()
+    for key, value in front_matter.items():
+        if can_hold(key):
+            data[key] = value
+    return f"---\n{data.to_yaml(original_order=list(front_matter))}\n---\n\n{body.lstrip()}"
+
+
+def can_hold(key: Any) -> bool:
+    """Whether the Hub's classes can hold a key of front matter: they keep keys where their own methods are."""
+    from huggingface_hub import ModelCardData  # noqa: PLC0415 (as below)
+
+    return isinstance(key, str) and key != "eval_results" and not hasattr(ModelCardData, key)
 
 
 def without_paths(text: str) -> str:
@@ -237,7 +259,7 @@ def _front_matter(card: MergeCard) -> str:
     """The metadata as YAML, worded and checked by the Hub's own classes."""
     from huggingface_hub import ModelCardData  # noqa: PLC0415 (half a second that only writers pay)
 
-    names = _hub_ids(parent.name for parent in card.parents)
+    names = hub_ids(parent.name for parent in card.parents)
     data = ModelCardData(
         base_model=names or None,
         library_name="peft" if card.is_adapter else "transformers",
@@ -251,8 +273,8 @@ def _front_matter(card: MergeCard) -> str:
     return data.to_yaml()
 
 
-def _hub_ids(names: Iterable[str]) -> list[str]:
-    """Those of the names that can be a Hub id, each once, in order."""
+def hub_ids(names: Iterable[str]) -> list[str]:
+    """Those of the names that can be a Hub id, each once, in order; paths of this machine count by their last part."""
     from huggingface_hub.errors import HFValidationError  # noqa: PLC0415 (as above)
     from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]  # noqa: PLC0415 (its own docstring imports it so)
 
@@ -289,17 +311,17 @@ def _one_line(text: str) -> str:
     return " ".join(printable.split())
 
 
-def _words(text: str) -> str:
+def words(text: str) -> str:
     """Text that Markdown shows as it is: no cell, tag, link or code begins in it."""
     return re.sub(r"([\\|\[`])", r"\\\1", _one_line(text)).replace("<", "&lt;")
 
 
-def _code(text: str) -> str:
+def code(text: str) -> str:
     """Text as a code span that fits into a table cell."""
     return f"`{_one_line(text).replace('`', chr(39)).replace('|', '/') or ' '}`"
 
 
-def _number(value: float | None) -> str:
+def number(value: float | None) -> str:
     """A coefficient in the fewest digits that give it back."""
     return "" if value is None else repr(value)
 
@@ -317,7 +339,7 @@ def _fenced(language: str, text: str) -> str:
     return f"{fence}{language}\n{text.rstrip()}\n{fence}\n"
 
 
-def _table(header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+def table(header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
     """A Markdown table."""
     lines = [header, ("---",) * len(header), *rows]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)

@@ -12,7 +12,7 @@ RegError
 ├─ CatalogError       CatalogLocked · CatalogMissing · CatalogTooNew · CatalogDamaged · SqlRefused · BadSql
 ├─ RunError           NotEnoughDisk · NotEnoughMemory · FileChanged · RunFailed
 └─ SourceError        Offline · Unreadable · MissingExtra · HubRefused · HubMissing · HubRenamed · HubBusy
-                      RequestsSpent
+                      HubMoved · HubRejected · RequestsSpent
 
 An error says which model, file or tensor, the value that was wrong and the range that is right.
 `hint` names what to type next. Anything that is not a `RegError` is our own bug.
@@ -243,7 +243,7 @@ class MissingExtra(SourceError):
 
 
 class HubRefused(SourceError):
-    """A repository of the Hub that may not be read: gated, disabled, or the token lacks the right."""
+    """A repository of the Hub that may not be read or written: gated, disabled, or the token lacks the right."""
 
 
 class HubMissing(SourceError):
@@ -256,6 +256,14 @@ class HubRenamed(SourceError):
 
 class HubBusy(SourceError):
     """The Hub could not be reached, or had no time for us, several times in a row."""
+
+
+class HubMoved(SourceError):
+    """A branch of the Hub that somebody else moved while we were writing; nothing of ours is on it."""
+
+
+class HubRejected(SourceError):
+    """Something that the Hub does not take: a file too large, a card it cannot read."""
 
 
 class RequestsSpent(SourceError):

@@ -106,6 +106,16 @@ class Hub:
             raise HubBusy(message, hint=f"reg scan {what} later")
         return Listed(now, commit, name)
 
+    def is_private(self, name: str) -> bool:
+        """Whether only its owners see a repository.
+
+        Raises:
+            HubMissing: there is none that we may see.
+            HubRefused, HubBusy, RequestsSpent: as every request.
+        """
+        found = self._document(HUB + name, f"/api/models/{name}", [("expand", "private")])
+        return found.get("private") is True
+
     def files(self, repository: Listed) -> tuple[HubFile, ...]:
         """Every file of a repository at its commit, in the Hub's order."""
         path = f"/api/models/{repository.name}/tree/{repository.commit}"

@@ -26,11 +26,13 @@ MOST_WAITS = 5
 WHOLE, PART = 200, 206
 """Statuses of an answer that holds a file, and of one that holds a part of it."""
 
+PASSING = (408, 425, 429, 500, 502, 503, 504)
+"""Statuses of answers that may be better later."""
+
 _MOST_DIALS = 2  # the same, while nothing has answered yet
 _TIMEOUT_SECONDS = 30.0
 _LONGEST_WAIT_SECONDS = 8.0
 _LONGEST_ASKED_SECONDS = 900.0  # of a Retry-After; the Hub counts in windows of five minutes
-_PASSING = (408, 425, 429, 500, 502, 503, 504)
 _TOO_MANY = 429
 _REDIRECTS = (301, 302, 303, 307, 308)
 _MOST_REDIRECTS = 5
@@ -165,12 +167,12 @@ class Requests:
             self._count(what)
             try:
                 answer = self._once(url, headers, most)
-            except _transport_errors() as error:
+            except transport_errors() as error:
                 problem = type(error).__name__
                 if n_tries >= _MOST_DIALS and not self._reached:
                     break  # there is no network: no need to make the user wait
                 continue
-            if answer.status not in _PASSING:
+            if answer.status not in PASSING:
                 return answer
             problem = f"status {answer.status}"
             self._heed(what, answer)
@@ -273,7 +275,7 @@ def strange(what: str, said: str) -> HubBusy:
     return HubBusy(f"{what}: the Hub answers with {said}", hint="run the same command again later")
 
 
-def _transport_errors() -> tuple[type[Exception], ...]:
+def transport_errors() -> tuple[type[Exception], ...]:
     """What the library's client raises when no answer comes."""
     from huggingface_hub import errors  # noqa: PLC0415 (as above)
 

@@ -33,7 +33,7 @@ def read_repository(hub: Hub, repository: Listed, tokenizers: Tokenizers) -> lis
             known = tokenizers.get(frozenset(own.items())) if own else None
             stage(hub, repository, files, root, without=own if known else ())
             entries = [
-                _moved(found, repository, root, files, known)
+                moved(found, repository, root, files, known)
                 for found in find(Address("path", str(root)))
             ]
     except (RegError, OSError) as error:
@@ -53,10 +53,18 @@ def unreadable(repository: Listed, error: RegError | OSError) -> Entry:
     return Entry(found, None, (problem_of(found, error),))
 
 
-def _moved(
+def moved(
     found: Found, repository: Listed, root: Path, files: Sequence[HubFile], tokenizer: str | None
 ) -> Entry:
-    """Read a checkpoint of the staged folder, and put it where it is in truth."""
+    """Read a checkpoint of a staged folder, and put it where it is in truth.
+
+    Args:
+        found: the checkpoint in the folder.
+        repository: where it is in truth.
+        root: the folder.
+        files: of the repository, as the Hub lists them.
+        tokenizer: its fingerprint, if it is known.
+    """
     inside = found.root.relative_to(root).as_posix()
     at = "" if inside == "." else f"/{inside}"
     refs = tuple(_file_refs(files, inside, found))

@@ -26,14 +26,17 @@ with recursive above(id) as (
 ) select id from above"""
 
 
-def licenses(catalog: Catalog, models: Sequence[str] | None = None) -> dict[str, Effective]:
+def licenses(
+    catalog: Catalog, models: Sequence[str] | None = None, *, without: str | None = None
+) -> dict[str, Effective]:
     """The effective licence of models: id → licence, in order of names.
 
     Args:
         catalog: what is known.
         models: ids; only they and their ancestors are read. None: all that not only listings name.
+        without: address of a repository of the Hub whose cards are not listened to.
     """
-    licensed, descents = _facts(catalog, models)
+    licensed, descents = _facts(catalog, models, without)
     return effective(licensed, descents, license_table(), only=models)
 
 
@@ -63,7 +66,9 @@ def card_license(license_: Effective) -> tuple[str | None, str | None]:
     return (None, None) if unknown else ("other", None)
 
 
-def _facts(catalog: Catalog, models: Sequence[str] | None) -> tuple[list[Licensed], list[Descent]]:
+def _facts(
+    catalog: Catalog, models: Sequence[str] | None, without: str | None = None
+) -> tuple[list[Licensed], list[Descent]]:
     """What cards say of models and their ancestors, and the edges among them as far as they are believed."""
     with catalog.read() as reader:
         if models is None:
@@ -73,8 +78,9 @@ def _facts(catalog: Catalog, models: Sequence[str] | None) -> tuple[list[License
         nodes = reader.rows("select id, name from store.nodes(?)", [[r["id"] for r in near]])
         ids = [row["id"] for row in nodes]
         said = reader.rows(
-            "select distinct model_id, object from store.licences(?) order by model_id, object",
-            [ids],
+            "select distinct model_id, object from store.licences($1) where $2 is null "
+            "or not (uri = $2 or starts_with(uri, $2 || '@')) order by model_id, object",
+            [ids, without],
         )
         edges = reader.rows(
             "select child, parent, relation, status from store.edge "

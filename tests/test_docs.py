@@ -43,6 +43,7 @@ def playground(
     (tmp_path / ".reg" / "catalog.duckdb").write_bytes(_empty_catalog)
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("REG_CATALOG", raising=False)
+    monkeypatch.setenv("HF_TOKEN", hub.token)
     return tmp_path
 
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 _SAID = {"license_drift": "its licence drops", "license_conflict": "no licence satisfies"}
 
 _DIRECTIONS: tuple["Direction", ...] = ("ancestors", "descendants")
+_ON_THE_HUB = "select uri from store.address where model_id = ? and source = 'hub' order by uri"
 _FORMATS = ("tree", "json", "dot", "mermaid", "graphml")
 
 
@@ -127,8 +128,14 @@ def _draw(
     )  # fmt: skip
     writers = {"dot": graph.as_dot, "mermaid": graph.as_mermaid, "graphml": graph.as_graphml}
     block: Block = Text(writers[form]()) if form in writers else Tree(tuple(tree_lines(graph)))
-    told: dict[str, object] = {"conflicts": conflicts, "licenses": findings, "license": licence}
+    places = session.catalog.rows(_ON_THE_HUB, [model]) if model else []
+    on_hub = [row["uri"] for row in places]
+    told: dict[str, object] = {
+        "conflicts": conflicts, "licenses": findings, "license": licence, "on_the_hub": on_hub
+    }  # fmt: skip
     lines = [Line(licence)] if licence and form == "tree" else []
+    if on_hub and form == "tree":
+        lines.append(Line(f"on the Hub: {', '.join(on_hub)}"))
     session.out.answer(graph.as_json() | told | dict(counts), block, *lines, ids=graph.nodes)
     _tell(session, conflicts, findings)
     for row in allowed:

@@ -73,12 +73,12 @@ comment on column store.said.source is 'card, adapter_config, config, mergekit_c
 comment on column store.said.raw is 'The snippet it was read from, cut to 2,000 characters';
 comment on column store.said.resolved_id is 'Model the object names; null where it names none';
 
--- The licences that models claim, for a JSON list of ids; by indexes, so fast however many others there are.
+-- The licences that models claim, and where, for a JSON list of ids; by indexes, so fast however many others there are.
 create or replace macro store.licences(ids) as table
-select model_id, object from store.claim where predicate = 'license' and model_id in (select store.each(ids))
+select model_id, object, uri from store.claim where predicate = 'license' and model_id in (select store.each(ids))
 union
-select model_id, said.object from (
-    select model_id, unnest(from_json(says, '[{"predicate": "VARCHAR", "object": "VARCHAR"}]')) as said
+select model_id, said.object, uri from (
+    select model_id, uri, unnest(from_json(says, '[{"predicate": "VARCHAR", "object": "VARCHAR"}]')) as said
     from store.address where says is not null and model_id in (select store.each(ids))
 ) where said.predicate = 'license';
 

@@ -174,7 +174,7 @@ def verify(hub: "LocalHub", call: Call, repo: Repo) -> Answer:
 
 
 def commit(hub: "LocalHub", call: Call, repo: Repo, rest: Sequence[str]) -> Answer:
-    """A new commit on a branch; all of it or nothing."""
+    """A new commit on a branch, or on one of its own that is proposed for it; all of it or nothing."""
     hub.access.may_write(call)
     branch = rest[0]
     before = commit_at(repo, branch)
@@ -195,6 +195,9 @@ def commit(hub: "LocalHub", call: Call, repo: Repo, rest: Sequence[str]) -> Answ
             raise RefusalError(400, f"Unknown operation: {key}")
     if not header.get("summary"):
         raise RefusalError(400, "A commit needs a header with a summary")
+    if proposed := call.flag("create_pr"):
+        branch = f"refs/pr/{1 + sum(name.startswith('refs/pr/') for name in repo.branches)}"
+        repo.branches[branch] = before.sha
     try:
         made = hub.store.commit(
             repo,
@@ -207,8 +210,11 @@ def commit(hub: "LocalHub", call: Call, repo: Repo, rest: Sequence[str]) -> Answ
     except StaleParentError as error:
         message = "A commit has happened since. Please refresh and try again."
         raise RefusalError(412, message) from error
-    url = f"{hub.endpoint}/{repo.id}/commit/{made.sha}"
-    return Answer.json({"success": True, "commitOid": made.sha, "commitUrl": url, "hookOutput": ""})
+    url = f"{hub.endpoint}/{repo.id}"
+    told = {"success": True, "commitOid": made.sha, "commitUrl": f"{url}/commit/{made.sha}"}
+    if proposed:
+        told["pullRequestUrl"] = f"{url}/discussions/{branch.rpartition('/')[2]}"
+    return Answer.json(told | {"hookOutput": ""})
 
 
 def _path(value: dict[str, Any]) -> str:

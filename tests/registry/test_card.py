@@ -11,9 +11,11 @@ from hypothesis import strategies as st
 from registry.card import (
     MergeCard,
     ParentLine,
+    can_hold,
     parse_yaml_documents,
     read_card,
     read_text,
+    render_card,
     without_paths,
     write_card,
 )
@@ -219,3 +221,33 @@ def test_every_card_we_write_can_be_read(title, name, coefficient):
     assert front_matter["base_model_relation"] == "merge"
     assert "o/p" in front_matter["base_model"]
     assert huggingface_hub.ModelCard(text).data.to_dict() == front_matter
+
+
+_VALUES = st.recursive(
+    st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False)
+    | st.text(st.characters(exclude_categories=["C"]), max_size=8),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.text("abc-", min_size=1), inner, max_size=3)
+    ),
+    max_leaves=6,
+)
+
+
+@given(
+    st.dictionaries(st.from_regex("[a-z_-]{1,12}", fullmatch=True), _VALUES, max_size=5),
+    st.sampled_from(["", "# T\n", "---\nx\n"]),
+)
+def test_what_is_rendered_is_read_again(front, body):
+    kept = {key: value for key, value in front.items() if can_hold(key)}
+    card = read_card(render_card(front, body))
+    assert card.front_matter == kept
+    assert list(card.front_matter) == list(kept)
+    assert card.body.strip() == body.strip()
+
+
+def test_keys_that_would_stand_in_for_methods_are_not_held():
+    assert not any(can_hold(key) for key in ("to_dict", "get", "eval_results", 7))
+    assert can_hold("model-index")
