@@ -137,10 +137,12 @@ def gguf_groups(files: Sequence[FileRef]) -> list[tuple[FileRef, ...]]:
     Where nothing else in the folder holds weights, its card is theirs, and comes last in each group.
     """
     groups: dict[tuple[str, str], list[FileRef]] = {}
-    for ref in sorted(files, key=lambda ref: ref.path):
-        if ref.format == "gguf":
-            part = split_of(ref.path)
-            groups.setdefault((part[0], part[2]) if part else (ref.path, ""), []).append(ref)
+    found = sorted((ref for ref in files if ref.format == "gguf"), key=lambda ref: ref.path)
+    for ref in found:
+        part = split_of(ref.path)
+        groups.setdefault((part[0], part[2]) if part else (ref.path, ""), []).append(ref)
+    if not groups:
+        return []
     others = any(ref.format in _HOLDERS or ref.unsafe_weights for ref in files)
     cards = [ref for ref in files if ref.format == "card" and not others]
     return [(*group, *cards) for group in groups.values()]

@@ -9,6 +9,7 @@ from huggingface_hub import snapshot_download
 from scanned import orphans, statuses
 
 from registry.scan import scan
+from registry.verdict import mergeable as verdict
 
 CARD = b"---\nbase_model: org/base\nlicense: mit\n---\n"
 
@@ -20,6 +21,7 @@ def quants(tmp_path):
     for seed, dtype in enumerate((Type.Q4_0, Type.Q8_0)):
         save_gguf(folder / f"m-{dtype.name}.gguf", dtype, seed=seed, n_tokens=30_000)
     (folder / "README.md").write_bytes(CARD)
+    (folder / "tokenizer.json").write_bytes(b"{}" + b" " * 100_000)
     return folder
 
 
@@ -53,6 +55,15 @@ def test_without_being_asked_no_byte_of_it_is_fetched(org, catalog):
     org.log.clear()
     assert scan(catalog, ["hf://org/*"]).unchanged == 3
     assert len(org.log.find()) == 1
+
+
+def test_a_verdict_on_what_was_not_read_says_so(org, catalog, quants, family):
+    scan(catalog, ["hf://org/base-GGUF", str(family.base)])
+    ids = [catalog.find(f"org/base-GGUF/m-{name}.gguf") for name in ("Q4_0", "Q8_0")]
+    for models_ in (ids, [ids[0], catalog.find(str(family.base))]):
+        found = verdict(catalog, models_)
+        assert not found.ok
+        assert "scan the files first" in found.reasons[0].detail
 
 
 def test_when_asked_the_headers_are_read_by_ranges(org, catalog, quants):
