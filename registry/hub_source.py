@@ -39,7 +39,8 @@ def read_repository(
             root = Path(folder).resolve()
             own = _tokenizer_files(files)
             known = tokenizers.get(frozenset(own.items())) if own else None
-            stage(hub, repository, files, root, without=own if known else (), with_gguf=with_gguf)
+            used = not known and any(format_of(f.path) == "safetensors" for f in files)
+            stage(hub, repository, files, root, without=() if used else own, with_gguf=with_gguf)
             entries = [
                 _moved(found, repository, root, files, known, with_gguf=with_gguf)
                 for found in find(Address("path", str(root)))
