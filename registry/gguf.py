@@ -37,7 +37,7 @@ MAX_HEADER_BYTES = 50_000_000
 """Of one file; the largest vocabularies in use take 15 MB."""
 
 FIRST_BYTES = 64 << 10
-"""Of a file that are read at once; then as many again as there are already."""
+"""Of a file that are read at once; then as many again as there are already, or 2 MB."""
 
 BIG_ENDIAN = "_BE"
 """How dtypes of big-endian files end."""
@@ -46,6 +46,7 @@ Scalar = int | float | bool | str
 """What a key may hold, beside lists."""
 
 _VERSIONS = (2, 3)
+_MOST_AT_ONCE = 2 << 20
 _ALIGNMENT = 32  # where `general.alignment` says nothing
 _MOST_ALIGNMENT = 1 << 20
 _MAX_KEYS = 100_000
@@ -160,7 +161,8 @@ class _Cursor:
         if end > self._most_bytes:
             message = f"{self.file}: the header goes on to byte {end}; at most {self._most_bytes} bytes are read"
             raise HeaderTooLarge(message)
-        stop = min(max(end, 2 * have, FIRST_BYTES), self._file_bytes, self._most_bytes)
+        more = max(FIRST_BYTES, have + min(have, _MOST_AT_ONCE))
+        stop = min(max(end, more), self._file_bytes, self._most_bytes)
         while len(self._buffer) < stop:
             part = self._read(len(self._buffer), stop)
             if not part:
