@@ -2,6 +2,7 @@
 
 from engine.parent import Parent
 from registry.catalog import Catalog
+from registry.errors import UnsupportedDtype
 from registry.progress import SILENT, Progress
 from registry.scan import ensure, scan
 
@@ -15,11 +16,18 @@ def load_parent(catalog: Catalog, model: str) -> Parent:
 
     Raises:
         BadAddress, FileChanged: its files are not there, or not as scanned.
+        UnsupportedDtype: it is GGUF.
     """
     with catalog.database.kept_open():  # opening once for all three is what takes the time
         rows = catalog.rows("select name, digest from store.tensor where model_id = ?", [model])
         name = catalog.name(model)
         checkpoint = catalog.checkpoint(model)
+    if checkpoint.format == "gguf":
+        dtypes = ", ".join(sorted({tensor.dtype for tensor in checkpoint.tensors}))
+        message = (
+            f"{name} is GGUF ({dtypes}): a form for running models, which is not computed with"
+        )
+        raise UnsupportedDtype(message, hint=f"take the model it was made from: reg lineage {name}")
     digests = {row["name"]: row["digest"] for row in rows if row["digest"]}
     return Parent(model, name, checkpoint, digests)
 

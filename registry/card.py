@@ -136,7 +136,7 @@ def card_of(checkpoint: Checkpoint) -> Card:
     for ref in checkpoint.files:
         if ref.format == "card" and not ref.dangling:
             try:
-                path = resolve_inside(checkpoint.root, ref.path)
+                path = resolve_inside(checkpoint.folder, ref.path)
             except PathEscapes:
                 continue
             return read_card(read_text(path), where=ref.path)

@@ -17,9 +17,6 @@ HOMOLOGOUS_COSINE = 0.5
 REAL = ("F64", "F32", "F16", "BF16")
 """Dtypes of weights; all others hold codes or whole numbers."""
 
-UNREAD = ("latent", "listed")
-"""Statuses of models that are known by name alone."""
-
 COSINE = "cosine_matrices"
 """The column of `delta_summary` that tells kin from strangers."""
 
@@ -55,7 +52,7 @@ class Case:
     @property
     def shown(self) -> list[Row]:
         """Rows of those whose tensors are known."""
-        return [row for row in self.rows.values() if row["status"] not in UNREAD]
+        return [row for row in self.rows.values() if row["signature"] is not None]
 
     def name(self, model: str) -> str:
         """What people call a model."""

@@ -167,8 +167,8 @@ class Catalog:
         """
         rows = self.rows(
             "select a.root, f.path, f.size_bytes, f.mtime_ns from store.address a "
-            "join store.file f using (uri) where a.model_id = ? and (a.layout = 'file' "
-            "or f.format in (select store.each(?))) order by a.uri, f.path",
+            "join store.file f using (uri) where a.model_id = ? and ((a.layout = 'file' "
+            "and f.format <> 'card') or f.format in (select store.each(?))) order by a.uri, f.path",
             [model_id, sorted(DECISIVE)],
         )
         recorded: dict[str, dict[str, tuple[int, int]]] = defaultdict(dict)

@@ -4,12 +4,14 @@ A folder is read by the first rule that fits:
     an index (`model.safetensors.index.json`, `adapter_model.…`, or the only `*.safetensors.index.json`): its shards;
     `model.safetensors`, else `adapter_model.safetensors`: that file;
     a `config.json` or `adapter_config.json`: all `*.safetensors` together.
-A bare `.safetensors` file is a checkpoint without config. Pickles, GGUF and others are listed, never opened.
+A bare `.safetensors` file is a checkpoint without config; a `.gguf` file is one whose keys are its config, and the parts of a
+split one are one. Pickles and others are listed, never opened.
 What makes the tensors doubtful is an error; what makes the rest doubtful is a `Problem` beside the tensors.
 """
 
 import os
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -28,7 +30,9 @@ from registry.errors import (
     Unreadable,
     UnsafeFormat,
 )
-from registry.file_ref import FileRef, list_files, resolve_inside
+from registry.file_ref import FileRef, list_files, resolve_inside, split_of
+from registry.gguf import GgufHeader, Scalar, read_gguf
+from registry.gguf_keys import facts
 from registry.header import Header, TensorRef, read_header
 
 __all__ = ["Checkpoint", "FileRef", "Problem", "list_files", "read_checkpoint"]
@@ -62,11 +66,13 @@ class Checkpoint:
         layout: which of the two.
         kind: "adapter" when the tensors are those of an adapter.
         files: by path.
-        tensors: sorted by name, at least one.
+        tensors: sorted by name, at least one, unless they were not looked for.
         metadata: of all shards together; the first shard by name that has a key decides.
-        config: `config.json`, {} when there is none or it cannot be read.
+        config: `config.json`, {} when there is none or it cannot be read; of GGUF what its keys say.
         adapter_config: `adapter_config.json`, likewise.
         problems: by file.
+        format: of the files that hold the tensors.
+        keys: of GGUF, without lists and long texts; else {}.
     """
 
     root: Path
@@ -78,6 +84,8 @@ class Checkpoint:
     config: dict[str, Any]
     adapter_config: dict[str, Any]
     problems: tuple[Problem, ...]
+    format: Literal["safetensors", "gguf"] = "safetensors"
+    keys: dict[str, Scalar] = field(default_factory=dict)
 
     @cached_property
     def _by_name(self) -> dict[str, TensorRef]:
@@ -93,6 +101,11 @@ class Checkpoint:
             message = f"{self.root}: has no tensor {name}"
             raise UnknownTensor(message, hint=f"reg show {self.root} lists its tensors")
         return self._by_name[name]
+
+    @property
+    def folder(self) -> Path:
+        """Where its files lie."""
+        return self.root if self.layout == "folder" else self.root.parent
 
     @property
     def n_params(self) -> int:
@@ -118,8 +131,15 @@ class Checkpoint:
         return True
 
 
-def read_checkpoint(root: Path, files: tuple[FileRef, ...] | None = None) -> Checkpoint:
-    """Read the checkpoint at ``root``, a folder or a file; ``files`` are those of `list_files`, if known.
+def read_checkpoint(
+    root: Path, files: tuple[FileRef, ...] | None = None, *, with_gguf: bool = True
+) -> Checkpoint:
+    """Read the checkpoint at ``root``, a folder or a file.
+
+    Args:
+        root: where.
+        files: those of `list_files`, if known.
+        with_gguf: open GGUF; else such a checkpoint has neither tensors nor keys.
 
     Raises:
         EmptyCheckpoint: when there is no tensor.
@@ -134,6 +154,8 @@ def read_checkpoint(root: Path, files: tuple[FileRef, ...] | None = None) -> Che
     bare = not os.path.isdir(root)  # noqa: PTH112 (unlike Path.is_dir, never raises)
     folder = root.parent if bare else root
     files = files or list_files(root)
+    if bare and any(ref.format == "gguf" and ref.path == root.name for ref in files):
+        return _read_gguf(root, files, with_gguf=with_gguf)
     weights = _choose(root, files, bare=bare)
     headers = [read_header(_shard(folder, name, weights, files)) for name in weights.shards]
     tensors = _union(headers)
@@ -157,6 +179,46 @@ def read_checkpoint(root: Path, files: tuple[FileRef, ...] | None = None) -> Che
         adapter_config=adapter_config,
         problems=tuple(problems[path] for path in sorted(problems)),
     )
+
+
+def _read_gguf(root: Path, files: tuple[FileRef, ...], *, with_gguf: bool) -> Checkpoint:
+    """Read one GGUF file, or all parts of a split one."""
+    parts = tuple(ref.path for ref in files if ref.format == "gguf")
+    weights = _Weights(root.name, parts)
+    paths = [_shard(root.parent, name, weights, files) for name in parts]
+    headers = [read_gguf(path) for path in paths] if with_gguf else []
+    tensors = _union(headers)
+    if headers:
+        _check_split(root, headers, len(tensors))
+    keys = headers[0].keys if headers else {}
+    config = facts(keys, headers[0].lengths) if headers else {}
+    is_adapter = keys.get("general.type") == "adapter"
+    return Checkpoint(
+        root=root, layout="file", kind="adapter" if is_adapter else "model", files=files,
+        tensors=tensors, metadata={}, config=config, adapter_config=config if is_adapter else {},
+        problems=(), format="gguf", keys=keys,
+    )  # fmt: skip
+
+
+def _check_split(root: Path, headers: Sequence[GgufHeader], n_tensors: int) -> None:
+    """The parts must be all there are, in their order, and hold something."""
+    named = split_of(root.name)
+    n_parts = int(named[2]) if named else 1
+    if n_parts != len(headers):
+        message = f"{root}: {len(headers)} of its {n_parts} parts are there"
+        raise MissingShard(message, hint="fetch the checkpoint again")
+    for i, header in enumerate(headers):
+        said = header.keys.get("split.no", 0), header.keys.get("split.count", 0) or 1
+        if said != (i, n_parts):
+            message = f"{header.file}: says it is part {said[0]} (from 0) of {said[1]}, and is part {i} of {n_parts}"
+            raise BadIndex(message, hint="join the parts as whoever split them says")
+    expected = headers[0].keys.get("split.tensors.count", n_tensors)
+    if n_parts > 1 and expected != n_tensors:
+        message = f"{root}: its parts hold {n_tensors} tensors; they should hold {expected}"
+        raise BadIndex(message)
+    if not n_tensors:
+        message = f"{root}: holds no tensor"
+        raise EmptyCheckpoint(message)
 
 
 @dataclass(frozen=True)
@@ -205,8 +267,8 @@ def _nothing(root: Path, files: tuple[FileRef, ...], shards: list[str]) -> RegEr
         hint = "convert it: load it in a sandbox and save it with save_pretrained(safe_serialization=True)"
         return UnsafeFormat(message, hint=hint)
     if gguf:
-        message = f"{root}: holds only GGUF ({gguf[0]}), which is listed and not read"
-        return EmptyCheckpoint(message, hint="scan the safetensors it was made from")
+        message = f"{root}: holds {len(gguf)} GGUF files, each of which is a checkpoint"
+        return EmptyCheckpoint(message, hint=f"scan them one by one: reg scan {root / gguf[0]}")
     message = f"{root}: holds no safetensors file ({len(files)} files in all)"
     return EmptyCheckpoint(message, hint="give a folder that holds model.safetensors or an index")
 
@@ -237,13 +299,15 @@ def _shard(folder: Path, name: str, weights: _Weights, files: tuple[FileRef, ...
     if ref.dangling:
         message = f"{folder}: {name} is a link that leads nowhere, or may not be read"
         raise MissingShard(message, hint="fetch the checkpoint again")
-    if ref.format not in ("safetensors", "other"):
+    if ref.format not in ("safetensors", "other", "gguf") or (
+        ref.format == "gguf" and weights.index
+    ):
         message = f"{folder}: {weights.source} names {name!r}, which is no safetensors file"
         raise BadIndex(message)
     return path
 
 
-def _union(headers: list[Header]) -> tuple[TensorRef, ...]:
+def _union(headers: Sequence[Header | GgufHeader]) -> tuple[TensorRef, ...]:
     """The tensors of all shards, by name."""
     tensors = sorted((t for header in headers for t in header.tensors), key=lambda t: t.name)
     for one, other in pairwise(tensors):

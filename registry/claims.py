@@ -4,8 +4,8 @@ A `Claim` keeps the words of its source. Whom the words mean is decided elsewher
 Malformed metadata costs the claim it would have been, never the model: it becomes a `Problem`.
 
 Sources: the card's front matter, `adapter_config.json`, `config.json`, mergekit's `mergekit_config.yml` or, without it, the
-recipe in the card, the metadata
-of safetensors files (ours, the Stable Diffusion web UI's, Stability's ModelSpec, kohya's) and our sidecar `homolog.json`.
+recipe in the card, the metadata of safetensors files (ours, the web UI's, Stability's ModelSpec, kohya's), keys of GGUF and
+our sidecar `homolog.json`.
 """
 
 import json
@@ -24,9 +24,10 @@ from registry.checkpoint import Checkpoint, Problem
 from registry.documents import parse_json, read_json
 from registry.errors import BadDocument, PathEscapes, RegError, Unreadable
 from registry.file_ref import FileRef, resolve_inside
+from registry.gguf_keys import conversion, statements
 
 Predicate = Literal["base_model", "merge_parent", "relation", "license"]
-Source = Literal["card", "adapter_config", "config", "mergekit_config", "metadata", "sidecar"]
+Source = Literal["card", "adapter_config", "config", "mergekit_config", "metadata", "sidecar", "gguf"]  # fmt: skip
 
 SIDECAR_FORMAT = "homolog-sidecar-1"
 """The `format` of a `homolog.json` that this version reads."""
@@ -212,7 +213,7 @@ def _readers(checkpoint: Checkpoint) -> Iterator[tuple[_Notes, Callable[[_Notes]
     ]  # fmt: skip
     for ref in recipes:
         yield _Notes("mergekit_config", ref.path), partial(_read_mergekit, checkpoint.root, ref)
-    if not recipes:
+    if not recipes and checkpoint.format != "gguf":  # there it is the recipe of what was converted
         yield _Notes("mergekit_config", "README.md"), partial(_read_mergekit_card, checkpoint)
     yield (
         _Notes("adapter_config", "adapter_config.json"),
@@ -220,6 +221,9 @@ def _readers(checkpoint: Checkpoint) -> Iterator[tuple[_Notes, Callable[[_Notes]
     )
     yield _Notes("config", "config.json"), partial(_read_config, checkpoint)
     yield _Notes("card", "README.md"), partial(_read_card, checkpoint)
+    if checkpoint.format == "gguf":
+        yield _Notes("gguf", checkpoint.root.name), partial(_read_keys, checkpoint)
+        return
     shards = [ref.path for ref in files.values() if ref.format == "safetensors"]
     first = shards[0] if shards else checkpoint.root.name
     yield _Notes("metadata", first), partial(_read_metadata, checkpoint.metadata)
@@ -232,9 +236,13 @@ def _read_card(checkpoint: Checkpoint, notes: _Notes) -> None:
     notes.add("relation", stated, stated)
     relation = notes.claims[0].object if notes.claims else None
     tags = data.get("tags")
-    if relation is None and isinstance(tags, list) and "merge" in tags:
+    bases = _flat(data.get("base_model"))
+    if relation is None and checkpoint.format == "gguf" and len(bases) == 1:
+        # its tags are those of the model that was converted
+        relation = conversion(checkpoint.tensors)
+    elif relation is None and isinstance(tags, list) and "merge" in tags:
         relation = "merge"  # mergekit's cards say it in no other way
-    for item in _flat(data.get("base_model")):
+    for item in bases:
         value = item
         if isinstance(item, dict):
             value = next((item[key] for key in _CARD_NAME_KEYS if item.get(key)), item or None)
@@ -244,6 +252,12 @@ def _read_card(checkpoint: Checkpoint, notes: _Notes) -> None:
     for item in _flat(data.get("license")) or [None]:
         own = data.get("license_name") if item in (None, "other") else None
         notes.add("license", own or item, raw)
+
+
+def _read_keys(checkpoint: Checkpoint, notes: _Notes) -> None:
+    """What the keys of GGUF say."""
+    for said in statements(checkpoint.keys, conversion(checkpoint.tensors)):
+        notes.add(said.predicate, said.value, said.raw, relation=said.relation)
 
 
 def _flat(value: Any) -> list[Any]:

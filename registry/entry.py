@@ -32,7 +32,7 @@ from registry.sources import Found
 from registry.tensor_name import layer_of, module_of
 
 HEADER_DIGEST = "blake3-header-1"
-"""Over the signature and what the Hub calls the files, or else the address: of a model of which no tensor byte was read."""
+"""Over the signature, if known, and what the Hub calls the files, or else the address: of a model of which no tensor byte was read."""
 
 _TABLES = ("file", "claim", "problem", "address")
 """Tables whose rows belong to a place."""
@@ -45,7 +45,7 @@ class Reading:
     Attributes:
         checkpoint: files, tensors and config.
         model: id of the node of the graph that it is.
-        signature: digest of its tensor names and shapes.
+        signature: digest of its tensor names and shapes; None where they were not looked for.
         digests: tensor name → digest; empty when only headers were read.
         tokenizer: its fingerprint; None without one.
         claims: what its files say of its descent.
@@ -54,7 +54,7 @@ class Reading:
 
     checkpoint: Checkpoint
     model: str
-    signature: str
+    signature: str | None
     digests: dict[str, str]
     tokenizer: str | None
     claims: tuple[Claim, ...]
@@ -78,7 +78,7 @@ class Entry:
 
 def read_entry(
     found: Found, *, headers_only: bool, jobs: int, progress: Progress,
-    known: Mapping[str, str] | None = None, tokenizer: str | None = None,
+    known: Mapping[str, str] | None = None, tokenizer: str | None = None, with_gguf: bool = True,
 ) -> Entry:  # fmt: skip
     """Read one place; whatever is wrong with it becomes its problems.
 
@@ -89,9 +89,10 @@ def read_entry(
         progress: told of every byte digested.
         known: digests of the tensors by name, if they need no reading.
         tokenizer: its fingerprint, if it needs no reading.
+        with_gguf: open GGUF; else nothing is known of such a model but its files and its card.
     """
     try:
-        checkpoint = read_checkpoint(found.root, found.files)
+        checkpoint = read_checkpoint(found.root, found.files, with_gguf=with_gguf)
         digests: dict[str, str] = {}
         if known is not None and known.keys() == {t.name for t in checkpoint.tensors}:
             digests = dict(known)
@@ -109,7 +110,7 @@ def read_entry(
     except (RegError, OSError) as error:
         problems.append(problem_of(found, error))
     unique = {(p.file, p.error): replace(p, address=found.uri) for p in problems}
-    signature = architecture_fingerprint(checkpoint.tensors)
+    signature = architecture_fingerprint(checkpoint.tensors) if checkpoint.tensors else None
     reading = Reading(checkpoint, "", signature, {}, tokenizer, claims, scores)
     return identified(Entry(found, reading, tuple(unique.values())), digests)
 
@@ -122,9 +123,9 @@ def identified(entry: Entry, digests: Mapping[str, str]) -> Entry:
     reading = entry.reading
     if reading is None:
         return entry
-    etags = sorted(ref.etag or "" for ref in entry.found.files if ref.format == "safetensors")
+    etags = sorted(ref.etag or "" for ref in entry.found.weights)
     known = "\n".join(etags) if entry.found.source == "hub" and all(etags) else entry.found.uri
-    model = digest_text(f"header\0{known}\0{reading.signature}")
+    model = digest_text(f"header\0{known}\0{reading.signature or ''}")
     if digests:
         model = digest_model(digests, tied=reading.checkpoint.tied)
     return replace(entry, reading=replace(reading, model=model, digests=dict(digests)))
@@ -238,13 +239,16 @@ def _model(reading: Reading) -> Row:
     by_dtype: dict[str, int] = defaultdict(int)
     for tensor in checkpoint.tensors:
         by_dtype[tensor.dtype] += tensor.n_bytes
+    seen = bool(checkpoint.tensors)
     return {
         "id": reading.model, "kind": checkpoint.kind,
         "status": "full" if reading.digests else "header",
         "digest_name": MODEL_DIGEST if reading.digests else HEADER_DIGEST,
-        "signature": reading.signature, "dtype": max(sorted(by_dtype), key=by_dtype.__getitem__),
-        "n_params": checkpoint.n_params, "n_bytes": checkpoint.n_bytes,
-        "n_tensors": len(checkpoint.tensors), "created_at": now(),
+        "signature": reading.signature,
+        "dtype": max(sorted(by_dtype), key=by_dtype.__getitem__, default=None),
+        "n_params": checkpoint.n_params if seen else None,
+        "n_bytes": checkpoint.n_bytes if seen else None,
+        "n_tensors": len(checkpoint.tensors) if seen else None, "created_at": now(),
     }  # fmt: skip
 
 

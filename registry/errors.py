@@ -107,7 +107,7 @@ class EmptyCheckpoint(CorruptCheckpoint):
 
 
 class BadHeader(CorruptCheckpoint):
-    """A safetensors header that breaks the format."""
+    """A header that breaks its format."""
 
 
 class HeaderTooLarge(CorruptCheckpoint):

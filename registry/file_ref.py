@@ -7,6 +7,7 @@ their links may point anywhere.
 import os
 import re
 import stat
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -41,6 +42,8 @@ _SUFFIXES: dict[Format, tuple[str, ...]] = {
 
 _ETAG = re.compile("[0-9a-f]{40}|[0-9a-f]{64}")
 _EVAL_FOLDER = ".eval_results"
+_SPLIT = re.compile(r"(.+)-([0-9]{5})-of-([0-9]{5})\.gguf", re.IGNORECASE)
+_HOLDERS = ("safetensors", "index", "adapter_config")
 _TRAINER_STATE = ("training_args", "optimizer", "scheduler", "rng_state", "scaler")
 
 
@@ -93,14 +96,17 @@ def format_of(path: str) -> Format:
 
 
 def list_files(root: Path) -> tuple[FileRef, ...]:
-    """List the files of a checkpoint's folder as `list_folder` does; a bare file lists itself.
+    """List the files of a checkpoint's folder as `list_folder` does; a bare file lists itself, GGUF as `gguf_groups` does.
 
     Raises:
         Unreadable: when there is no such file or folder, or it cannot be listed.
     """
     if os.path.isdir(root):  # noqa: PTH112 (unlike Path.is_dir, never raises)
         return list_folder(root)[0]
-    files = tuple(ref for ref in list_folder(root.parent)[0] if ref.path == root.name)
+    beside = list_folder(root.parent)[0]
+    files = tuple(ref for ref in beside if ref.path == root.name)
+    if files and files[0].format == "gguf":
+        return next(group for group in gguf_groups(beside) if files[0] in group)
     if not files:
         message = f"{root}: there is no such file or folder"
         raise Unreadable(message)
@@ -123,6 +129,29 @@ def list_folder(folder: Path) -> tuple[tuple[FileRef, ...], tuple[str, ...]]:
         message = f"{folder}: cannot be listed: {error.strerror}"
         raise Unreadable(message) from error
     return tuple(sorted(files, key=lambda ref: ref.path)), tuple(sorted(folders))
+
+
+def gguf_groups(files: Sequence[FileRef]) -> list[tuple[FileRef, ...]]:
+    """The checkpoints in GGUF among the files of a folder: each file by itself, the parts of a split one together.
+
+    Where nothing else in the folder holds weights, its card is theirs, and comes last in each group.
+    """
+    groups: dict[tuple[str, str], list[FileRef]] = {}
+    found = sorted((ref for ref in files if ref.format == "gguf"), key=lambda ref: ref.path)
+    for ref in found:
+        part = split_of(ref.path)
+        groups.setdefault((part[0], part[2]) if part else (ref.path, ""), []).append(ref)
+    if not groups:
+        return []
+    others = any(ref.format in _HOLDERS or ref.unsafe_weights for ref in files)
+    cards = [ref for ref in files if ref.format == "card" and not others]
+    return [(*group, *cards) for group in groups.values()]
+
+
+def split_of(path: str) -> tuple[str, int, str] | None:
+    """What the name of a part of a split GGUF says: the name of the whole, number from 1, and how many there are."""
+    found = _SPLIT.fullmatch(path)
+    return (found[1], int(found[2]), found[3]) if found else None
 
 
 def _list(folder: Path, prefix: str = "") -> tuple[list[FileRef], list[str]]:

@@ -33,8 +33,10 @@ MAX_HEADER_BYTES = 100_000_000
 MAX_TENSORS = 1_000_000
 """Far above any real shard; keeps a hostile header from filling the memory."""
 
+MAX_PARAMS = 2**63 - 1
+"""Elements of one tensor."""
+
 _LENGTH_BYTES = 8
-_MAX_PARAMS = 2**63 - 1
 _MAX_RANK = 64  # of the libraries that would hold the tensor
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]*")  # most of them, and quick to tell
 # empty; control characters and halves of surrogate pairs; absolute; with a `..` segment
@@ -144,6 +146,17 @@ def parse_header(raw: bytes, file: Path, file_bytes: int) -> Header:
     return Header(file, tuple(found), metadata, data_start, file_bytes)
 
 
+def check_name(name: str, file: Path) -> None:
+    """Refuse a tensor's name that could do harm.
+
+    Raises:
+        BadHeader: it is empty, holds control characters or leads out of a folder.
+    """
+    if not _PLAIN_NAME.fullmatch(name) and _BAD_NAME.search(name):
+        message = f"{file}: the tensor name {name!r} is empty, holds control characters or leads out of a folder"
+        raise BadHeader(message)
+
+
 def _parse(raw: bytes, file: Path) -> dict[str, Any]:
     """The header's JSON object, each of its keys once."""
     try:
@@ -188,9 +201,7 @@ def _metadata(value: object, file: Path) -> dict[str, str]:
 
 def _tensor(name: str, entry: object, file: Path, data_start: int) -> TensorRef:
     """One entry of the header, checked by itself."""
-    if not _PLAIN_NAME.fullmatch(name) and _BAD_NAME.search(name):
-        message = f"{file}: the tensor name {name!r} is empty, holds control characters or leads out of a folder"
-        raise BadHeader(message)
+    check_name(name, file)
     if not isinstance(entry, dict):
         raise _bad(file, name, f"the entry is {_kind(entry)}", "an object")
     code, shape, offsets = entry.get("dtype"), entry.get("shape"), entry.get("data_offsets")
@@ -201,8 +212,8 @@ def _tensor(name: str, entry: object, file: Path, data_start: int) -> TensorRef:
         right = f"a list of at most {_MAX_RANK} integers of at least 0"
         raise _bad(file, name, f"the shape is {shape!r:.80}", right)
     n_params = math.prod(shape)
-    if (n_params or math.prod(size or 1 for size in shape)) > _MAX_PARAMS:
-        raise _bad(file, name, f"the shape is {shape!r:.80}", f"of at most {_MAX_PARAMS} elements")
+    if (n_params or math.prod(size or 1 for size in shape)) > MAX_PARAMS:
+        raise _bad(file, name, f"the shape is {shape!r:.80}", f"of at most {MAX_PARAMS} elements")
     if not _sizes(offsets) or len(offsets) != 2 or offsets[0] > offsets[1]:  # noqa: PLR2004 (a pair)
         raise _bad(file, name, f"data_offsets is {offsets!r:.80}", "[begin, end], begin <= end")
     begin, end = offsets

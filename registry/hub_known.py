@@ -19,13 +19,15 @@ _BLOCK_BYTES = 1 << 20
 _GIT_DIGITS = 40
 _SMALL_BYTES = 4 << 30  # of the weights of a place that is hashed whatever it is called
 
-_WEIGHTS = """
+_IS_WEIGHTS = "(f.format = 'safetensors' or (f.format = 'gguf' and a.layout = 'file'))"
+
+_WEIGHTS = f"""
     select uri, any_value(a.model_id) as model_id, any_value(m.status) as status, any_value(a.source) as source,
         any_value(a.name) as name, any_value(a.root) as root, any_value(a.layout) as layout,
         list(f.etag order by f.etag) as etags, count(*) = count(f.etag) as named,
         list(f.size_bytes order by f.size_bytes) as sizes
     from store.file f join store.address a using (uri) join store.model m on m.id = a.model_id
-    where f.format = 'safetensors' group by uri
+    where {_IS_WEIGHTS} group by uri
 """
 
 
@@ -68,14 +70,16 @@ def _hash_alike(catalog: Catalog) -> None:
 
 
 def _last(name: str) -> str:
-    """The last part of a name."""
-    return name.rpartition("/")[2].partition("@")[0].lower()
+    """The last part of a name, without the ending of a file."""
+    last = name.rpartition("/")[2].partition("@")[0].lower()
+    return last.removesuffix(".gguf").removesuffix(".safetensors")
 
 
 def _hashed(catalog: Catalog, place: Row) -> dict[tuple[str, str], str]:
     """What the Hub would call the weights of a place, by address and path; of a place that changed, nothing."""
     rows = catalog.rows(
-        "select path, size_bytes, mtime_ns from store.file where uri = ? and format = 'safetensors'",
+        "select path, size_bytes, mtime_ns from store.file f join store.address a using (uri) "
+        f"where uri = ? and {_IS_WEIGHTS}",
         [place["uri"]],
     )
     root = Path(place["root"])

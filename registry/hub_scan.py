@@ -30,6 +30,8 @@ _MOST_BUSY = 16  # repositories one after the other that the Hub has no time for
 _AGAIN = ("HubBusy", "HubRefused", "HubMissing", "OSError")
 """Errors that may pass; of repositories that nobody named, only the first is tried again."""
 
+_UNREAD = "GGUF without its header"
+
 
 @dataclass
 class HubScan:
@@ -70,7 +72,7 @@ class _Target:
 
 def scan_hub(
     catalog: Catalog, addresses: Sequence[Address], *, jobs: int | None = None,
-    most_requests: int | None = None, progress: Progress = SILENT,
+    most_requests: int | None = None, progress: Progress = SILENT, with_gguf: bool = False,
 ) -> HubScan:  # fmt: skip
     """Index every repository that ``addresses`` mean, by its headers; claims are left to be resolved.
 
@@ -80,6 +82,7 @@ def scan_hub(
         jobs: repositories at once; default: `JOBS`.
         most_requests: after so many the scan ends, and keeps what it has.
         progress: told of every repository.
+        with_gguf: read headers of GGUF, also in repositories that are known without them.
 
     Raises:
         Offline: HF_HUB_OFFLINE is set.
@@ -90,7 +93,7 @@ def scan_hub(
         hub = Hub(requests)
         try:
             targets = list(_targets(hub, addresses))
-            known = _remembered(catalog)
+            known = _remembered(catalog, with_gguf=with_gguf)
             todo = []
             for target in targets:
                 if _is_known(target, known):
@@ -99,7 +102,8 @@ def scan_hub(
                     todo.append(target)
             done.gone = _left(addresses, targets, known)
             progress.start("index", len(todo))
-            scan = _Scan(catalog, hub, known, _tokenizers(catalog) if todo else {}, done)
+            tokenizers = _tokenizers(catalog) if todo else {}
+            scan = _Scan(catalog, hub, known, tokenizers, done, with_gguf)
             catalog.database.let_go()
             _read_all(scan, todo, jobs or JOBS, progress)
         except RequestsSpent as error:
@@ -128,7 +132,10 @@ def _targets(hub: Hub, addresses: Iterable[Address]) -> Iterator[_Target]:
 
 @dataclass(frozen=True)
 class _Repository:
-    """What the catalog holds of a repository: uri → (the name of the place, errors of which the place is bad)."""
+    """What the catalog holds of a repository: uri → (the name of the place, reasons for which it is read again).
+
+    Reasons are errors of a place that is bad and, where headers of GGUF are wanted, `_UNREAD`.
+    """
 
     places: dict[str, tuple[str, tuple[str, ...]]] = field(default_factory=dict)
 
@@ -137,20 +144,23 @@ class _Repository:
         return [uri for uri in self.places if _commit_of(uri) == commit]
 
 
-def _remembered(catalog: Catalog) -> dict[str, _Repository]:
+def _remembered(catalog: Catalog, *, with_gguf: bool) -> dict[str, _Repository]:
     """What the catalog holds of the Hub, by name of the repository."""
     found: dict[str, _Repository] = defaultdict(_Repository)
     if catalog.path.exists():
         rows = catalog.rows(
             "select uri, coalesce(any_value(a.name), '') as name, "
-            "list(p.error order by p.error) filter (p.error is not null and a.name is null) as errors "
+            "list(p.error order by p.error) filter (p.error is not null and a.name is null) as errors, "
+            "bool_or(m.status = 'header' and m.n_tensors is null) as unread "
             "from store.address a full join store.problem p using (uri) "
+            "left join store.model m on m.id = a.model_id "
             "where starts_with(uri, ?) and a.source is distinct from 'listing' group by uri order by uri",
             [HUB],
         )
         for row in rows:
             name = row["uri"].removeprefix(HUB).partition("@")[0]
-            found[name].places[row["uri"]] = (row["name"], tuple(row["errors"] or ()))
+            unread = (_UNREAD,) if with_gguf and row["unread"] else ()
+            found[name].places[row["uri"]] = (row["name"], (*(row["errors"] or ()), *unread))
     return found
 
 
@@ -159,7 +169,7 @@ def _is_known(target: _Target, known: Mapping[str, _Repository]) -> bool:
     if not target.commit or target.name not in known:
         return False
     repository = known[target.name]
-    again = _AGAIN if target.is_named else _AGAIN[:1]
+    again = (*(_AGAIN if target.is_named else _AGAIN[:1]), _UNREAD)
     there = repository.at(target.commit)
     return bool(there) and not any(e in again for uri in there for e in repository.places[uri][1])
 
@@ -198,13 +208,14 @@ def _tokenizers(catalog: Catalog) -> Tokenizers:
 
 @dataclass(frozen=True)
 class _Scan:
-    """What the parts of one scan share: where rows go, who is asked, what is known, what is done."""
+    """What the parts of one scan share: where rows go, who is asked, what is known, what is done and how."""
 
     catalog: Catalog
     hub: Hub
     known: Mapping[str, _Repository]
     tokenizers: Tokenizers
     done: HubScan
+    with_gguf: bool
 
 
 def _read_all(scan: _Scan, todo: Sequence[_Target], jobs: int, progress: Progress) -> None:
@@ -253,7 +264,7 @@ def _read(scan: _Scan, target: _Target) -> _Read:
             now = replace(target, name=repository.name, commit=repository.commit)
             if _is_known(now, scan.known) and not _is_renamed(scan, repository):
                 return _Read(now, repository, [])
-        entries = read_repository(scan.hub, repository, scan.tokenizers)
+        entries = read_repository(scan.hub, repository, scan.tokenizers, with_gguf=scan.with_gguf)
     except RequestsSpent:
         raise
     except RegError as error:

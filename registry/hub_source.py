@@ -19,8 +19,16 @@ Tokenizers = Mapping[frozenset[tuple[str, str]], str]
 """Fingerprints of tokenizers that are known, by the names of their files and what the Hub calls their contents."""
 
 
-def read_repository(hub: Hub, repository: Listed, tokenizers: Tokenizers) -> list[Entry]:
+def read_repository(
+    hub: Hub, repository: Listed, tokenizers: Tokenizers, *, with_gguf: bool = False
+) -> list[Entry]:
     """Read every checkpoint of a repository at its commit; whatever is wrong with one becomes its problems.
+
+    Args:
+        hub: to ask.
+        repository: which.
+        tokenizers: that need not be fetched.
+        with_gguf: read headers of GGUF; else of such files only what their listing and their card say.
 
     Raises:
         HubBusy, RequestsSpent: as those of `Hub`: the repository may be fine.
@@ -31,9 +39,10 @@ def read_repository(hub: Hub, repository: Listed, tokenizers: Tokenizers) -> lis
             root = Path(folder).resolve()
             own = _tokenizer_files(files)
             known = tokenizers.get(frozenset(own.items())) if own else None
-            stage(hub, repository, files, root, without=own if known else ())
+            used = not known and any(format_of(f.path) == "safetensors" for f in files)
+            stage(hub, repository, files, root, without=() if used else own, with_gguf=with_gguf)
             entries = [
-                moved(found, repository, root, files, known)
+                moved(found, repository, root, files, known, with_gguf=with_gguf)
                 for found in find(Address("path", str(root)))
             ]
     except (RegError, OSError) as error:
@@ -54,8 +63,9 @@ def unreadable(repository: Listed, error: RegError | OSError) -> Entry:
 
 
 def moved(
-    found: Found, repository: Listed, root: Path, files: Sequence[HubFile], tokenizer: str | None
-) -> Entry:
+    found: Found, repository: Listed, root: Path, files: Sequence[HubFile], tokenizer: str | None,
+    *, with_gguf: bool = False,
+) -> Entry:  # fmt: skip
     """Read a checkpoint of a staged folder, and put it where it is in truth.
 
     Args:
@@ -64,11 +74,14 @@ def moved(
         root: the folder.
         files: of the repository, as the Hub lists them.
         tokenizer: its fingerprint, if it is known.
+        with_gguf: whether headers of GGUF were staged.
     """
     inside = found.root.relative_to(root).as_posix()
     at = "" if inside == "." else f"/{inside}"
     refs = tuple(_file_refs(files, inside, found))
-    entry = read_entry(found, headers_only=True, jobs=1, progress=SILENT, tokenizer=tokenizer)
+    entry = read_entry(
+        found, headers_only=True, jobs=1, progress=SILENT, tokenizer=tokenizer, with_gguf=with_gguf
+    )
     there = Found(
         repository.uri + at, Path(repository.uri + at), printable(repository.name + at), refs
     )
@@ -85,14 +98,14 @@ def _without(detail: str, root: Path, repository: Listed) -> str:
 
 
 def _file_refs(files: Sequence[HubFile], inside: str, found: Found) -> list[FileRef]:
-    """The files of a checkpoint, as the Hub lists them: those of its folder, or the file that it is."""
-    before = "" if inside == "." else f"{inside}/"
+    """The files of a checkpoint, as the Hub lists them: those of its folder, or those that it is itself."""
+    folder = inside if found.root.is_dir() else inside.rpartition("/")[0]
+    before = "" if folder in (".", "") else f"{folder}/"
+    own = {ref.path for ref in found.files}
     refs = []
     for file in files:
         path = file.path.removeprefix(before)
-        if file.path == inside:
-            path = file.path.rpartition("/")[2]
-        elif not file.path.startswith(before) or not found.root.is_dir():
+        if not file.path.startswith(before) or (path not in own and not found.root.is_dir()):
             continue
         kind = format_of(path)
         if "/" not in path or kind == "eval":

@@ -1,7 +1,7 @@
 """A repository of the Hub as a folder on disk, for reading its headers: small files whole, of weights only the headers.
 
 The files are as long as they are on the Hub, but take no more room than what was fetched: weights have nothing behind
-their headers, and what nobody reads (pickles, GGUF) has nothing at all.
+their headers, and what nobody reads (pickles, and GGUF unless it is asked for) has nothing at all.
 """
 
 import json
@@ -10,8 +10,15 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from registry.documents import MAX_YAML_BYTES
-from registry.errors import BadIndex, HeaderTooLarge, PathEscapes
+from registry.errors import (
+    BadIndex,
+    CorruptCheckpoint,
+    DamagedDownload,
+    HeaderTooLarge,
+    PathEscapes,
+)
 from registry.file_ref import Format, format_of
+from registry.gguf import parse_gguf
 from registry.hub import Hub, HubFile, Listed
 from registry.names import printable
 
@@ -24,7 +31,7 @@ _WHOLE: dict[Format, int] = {
 }  # fmt: skip
 """What is fetched whole, unless it is larger than this, bytes."""
 
-_EMPTY: tuple[Format, ...] = ("pickle", "gguf")
+_WEIGHTS: tuple[Format, ...] = ("safetensors", "gguf", "pickle")
 _LENGTH_BYTES = 8
 _FIRST_BYTES = 32 << 10
 _LEAST_BYTES = 4 << 10
@@ -40,6 +47,7 @@ def stage(
     folder: Path,
     *,
     without: Collection[str] = (),
+    with_gguf: bool = False,
 ) -> None:
     """Fetch what `registry.checkpoint` and the readers of claims and scores read of a repository.
 
@@ -49,6 +57,7 @@ def stage(
         files: of it.
         folder: to put it; exists and is empty.
         without: paths of files that need not be fetched; they are left empty.
+        with_gguf: fetch headers of GGUF, which hold the vocabulary and have several megabytes each.
 
     Raises:
         PathEscapes: a file's name leads out of the repository.
@@ -63,13 +72,15 @@ def stage(
     n_tensors: dict[str, int] = {}
     for file in sorted(files, key=lambda file: (kinds[file.path] != "index", file.path)):
         kind = kinds[file.path]
-        if kind not in _WHOLE and kind not in _EMPTY and kind != "safetensors":
+        if kind not in _WHOLE and kind not in _WEIGHTS:
             continue
         path = _inside(repository, folder, file.path)
         path.parent.mkdir(parents=True, exist_ok=True)
         if kind == "safetensors":
             _put(path, file, _header(hub, repository, file, n_tensors.get(file.path)))
-        elif kind in _EMPTY or file.path in without or file.size_bytes > _WHOLE[kind]:
+        elif kind == "gguf" and with_gguf:
+            _put(path, file, _gguf_header(hub, repository, file))
+        elif kind in _WEIGHTS or file.path in without or file.size_bytes > _WHOLE[kind]:
             _put(path, file, b"")
         else:
             content = hub.read(repository, file)
@@ -109,6 +120,27 @@ def _header(hub: Hub, repository: Listed, file: HubFile, n_tensors: int | None) 
         )
         raise HeaderTooLarge(message, hint=f"hf download {repository.name}")
     return first + hub.part(repository, file, stop, n_bytes) if n_bytes > stop else first
+
+
+def _gguf_header(hub: Hub, repository: Listed, file: HubFile) -> bytes:
+    """The beginning of a GGUF file up to the end of its header or, in one that is damaged, up to what is wrong."""
+    content = bytearray()
+
+    def read(start: int, stop: int) -> bytes:
+        part = hub.part(repository, file, start, stop)
+        content.extend(part)
+        return part
+
+    where = Path(f"{repository.uri}/{file.path}")
+    try:
+        parse_gguf(read, where, file.size_bytes, MAX_HEADER_BYTES)
+    except HeaderTooLarge as error:
+        raise HeaderTooLarge(error.message, hint=f"hf download {repository.name}") from error
+    except DamagedDownload:
+        raise
+    except CorruptCheckpoint:
+        pass  # whoever reads the file finds it too, and says so of this file alone
+    return bytes(content)
 
 
 def _counted(path: str, content: bytes) -> dict[str, int]:

@@ -25,6 +25,7 @@ _TRUST = {
     "adapter_config": 0.95,
     "card": 0.9,
     listed.SOURCE: listed.TRUST,
+    "gguf": 0.85,
     "metadata": 0.8,
     "config": 0.7,
 }
@@ -86,9 +87,10 @@ class _Names:
         return None, 1.0, ""
 
     def _fits(self, claim: Row, candidate: str) -> bool:
-        """An adapter fits any model; a model fits those of its own signature."""
+        """An adapter fits any model, as does what was quantised, since it has other tensors; others those of their signature."""
         mine = self.signature.get(claim["model_id"])
-        same = claim["kind"] == "adapter" or mine == self.signature.get(candidate)
+        other = claim["kind"] == "adapter" or claim["relation"] == "quantized"
+        same = other or mine == self.signature.get(candidate)
         return same and self.kind[candidate] == "model"
 
 

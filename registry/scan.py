@@ -89,6 +89,7 @@ def scan(
     progress: Progress = SILENT,
     digests: Mapping[str, str] | None = None,
     most_requests: int | None = None,
+    with_gguf: bool = False,
 ) -> ScanReport:
     """Index every checkpoint at ``addresses``; a second call on unchanged files writes nothing.
 
@@ -104,6 +105,8 @@ def scan(
         progress: told of every byte digested, and of every repository of the Hub.
         digests: of the tensors by name, where one place was just written and they are known.
         most_requests: that the Hub is asked; what was read by then is kept.
+        with_gguf: read headers of GGUF on the Hub, several megabytes of each file; else such models have no tensors. On this
+            machine they are always read.
 
     Raises:
         BadAddress: an address that does not exist; nothing is scanned then.
@@ -123,8 +126,9 @@ def scan(
     try:
         if remote:
             there = scan_hub(
-                catalog, remote, jobs=jobs, most_requests=most_requests, progress=progress
-            )
+                catalog, remote, jobs=jobs, most_requests=most_requests, progress=progress,
+                with_gguf=with_gguf,
+            )  # fmt: skip
     finally:  # what was read counts, whatever stopped the rest
         _settle(catalog, [*here.gone, *there.gone])
     uris = list(dict.fromkeys([*here.uris, *there.uris]))
@@ -157,7 +161,7 @@ def _scan_here(
     if todo:
         catalog.database.let_go()  # reading weights takes long, and others may want to write
     if not headers_only:
-        n_bytes = sum(f.size_bytes for t in todo for f in t.files if f.format == "safetensors")
+        n_bytes = sum(f.size_bytes for t in todo for f in t.weights)
         progress.start("scan", n_bytes)
     for batch in _batches(todo):
         entries = (
@@ -261,7 +265,7 @@ def _gone(reader: Reader, found: Mapping[str, Found], address: Address) -> Itera
             [CACHE + (f"{address.name}@" if address.name else "")],
         )
         for row in rows:  # another cache may hold what this one lacks
-            if row["uri"] not in found and not os.path.isdir(row["root"] or ""):  # noqa: PTH112
+            if row["uri"] not in found and not os.path.exists(row["root"] or ""):  # noqa: PTH110
                 yield row["uri"]
 
 

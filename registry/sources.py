@@ -3,8 +3,9 @@
 Finding lists and opens nothing. In a tree, these are checkpoints:
     a folder with an index, a `model.safetensors`, an `adapter_model.safetensors`, an `adapter_config.json`, or a
     `config.json` beside safetensors files;
-    a folder whose only weights are pickles or GGUF, so that it is reported and not passed in silence;
+    a folder whose only weights are pickles, so that it is reported and not passed in silence;
     each other safetensors file, by itself;
+    each GGUF file, wherever it lies, by itself; the parts of a split one together;
     a folder without any entry, likewise so that it is reported.
 Folders inside checkpoints are walked too (`checkpoint-500/`). Links to folders are not followed, hidden folders and
 unfinished outputs (`*.partial`) not entered.
@@ -18,7 +19,7 @@ from pathlib import Path
 
 from registry import hub_cache
 from registry.errors import BadAddress, Offline, Unreadable
-from registry.file_ref import FileRef, list_files, list_folder
+from registry.file_ref import FileRef, gguf_groups, list_files, list_folder, split_of
 from registry.names import CACHE, HUB, Address, printable
 
 UNFINISHED = ".partial"
@@ -50,6 +51,13 @@ class Found:
         if self.uri.startswith(HUB):
             return "hub"
         return "hf-cache" if self.uri.startswith(CACHE) else "local"
+
+    @property
+    def weights(self) -> tuple[FileRef, ...]:
+        """The files that hold its tensors, as far as their names tell."""
+        formats = {ref.format for ref in self.files}
+        kind = "safetensors" if "safetensors" in formats else "gguf"
+        return tuple(ref for ref in self.files if ref.format == kind)
 
 
 def find(address: Address) -> Iterator[Found]:
@@ -116,6 +124,8 @@ def _checkpoints(folder: Path, files: tuple[FileRef, ...], *, empty: bool) -> It
     else:
         for ref in shards:
             yield _file(folder / ref.path, (ref,))
+    for group in gguf_groups(files):
+        yield _file(folder / group[0].path, group)
 
 
 def _whole(files: Iterable[FileRef]) -> bool:
@@ -126,20 +136,28 @@ def _whole(files: Iterable[FileRef]) -> bool:
         return True
     if "index" in formats or any(ref.path in _COMPLETE for ref in files):
         return True
-    others = "gguf" in formats or any(ref.unsafe_weights for ref in files)
-    return others and "safetensors" not in formats
+    return any(ref.unsafe_weights for ref in files) and "safetensors" not in formats
 
 
 def _folder(root: Path, files: tuple[FileRef, ...]) -> Found:
     """A folder, under the name of its repository if it is a snapshot of a cache."""
-    repository = root.parent.parent.name if root.parent.name == "snapshots" else ""
-    name = hub_cache.repository_name(repository) or root.name
-    return Found(_storable(root), root, printable(name), files)
+    return Found(_storable(root), root, printable(_repository(root) or root.name), files)
 
 
 def _file(root: Path, files: tuple[FileRef, ...]) -> Found:
-    """A bare file."""
-    return Found(_storable(root), root, printable(root.stem), files)
+    """A bare file; GGUF in a snapshot of a cache is called as on the Hub, a split one as its whole."""
+    name, part = root.stem, split_of(root.name)
+    if files and files[0].format == "gguf":
+        root = root.parent / files[0].path
+        repository = _repository(root.parent)
+        name = f"{repository}/{root.name}" if repository else part[0] if part else name
+    return Found(_storable(root), root, printable(name), files)
+
+
+def _repository(root: Path) -> str | None:
+    """The repository of which a folder is a snapshot in a cache; None for any other folder."""
+    folder = root.parent.parent.name if root.parent.name == "snapshots" else ""
+    return hub_cache.repository_name(folder)
 
 
 def _storable(path: Path) -> str:
@@ -155,10 +173,16 @@ def _find_cached(address: Address) -> Iterator[Found]:
             files = list_folder(snapshot.root)[0]
         except Unreadable:
             files = ()
-        if address.name or _whole(files):
+        uri = f"{CACHE}{snapshot.name}@{snapshot.commit}"
+        groups = gguf_groups(files)
+        if _whole(files) or (address.name and not groups):
             nothing = False
-            uri = f"{CACHE}{snapshot.name}@{snapshot.commit}"
             yield Found(uri, snapshot.root, snapshot.name, files)
+        for group in groups:
+            nothing = False
+            path = group[0].path
+            at = f"{uri}/{path}"
+            yield Found(at, snapshot.root / path, printable(f"{snapshot.name}/{path}"), group)
     if nothing and address.kind == "hub":
         message = (
             f"{address}: is not in the cache ({hub_cache.location()}), and HF_HUB_OFFLINE is set"

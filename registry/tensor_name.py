@@ -1,25 +1,28 @@
 """What a tensor's name says: the layer it belongs to and the part it plays.
 
-Covers the names that transformers writes for decoders, encoders and their older relatives; a name that fits
+Covers the names that transformers writes for decoders, encoders and their older relatives, and those of GGUF; a name that fits
 nothing has no layer and is called "other". Lineage never depends on these two words, only reports do.
 """
 
 import re
 
-_LAYER = re.compile(r"(?:^|\.)(?:layers?|h|blocks?|encoder|decoder)\.([0-9]{1,9})(?:\.|$)")
+_LAYER = re.compile(r"(?:^|\.)(?:layers?|h|blocks?|blk|encoder|decoder)\.([0-9]{1,9})(?:\.|$)")
 
 _MODULES = (
     ("norm", r"norm|layer_?norm|(?:^|\.)ln_[f\d]"),
-    ("lm_head", r"(?:^|\.)(?:lm_head|embed_out|score|classifier)\."),
-    ("embedding", r"embed|(?:^|\.)wte\.|(?:^|\.)wpe\."),
+    ("lm_head", r"(?:^|\.)(?:lm_head|embed_out|score|classifier)\.|^output\.weight$"),
+    ("embedding", r"embed|token_embd|(?:^|\.)wte\.|(?:^|\.)wpe\."),
     ("attention_qkv", r"qkv|c_attn|query_key_value"),
-    ("attention_q", r"(?:q_proj|query|\.wq)(?:\.|$)"),
-    ("attention_k", r"(?:k_proj|key|\.wk)(?:\.|$)"),
-    ("attention_v", r"(?:v_proj|value|\.wv)(?:\.|$)"),
-    ("attention_o", r"(?:o_proj|out_proj|\.wo)(?:\.|$)|attention\.output\.dense|attn\.c_proj"),
-    ("mlp_gate", r"gate_proj|\.w1(?:\.|$)|block_sparse_moe\.gate"),
-    ("mlp_up", r"up_proj|\.w3(?:\.|$)|intermediate\.dense|mlp\.c_fc|fc1"),
-    ("mlp_down", r"down_proj|\.w2(?:\.|$)|output\.dense|mlp\.c_proj|fc2"),
+    ("attention_q", r"(?:q_proj|query|\.wq|attn_q)(?:\.|$)"),
+    ("attention_k", r"(?:k_proj|key|\.wk|attn_k)(?:\.|$)"),
+    ("attention_v", r"(?:v_proj|value|\.wv|attn_v)(?:\.|$)"),
+    (
+        "attention_o",
+        r"(?:o_proj|out_proj|\.wo)(?:\.|$)|attention\.output\.dense|attn\.c_proj|attn_output",
+    ),
+    ("mlp_gate", r"gate_proj|ffn_gate|\.w1(?:\.|$)|block_sparse_moe\.gate"),
+    ("mlp_up", r"up_proj|ffn_up|\.w3(?:\.|$)|intermediate\.dense|mlp\.c_fc|fc1"),
+    ("mlp_down", r"down_proj|ffn_down|\.w2(?:\.|$)|output\.dense|mlp\.c_proj|fc2"),
     ("pooler", r"pooler"),
 )
 _PATTERNS = tuple((module, re.compile(pattern, re.IGNORECASE)) for module, pattern in _MODULES)

@@ -17,7 +17,7 @@ sketches tell (`reg infer` leaves them) and the lengths of measured deltas let e
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from registry.case import COSINE, HOMOLOGOUS_COSINE, REAL, UNREAD, Case, load
+from registry.case import COSINE, HOMOLOGOUS_COSINE, REAL, Case, load
 from registry.catalog import Catalog
 from registry.closeness import Pair
 from registry.homology import alignment, homology
@@ -110,7 +110,7 @@ def keeps(distance: float | None) -> float:
 
 def _kind(case: Case) -> Reason:
     """Whole models, not adapters, whose files were read."""
-    unread = [case.name(model) for model in case.models if case.rows[model]["status"] in UNREAD]
+    unread = [case.name(model) for model in case.models if case.rows[model] not in case.shown]
     if unread:
         return refused("kind", f"{', '.join(unread)}: known by name alone; scan the files first")
     adapters = [row["name"] for row in case.shown if row["kind"] == "adapter"]

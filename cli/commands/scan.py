@@ -26,17 +26,22 @@ _FLOATS = "('F64', 'F32', 'F16', 'BF16')"
 @click.option(
     "--requests", type=click.IntRange(min=1), metavar="N", help="Ask the Hub at most N times."
 )
+@click.option(
+    "--gguf", is_flag=True, help="On the Hub, read headers of GGUF too: megabytes of each file."
+)
 @click.pass_obj
 def command(
     session: Session,
+    *,
     addresses: tuple[str, ...],
     headers_only: bool,
     jobs: int | None,
     requests: int | None,
+    gguf: bool,
 ) -> None:
     """Index checkpoints on disk, in the cache and on the Hub.
 
-    An ADDRESS is a folder, a safetensors file, a tree of both, hf-cache: for all of the Hugging Face cache, or
+    An ADDRESS is a folder, a safetensors or GGUF file, a tree of them, hf-cache: for all of the Hugging Face cache, or
     hf-cache:org/name for one of its repositories. Files that did not change are not read again. What cannot be read
     becomes a problem, never the end of the scan.
 
@@ -44,6 +49,10 @@ def command(
     search= and base_model=), or hf:collection/owner/title-id. Headers, configs, tokenizers and cards are read, and no
     weights. A repository that has not moved is not asked again; a scan that was stopped goes on where it was. With
     HF_HUB_OFFLINE=1 the cache stands in for the Hub.
+
+    Each GGUF file is a model of its own, the parts of a split one together. Those on the Hub are indexed by what their listing
+    and their card say: size, licence, base. Their headers hold the whole vocabulary; --gguf reads them, for dtypes, shapes and
+    keys, also of repositories that were indexed without.
 
     Examples:
       reg scan models
@@ -59,6 +68,7 @@ def command(
             jobs=jobs,
             progress=progress,
             most_requests=requests,
+            with_gguf=gguf,
         )
     n_casts = 0
     if report.new + report.updated:

@@ -8,6 +8,7 @@ import numpy as np
 from engine.descent.patch import SPEC, Layout, Patch, layout_of, whole
 from engine.descent.sketch import Sketch, take, weights
 from registry.catalog import Catalog, Columns, now
+from registry.dtypes import QUANTS
 from registry.errors import (
     BadAddress,
     CorruptCheckpoint,
@@ -69,6 +70,8 @@ def _read(catalog: Catalog, model: str, n_scalars: int | None) -> Sketch | str:
     try:
         checkpoint = catalog.checkpoint(model)
         tensors = weights(checkpoint.tensors)
+        if any(ref.dtype in QUANTS for ref in checkpoint.tensors):
+            return "is quantised in blocks, which are not read; its vectors alone tell no descent"
         if not tensors:
             return "has no tensor whose values are weights"
         shapes = [(ref.name, ref.shape) for ref in tensors]

@@ -69,7 +69,7 @@ comment on column store.said.predicate is 'base_model, merge_parent, relation or
 comment on column store.said.object is 'What is claimed, raw text';
 comment on column store.said.relation is 'Kind of descent claimed';
 comment on column store.said.coefficient is 'Weight of a merge parent where the source gives one';
-comment on column store.said.source is 'card, adapter_config, config, mergekit_config, metadata, sidecar or listing';
+comment on column store.said.source is 'card, adapter_config, config, mergekit_config, metadata, sidecar, gguf or listing';
 comment on column store.said.raw is 'The snippet it was read from, cut to 2,000 characters';
 comment on column store.said.resolved_id is 'Model the object names; null where it names none';
 
@@ -95,7 +95,7 @@ comment on column claims.predicate is 'base_model, merge_parent, relation or lic
 comment on column claims.object is 'What is claimed, raw text';
 comment on column claims.relation is 'Kind of descent claimed';
 comment on column claims.coefficient is 'Weight of a merge parent where the source gives one';
-comment on column claims.source is 'card, adapter_config, config, mergekit_config, metadata, sidecar or listing';
+comment on column claims.source is 'card, adapter_config, config, mergekit_config, metadata, sidecar, gguf or listing';
 comment on column claims.resolved_id is 'Model the object names; null where it names none';
 comment on column claims.resolved is 'Name of that model';
 comment on column claims.uri is 'Address where it is said';

@@ -173,7 +173,7 @@ def test_a_trainers_state_is_not_weights(tmp_path):
 
 def test_a_folder_of_gguf_is_empty_to_us(tmp_path):
     (tmp_path / "model-Q4_K.gguf").write_bytes(b"GGUF")
-    with pytest.raises(EmptyCheckpoint, match="only GGUF"):
+    with pytest.raises(EmptyCheckpoint, match="1 GGUF files, each of which is a checkpoint"):
         read_checkpoint(tmp_path)
 
 

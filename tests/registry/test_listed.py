@@ -109,4 +109,4 @@ def test_a_card_that_names_a_listed_model_finds_it(tmp_path, catalog):
 
 def test_a_hub_scan_takes_no_listing_for_a_place_that_it_read(tmp_path, catalog):
     take_in(catalog, tmp_path, CHAT, BASE)
-    assert hub_scan._remembered(catalog) == {}
+    assert hub_scan._remembered(catalog, with_gguf=False) == {}

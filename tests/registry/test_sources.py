@@ -52,7 +52,6 @@ def test_what_makes_a_folder_a_checkpoint(tmp_path):
         "adapter": ["adapter_config.json", "adapter_model.safetensors"],
         "adapter without weights": ["adapter_config.json"],
         "config": ["config.json", "x.safetensors", "y.safetensors"],
-        "gguf": ["m.gguf"],
         "index": ["model.safetensors.index.json"],
         "pickles": ["pytorch_model-00001-of-00002.bin", "config.json"],
         "plain": ["model.safetensors"],
@@ -81,6 +80,26 @@ def test_loose_files_are_checkpoints_each(tmp_path):
     assert (one.name, one.uri) == ("a", str(tmp_path / "loras" / "a.safetensors"))
     assert [ref.path for ref in one.files] == ["a.safetensors"]
     assert read_checkpoint(one.root, one.files).layout == "file"
+
+
+def test_gguf_files_are_checkpoints_each_beside_whatever_there_is(tmp_path):
+    model(tmp_path / "model")
+    (tmp_path / "pickles").mkdir()
+    (tmp_path / "pickles" / "pytorch_model.bin").touch()
+    for file in ("model/m.gguf", "pickles/m.gguf", "a-Q4.gguf", "a-Q8.GGUF", "s-00001-of-00002.gguf",
+                 "s-00002-of-00002.gguf", "config.json"):  # fmt: skip
+        (tmp_path / file).touch()
+    assert paths(tmp_path) == [
+        "a-Q4.gguf", "a-Q8.GGUF", "s-00001-of-00002.gguf", "model", "model/m.gguf", "pickles",
+        "pickles/m.gguf",
+    ]  # fmt: skip
+    split = found(tmp_path)[2]
+    assert (split.name, [f.path for f in split.weights]) == (
+        "s",
+        ["s-00001-of-00002.gguf", "s-00002-of-00002.gguf"],
+    )
+    (named,) = found(tmp_path / "s-00002-of-00002.gguf")
+    assert named == split
 
 
 def test_hidden_and_unfinished_folders_are_not_entered(tmp_path):

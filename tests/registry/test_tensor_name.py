@@ -20,6 +20,15 @@ NAMES = {
     "model.layers.2.input_layernorm.weight": (2, "norm"),
     "model.norm.weight": (None, "norm"),
     "lm_head.weight": (None, "lm_head"),
+    # GGUF
+    "token_embd.weight": (None, "embedding"),
+    "blk.7.attn_q.weight": (7, "attention_q"),
+    "blk.7.attn_k_norm.weight": (7, "norm"),
+    "blk.7.attn_output.weight": (7, "attention_o"),
+    "blk.7.ffn_gate.weight": (7, "mlp_gate"),
+    "blk.7.ffn_down.weight": (7, "mlp_down"),
+    "output_norm.weight": (None, "norm"),
+    "output.weight": (None, "lm_head"),
     # GPT-2
     "transformer.wte.weight": (None, "embedding"),
     "wpe.weight": (None, "embedding"),
