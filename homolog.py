@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from engine.casts import record_casts
     from engine.collect import collect
+    from engine.descent.afar import Sketched, sketch
     from engine.descent.infer import Inferred, infer
     from engine.extract import Extracted, extract
     from engine.merge import Merged, merge, plan, reproduce
@@ -32,11 +33,14 @@ if TYPE_CHECKING:
     from engine.recipe_file import read_recipe
     from engine.stats import Measured, pairs
     from engine.stats import measure as stats
+    from engine.stream import merge_streamed
     from engine.suite import Outcome, run_suite
     from engine.verify import Verification, verify
     from registry.candidates import Candidate, Partners, candidates
     from registry.catalog import Catalog, Columns
     from registry.errors import RegError
+    from registry.estimate import Estimate, estimate, unreachable
+    from registry.hub_digests import Digested, digest_remote
     from registry.intake import ImportReport, import_listings
     from registry.license_report import licenses
     from registry.lineage import Lineage
@@ -52,6 +56,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "engine.casts": ("record_casts",),
     "engine.collect": ("collect",),
+    "engine.descent.afar": ("Sketched", "sketch"),
     "engine.descent.infer": ("Inferred", "infer"),
     "engine.extract": ("Extracted", "extract"),
     "engine.merge": ("Merged", "merge", "plan", "reproduce"),
@@ -63,11 +68,14 @@ _HOMES = {
     "engine.recipe": ("AdapterSize", "Part", "Recipe", "out_dtype", "parse_rounding"),
     "engine.recipe_file": ("read_recipe",),
     "engine.stats": ("Measured", "pairs", "stats"),
+    "engine.stream": ("merge_streamed",),
     "engine.suite": ("Outcome", "run_suite"),
     "engine.verify": ("Verification", "verify"),
     "registry.candidates": ("Candidate", "Partners", "candidates"),
     "registry.catalog": ("Catalog", "Columns"),
     "registry.errors": ("RegError",),
+    "registry.estimate": ("Estimate", "estimate", "unreachable"),
+    "registry.hub_digests": ("Digested", "digest_remote"),
     "registry.intake": ("ImportReport", "import_listings"),
     "registry.license_report": ("licenses",),
     "registry.lineage": ("Lineage",),
@@ -93,6 +101,8 @@ __all__ = [
     "Candidate",
     "Catalog",
     "Columns",
+    "Digested",
+    "Estimate",
     "Extracted",
     "ImportReport",
     "Inferred",
@@ -113,17 +123,21 @@ __all__ = [
     "Relatives",
     "ScanReport",
     "Score",
+    "Sketched",
     "Verdict",
     "Verification",
     "candidates",
     "collect",
+    "digest_remote",
     "ensure",
+    "estimate",
     "extract",
     "import_listings",
     "infer",
     "license_of_plan",
     "licenses",
     "merge",
+    "merge_streamed",
     "mergeable",
     "method",
     "methods",
@@ -143,8 +157,10 @@ __all__ = [
     "run_suite",
     "scan",
     "score_row",
+    "sketch",
     "stats",
     "target_of",
+    "unreachable",
     "verify",
 ]
 

@@ -51,14 +51,19 @@ class Session:
         """Show how far the work of a block is."""
         return self.out.progress(unit)
 
-    def model(self, text: str) -> str:
+    def model(self, text: str, *, fetch: bool = False) -> str:
         """The id of the model that ``text`` names; one on disk that the catalog does not know is scanned first.
+
+        Args:
+            text: as typed.
+            fetch: its files are needed: an address of the Hub is downloaded.
 
         Raises:
             UnknownModel: with the nearest name.
             CorruptCheckpoint: what is on disk cannot be used.
         """
-        if not os.path.exists(os.path.expanduser(text)):  # noqa: PTH110, PTH111 - never raises
+        is_remote = fetch and text.startswith("hf://")
+        if not is_remote and not os.path.exists(os.path.expanduser(text)):  # noqa: PTH110, PTH111 - never raises
             return self.catalog.find(text)
         with self.progress() as progress:
             return homolog.ensure(self.catalog, text, progress=progress)

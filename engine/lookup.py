@@ -3,6 +3,7 @@
 from engine.parent import Parent
 from registry.catalog import Catalog
 from registry.errors import UnsupportedDtype
+from registry.names import CACHE, HUB
 from registry.progress import SILENT, Progress
 from registry.scan import ensure, scan
 
@@ -18,9 +19,14 @@ def load_parent(catalog: Catalog, model: str) -> Parent:
         BadAddress, FileChanged: its files are not there, or not as scanned.
         UnsupportedDtype: it is GGUF.
     """
-    with catalog.database.kept_open():  # opening once for all three is what takes the time
+    with catalog.database.kept_open():  # opening once for all four is what takes the time
         rows = catalog.rows("select name, digest from store.tensor where model_id = ?", [model])
         name = catalog.name(model)
+        places = catalog.rows(
+            "select uri from store.address where model_id = ? and source in ('hub', 'hf-cache') "
+            "order by source desc, uri limit 1",
+            [model],
+        )
         checkpoint = catalog.checkpoint(model)
     if checkpoint.format == "gguf":
         dtypes = ", ".join(sorted({tensor.dtype for tensor in checkpoint.tensors}))
@@ -29,7 +35,8 @@ def load_parent(catalog: Catalog, model: str) -> Parent:
         )
         raise UnsupportedDtype(message, hint=f"take the model it was made from: reg lineage {name}")
     digests = {row["name"]: row["digest"] for row in rows if row["digest"]}
-    return Parent(model, name, checkpoint, digests)
+    address = HUB + places[0]["uri"].removeprefix(HUB).removeprefix(CACHE) if places else None
+    return Parent(model, name, checkpoint, digests, address=address)
 
 
 def identify(catalog: Catalog, text: str, *, progress: Progress = SILENT) -> str:
@@ -44,7 +51,7 @@ def identify(catalog: Catalog, text: str, *, progress: Progress = SILENT) -> str
     model = ensure(catalog, text, progress=progress)
     headers = catalog.rows(
         "select a.uri from store.address a join store.model m on m.id = a.model_id "
-        "where m.id = ? and m.status = 'header' order by a.uri limit 1",
+        "where m.id = ? and m.status in ('header', 'sampled') and a.source in ('local', 'hf-cache') order by a.uri limit 1",
         [model],
     )
     if not headers:

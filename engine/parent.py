@@ -37,6 +37,7 @@ class Parent:
         adapters: that it wears, in the order in which they were put on.
         tokenizer: the folder of its tokenizer, where that is not its own.
         parents: of a model that is computed by a recipe while it is read, that recipe's models; else ().
+        address: hf://org/name@commit, where it is known to lie on the Hub.
     """
 
     id: str
@@ -47,6 +48,7 @@ class Parent:
     adapters: tuple["Parent", ...] = ()
     tokenizer: Path | None = None
     parents: tuple["Parent", ...] = ()
+    address: str | None = None
 
     @property
     def tensors(self) -> dict[str, Source]:

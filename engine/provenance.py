@@ -195,11 +195,18 @@ def write_sidecar(
     plan: Plan, folder: Path, *, model: str, digests: Mapping[str, str], version: str,
     state: Mapping[str, float] | None = None,
 ) -> None:  # fmt: skip
-    """Write the sidecar: what made the weights, what the method needs to go on from them, each tensor's digest."""
+    """Write the sidecar: what made the weights, what the method needs to go on from them, each tensor's digest.
+
+    Beside parents that lie on the Hub it says where, commit included: in the sidecar alone, since the same weights from
+    elsewhere give the same shards.
+    """
+    parents = _all([*plan.parents, *plan.statistics])
+    addresses = {p.id.partition(WORN)[0]: p.address for p in parents if p.address}
     document = {
         "format": SIDECAR_FORMAT,
         "model": model,
         **_made(plan, version),
+        **({"addresses": dict(sorted(addresses.items()))} if addresses else {}),
         **({"state": dict(sorted(state.items()))} if state else {}),
         "tensors": dict(sorted(digests.items())),
     }

@@ -5,6 +5,8 @@ use and closed together.
 """
 
 import os
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
@@ -26,6 +28,24 @@ DTYPES = {
 
 FLOATS = ("F64", "F32", "F16", "BF16")
 """Dtypes whose values are the weights themselves, finest first; 8-bit floats are codes that need scales."""
+
+
+Filler = Callable[[memoryview, Path, int], None]
+"""Fills memory with bytes of a file, from an offset on."""
+
+_elsewhere: dict[Path, Filler] = {}
+
+
+@contextmanager
+def elsewhere(files: Iterable[Path], fill: Filler) -> Iterator[None]:
+    """Let every reader take the bytes of some files from elsewhere, until the block ends; on disk are only their headers."""
+    mine = dict.fromkeys(files, fill)
+    _elsewhere.update(mine)
+    try:
+        yield
+    finally:
+        for file in mine:
+            _elsewhere.pop(file, None)
 
 
 class Reader:
@@ -67,6 +87,9 @@ class Reader:
     def fill(self, buffer: torch.Tensor, ref: TensorRef, start: int) -> None:
         """Read bytes of a tensor from ``start`` on, as many as ``buffer`` has: (n,) uint8; errors as `bytes`."""
         view = buffer.numpy().data
+        if ref.file in _elsewhere:
+            _elsewhere[ref.file](view, ref.file, ref.start + start)
+            return
         done = 0
         try:
             handle = self._handle(ref.file)
@@ -93,8 +116,10 @@ class Reader:
         ends = start * dtype.itemsize, stop * dtype.itemsize
         return self.bytes(ref, *ends, pinned=pinned).view(dtype)
 
-    def region(self, ref: TensorRef, start: int, stop: int) -> "Region":
-        """Elements [start, stop) of the flat tensor, not read yet; errors as `flat`."""
+    def region(self, ref: TensorRef, start: int, stop: int) -> "Region | torch.Tensor":
+        """Elements [start, stop) of the flat tensor, not read yet unless its file is elsewhere; errors as `flat`."""
+        if ref.file in _elsewhere:
+            return self.flat(ref, start, stop, pinned=self.pinned)
         dtype = _dtype(ref)
         handle = self._handle(ref.file)
         return Region(self, ref, start, stop, dtype, handle, ref.start + start * dtype.itemsize)

@@ -19,7 +19,9 @@ from registry.database import Row
 from registry.errors import BadDocument, CorruptCheckpoint, PathEscapes, UnknownModel
 from registry.fingerprint import digest_model, digest_tensors, digest_text
 from registry.header import read_header
+from registry.names import HUB
 from registry.progress import SILENT, Progress
+from registry.scan import ensure
 from registry.tensor_name import EMBEDDING, HEAD
 
 
@@ -104,7 +106,10 @@ def verify(
 
 
 def _place(catalog: Catalog, target: str) -> tuple[Path, str | None]:
-    """The folder to verify, and the id the catalog has for it."""
+    """The folder to verify, and the id the catalog has for it; what is on the Hub is downloaded."""
+    if target.startswith(HUB):
+        model = ensure(catalog, target)
+        return catalog.checkpoint(model).root, model
     path = Path(target).expanduser().absolute()
     on_disk = path.exists()
     path = path.resolve() if on_disk else path

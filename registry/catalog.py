@@ -74,10 +74,12 @@ class Catalog:
 
     Attributes:
         path: of the file; it is made by the first write.
+        staged: id → checkpoint of models that are read from elsewhere, as long as whoever put it there lets it be.
     """
 
     def __init__(self, path: Path | None = None, *, wait_seconds: float = WAIT_SECONDS) -> None:
         self.path = path or default_path()
+        self.staged: dict[str, Checkpoint] = {}
         self.database = Database(self.path, wait_seconds=wait_seconds)
 
     def rows(self, sql: str, parameters: Sequence[object] = ()) -> list[Row]:
@@ -150,6 +152,7 @@ class Catalog:
         if near:
             raise UnknownModel(message, hint=f"did you mean {near[0]}?")
         exists = os.path.exists(_real(text))  # noqa: PTH110 - unlike Path.exists, never raises
+        exists = exists or text.startswith(HUB)
         hint = f"reg scan {text}" if exists else "reg ls lists the models"
         raise UnknownModel(message, hint=hint)
 
@@ -184,10 +187,18 @@ class Catalog:
             if {f.path: (f.size_bytes, f.mtime_ns) for f in decisive} == expected:
                 return read_checkpoint(folder, files)
             changed = root
+        if model_id in self.staged:
+            return self.staged[model_id]
         name = self.name(model_id)
         if changed:
             message = f"the files of {name} at {changed} changed since they were scanned"
             raise FileChanged(message, hint=f"reg scan {changed}")
+        afar = [root for root in recorded if root.startswith(HUB)]
+        if afar:
+            message = f"the files of {name} are on the Hub ({afar[0]}) and not here"
+            raise BadAddress(
+                message, hint=f"give {afar[0]} in the place of its name to download it"
+            )
         places = ", ".join(recorded) or "no place at all"
         message = f"the files of {name} are gone; the catalog knows of {places}"
         raise BadAddress(message, hint="reg scan the folder where they are now")

@@ -189,14 +189,47 @@ def store(transaction: Transaction, entries: Sequence[Entry]) -> None:
 def adopt(transaction: Transaction, models: Mapping[str, str]) -> None:
     """Let places hold other models than they were believed to, those that their bytes make them: address → model.
 
-    Headers that have no place left are dropped with all that hangs on them.
+    Models that were never read whole and have no place left are dropped with all that hangs on them, but for sketches,
+    which are of the same bytes.
     """
     for uri, model in models.items():
+        transaction.execute(
+            "update store.sketch s set model_id = ? from store.address a where a.uri = ? and s.model_id = a.model_id "
+            "and s.model_id <> ? and s.spec not in (select spec from store.sketch where model_id = ?)",
+            [model, uri, model, model],
+        )
         for table in ("address", "claim"):
             transaction.execute(
                 f"update store.{table} set model_id = ? where uri = ?", [model, uri]
             )
     _drop_unplaced_headers(transaction)
+
+
+def learn(
+    transaction: Transaction, uri: str, checkpoint: Checkpoint, digests: Mapping[str, str]
+) -> str:
+    """Let a place of which only headers were read be the model that all of its bytes make; its id.
+
+    Args:
+        transaction: of the catalog.
+        uri: the place.
+        checkpoint: what is there.
+        digests: of its tensors, by name.
+    """
+    signature = architecture_fingerprint(checkpoint.tensors)
+    model = digest_model(digests, tied=checkpoint.tied)
+    reading = Reading(checkpoint, model, signature, dict(digests), None, (), ())
+    columns = Columns()
+    columns.add_rows("model", [_model(reading)])
+    columns.add_rows("tensor", _tensors(reading))
+    columns.insert(transaction, "nothing")
+    transaction.execute(
+        "update store.score s set model_id = ? from store.address a "
+        "where a.uri = ? and s.model_id = a.model_id and s.model_id <> ?",
+        [model, uri, model],
+    )
+    adopt(transaction, {uri: model})
+    return model
 
 
 def forget(transaction: Transaction, uris: Sequence[str]) -> None:
@@ -216,9 +249,9 @@ def _delete(transaction: Transaction, uris: Sequence[str]) -> None:
 
 
 def _drop_unplaced_headers(transaction: Transaction) -> None:
-    """Drop header-only models that have no place left, with all that hangs on them: their identity was the place."""
+    """Drop models that were never read whole and have no place left, with all that hangs on them: their identity was the place."""
     unplaced = transaction.rows(
-        "select id from store.model m where status = 'header' "
+        "select id from store.model m where status in ('header', 'sampled') "
         "and not exists (select 1 from store.address a where a.model_id = m.id and a.source <> ?)",
         [SOURCE],
     )

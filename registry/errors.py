@@ -12,7 +12,7 @@ RegError
 ├─ CatalogError       CatalogLocked · CatalogMissing · CatalogTooNew · CatalogDamaged · SqlRefused · BadSql
 ├─ RunError           NotEnoughDisk · NotEnoughMemory · FileChanged · RunFailed
 └─ SourceError        Offline · Unreadable · MissingExtra · HubRefused · HubMissing · HubRenamed · HubBusy
-                      HubMoved · HubRejected · RequestsSpent
+                      HubMoved · HubRejected · RequestsSpent · NotFetched · TooFarAway
 
 An error says which model, file or tensor, the value that was wrong and the range that is right.
 `hint` names what to type next. Anything that is not a `RegError` is our own bug.
@@ -268,6 +268,14 @@ class HubRejected(SourceError):
 
 class RequestsSpent(SourceError):
     """The number of requests the user allowed is used up; what was read by then is kept."""
+
+
+class NotFetched(SourceError):
+    """Bytes of a file on the Hub of which only other pieces were fetched."""
+
+
+class TooFarAway(SourceError):
+    """Files on the Hub of which so much is needed that they had better be downloaded."""
 
 
 class Interrupted(KeyboardInterrupt):

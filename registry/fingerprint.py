@@ -105,6 +105,42 @@ def digest_tensors(
     return {ref.name: found[ref.name] for ref in refs}
 
 
+def digest_stream(refs: Iterable[TensorRef], blocks: Iterable[bytes]) -> dict[str, str]:
+    """Digest the tensors of one file as its bytes come.
+
+    Law: the digests are those of `digest_tensor`, wherever the bytes are cut.
+
+    Args:
+        refs: tensors of the file.
+        blocks: of all of its bytes, in order, from the first on.
+
+    Raises:
+        TruncatedFile: the bytes end before the tensors do.
+    """
+    waiting = sorted(refs, key=lambda ref: (ref.start, ref.n_bytes))
+    found: dict[str, str] = {}
+    hasher, place = None, 0
+    for block in blocks:
+        view, end = memoryview(block), place + len(block)
+        while len(found) < len(waiting):
+            ref = waiting[len(found)]
+            stop = ref.start + ref.n_bytes
+            hasher = hasher or blake3(_before(ref))
+            if ref.start < end and stop > place:
+                hasher.update(view[max(ref.start, place) - place : min(stop, end) - place])
+            if stop > end:
+                break
+            found[ref.name], hasher = hasher.hexdigest(), None
+        place = end
+    if len(found) < len(waiting):
+        ref = waiting[len(found)]
+        message = (
+            f"{ref.file}: ends at byte {place}; tensor {ref.name} needs {ref.start + ref.n_bytes}"
+        )
+        raise TruncatedFile(message, hint="fetch it again")
+    return found
+
+
 def digest_model(digests: Mapping[str, str], *, tied: bool = True) -> str:
     """Digest (`MODEL_DIGEST`) of a model from the digests of its tensors by name: the model's identity.
 
@@ -203,8 +239,7 @@ def _digest(descriptor: int, ref: TensorRef) -> str:
     Whatever comes before the tensor's bytes, all blocks but the first begin at a multiple of their size: BLAKE3 then
     hashes each as one tree, a fifth faster.
     """
-    shape = ",".join(map(str, ref.shape))
-    before = f"{TENSOR_DIGEST}\0{ref.dtype}\0{shape}\0".encode()
+    before = _before(ref)
     hasher = blake3(before)
     buffer = _buffer()
     place, end = ref.start, ref.start + ref.n_bytes
@@ -220,6 +255,12 @@ def _digest(descriptor: int, ref: TensorRef) -> str:
         place += n_read
         left = left - n_read or len(buffer)
     return hasher.hexdigest()
+
+
+def _before(ref: TensorRef) -> bytes:
+    """What is hashed before a tensor's bytes."""
+    shape = ",".join(map(str, ref.shape))
+    return f"{TENSOR_DIGEST}\0{ref.dtype}\0{shape}\0".encode()
 
 
 def _tokenizer_json(file: str, content: bytes) -> list[Any]:

@@ -5,6 +5,7 @@ Where a large file lies is asked once; its parts are then read from there. Every
 
 import hashlib
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -162,11 +163,18 @@ class Hub:
     def download(self, repository: Listed, paths: list[str]) -> str:
         """Fetch files through the library's cache: the snapshot's folder; those that are there are not fetched again.
 
+        Args:
+            repository: at its commit.
+            paths: patterns of paths in it.
+
         Raises:
             HubBusy: it could not be fetched.
         """
         from huggingface_hub import snapshot_download  # noqa: PLC0415 (as above)
+        from huggingface_hub.utils import disable_progress_bars  # type: ignore[attr-defined] # noqa: PLC0415
 
+        if not sys.stderr.isatty():
+            disable_progress_bars()
         try:
             return snapshot_download(
                 repository.name, revision=repository.commit, allow_patterns=paths,

@@ -39,7 +39,7 @@ def recognise(catalog: Catalog) -> int:
     rows = catalog.rows(
         f"with weights as ({_WEIGHTS}) select h.uri, min(k.model_id) as model_id from weights h "
         "join weights k on k.etags = h.etags and k.status = 'full' and k.named "
-        "where h.source = 'hub' and h.status = 'header' and h.named group by h.uri order by h.uri"
+        "where h.source = 'hub' and h.status in ('header', 'sampled') and h.named group by h.uri order by h.uri"
     )
     if rows:
         with catalog.write() as transaction:
@@ -54,7 +54,7 @@ def _hash_alike(catalog: Catalog) -> None:
         "any_value(k.name) as name, any_value(list_sum(k.sizes)) as n_bytes, list(h.name order by h.uri) as names, "
         "min(length(h.etags[1])) as digits "
         "from weights h join weights k on k.sizes = h.sizes and k.source = 'local' and k.status = 'full' "
-        "and not k.named where h.source = 'hub' and h.status = 'header' and h.named group by k.uri order by k.uri"
+        "and not k.named where h.source = 'hub' and h.status in ('header', 'sampled') and h.named group by k.uri order by k.uri"
     )
     found: dict[tuple[str, str], str] = {}
     for row in rows:

@@ -48,7 +48,7 @@ def stage(
     *,
     without: Collection[str] = (),
     with_gguf: bool = False,
-) -> None:
+) -> int:
     """Fetch what `registry.checkpoint` and the readers of claims and scores read of a repository.
 
     Args:
@@ -58,6 +58,9 @@ def stage(
         folder: to put it; exists and is empty.
         without: paths of files that need not be fetched; they are left empty.
         with_gguf: fetch headers of GGUF, which hold the vocabulary and have several megabytes each.
+
+    Returns:
+        Bytes fetched.
 
     Raises:
         PathEscapes: a file's name leads out of the repository.
@@ -70,27 +73,33 @@ def stage(
         raise BadIndex(message)
     kinds = {file.path: format_of(file.path) for file in files}
     n_tensors: dict[str, int] = {}
+    n_bytes = 0
     for file in sorted(files, key=lambda file: (kinds[file.path] != "index", file.path)):
         kind = kinds[file.path]
         if kind not in _WHOLE and kind not in _WEIGHTS:
             continue
-        path = _inside(repository, folder, file.path)
+        path = inside(repository, folder, file.path)
         path.parent.mkdir(parents=True, exist_ok=True)
+        content = b""
         if kind == "safetensors":
-            _put(path, file, _header(hub, repository, file, n_tensors.get(file.path)))
+            content = _header(hub, repository, file, n_tensors.get(file.path))
         elif kind == "gguf" and with_gguf:
-            _put(path, file, _gguf_header(hub, repository, file))
-        elif kind in _WEIGHTS or file.path in without or file.size_bytes > _WHOLE[kind]:
-            _put(path, file, b"")
-        else:
+            content = _gguf_header(hub, repository, file)
+        elif not (kind in _WEIGHTS or file.path in without or file.size_bytes > _WHOLE[kind]):
             content = hub.read(repository, file)
-            _put(path, file, content)
             if kind == "index":
                 n_tensors |= _counted(file.path, content)
+        _put(path, file, content)
+        n_bytes += len(content)
+    return n_bytes
 
 
-def _inside(repository: Listed, folder: Path, name: str) -> Path:
-    """Where a file lies in the folder."""
+def inside(repository: Listed, folder: Path, name: str) -> Path:
+    """Where a file of a repository lies in the folder that it is staged in.
+
+    Raises:
+        PathEscapes: its name leads out.
+    """
     parts = name.split("/")
     if {"", ".", ".."} & set(parts) or "\0" in name or "\\" in name:
         message = f"{repository.uri}: {printable(name)!r} is not the name of a file of a repository"

@@ -13,13 +13,17 @@ from dataclasses import dataclass
 from registry.catalog import Catalog
 from registry.checkpoint import Problem
 from registry.database import Reader
-from registry.entry import Entry, forget, read_entry, store
-from registry.errors import CorruptCheckpoint
+from registry.download import fetched
+from registry.entry import Entry, adopt, forget, read_entry, store
+from registry.errors import AmbiguousModel, BadAddress, CorruptCheckpoint, FileChanged
+from registry.hub import Hub
+from registry.hub_cache import snapshots
 from registry.hub_known import recognise
-from registry.hub_requests import is_offline
+from registry.hub_requests import Requests, is_offline
 from registry.hub_scan import HubScan, scan_hub
-from registry.names import CACHE, Address, parse
+from registry.names import CACHE, HUB, Address, parse
 from registry.progress import SILENT, Progress
+from registry.remote import places
 from registry.resolve import is_unresolved, mark_unresolved, resolve_claims
 from registry.sources import Found, find
 
@@ -27,6 +31,9 @@ _BATCH = 1024
 _BATCH_BYTES = 4 << 30
 _PASSING = ("Unreadable", "FileChanged", "OSError", "PermissionError", "FileNotFoundError")
 """Errors that may pass without any file changing: such places are tried again."""
+
+_UNREAD = ("header", "sampled")
+"""Statuses of models that were not read whole."""
 
 
 @dataclass(frozen=True)
@@ -191,18 +198,64 @@ def _settle(catalog: Catalog, gone: Sequence[str]) -> None:
 def ensure(catalog: Catalog, text: str, *, progress: Progress = SILENT) -> str:
     """The id of the model ``text`` names; a place is scanned first, which costs nothing when nothing changed.
 
+    A repository of the Hub is downloaded into the cache, but for what is on this machine already.
+
     Raises:
         UnknownModel, AmbiguousModel: as `Catalog.find`.
+        BadAddress: ``text`` names many repositories.
         CorruptCheckpoint: what lies there cannot be used.
+        SourceError, NotEnoughDisk: as `registry.download.fetched`.
     """
+    if text.startswith(HUB):
+        return _ensure_remote(catalog, parse(text), progress)
     path = os.path.expanduser(text)  # noqa: PTH111 - unlike Path.expanduser, never raises
     is_place = os.path.exists(path) and ("/" in text or not _is_known(catalog, text))  # noqa: PTH110
     if is_place or text.startswith(CACHE):
-        report = scan(catalog, [text], progress=progress)
-        if not report.models and report.problems:
-            message = f"{text} cannot be used: {report.problems[0].detail}"
-            raise CorruptCheckpoint(message, hint=f"reg scan {text}")
+        _usable(scan(catalog, [text], progress=progress), text)
     return catalog.find(text)
+
+
+def _usable(report: ScanReport, text: str) -> ScanReport:
+    """A report of a scan that found a model.
+
+    Raises:
+        CorruptCheckpoint: it found none.
+    """
+    if not report.models and report.problems:
+        message = f"{text} cannot be used: {report.problems[0].detail}"
+        raise CorruptCheckpoint(message, hint=f"reg scan {text}")
+    return report
+
+
+def _ensure_remote(catalog: Catalog, address: Address, progress: Progress) -> str:
+    """The id of a model of the Hub, whose files are here then; without a network, of one in the cache."""
+    text = str(address)
+    if address.kind != "hub":
+        message = f"{text}: means many repositories; one is needed here"
+        raise BadAddress(message, hint="give hf://org/name[@revision]")
+    if is_offline() and not address.revision and any(snapshots(address.name, "main")):
+        text = f"{text}@main"
+    models = list(dict.fromkeys(m.id for m in _usable(scan(catalog, [text]), text).models))
+    found = {} if is_offline() else places(catalog, models, prefer=f"{HUB}{address.name}@")
+    inside = [m for m in models if m in found and found[m].inside == address.inside] or models
+    if len(inside) > 1:
+        message = f"{text}: holds {len(inside)} checkpoints"
+        listed = ", ".join(found[model].uri for model in inside[:8] if model in found)
+        raise AmbiguousModel(message, hint=f"give one of {listed or 'its commits'}")
+    if is_offline():
+        return inside[0]
+    try:
+        catalog.checkpoint(inside[0])
+    except (BadAddress, FileChanged):
+        with Requests() as requests:
+            here = fetched(catalog, Hub(requests), found[inside[0]])
+        model = _usable(scan(catalog, [here], progress=progress), text).models[0].id
+        if model != inside[0]:
+            with catalog.write() as transaction:
+                adopt(transaction, {found[inside[0]].uri: model})
+                resolve_claims(transaction)
+        return model
+    return inside[0]
 
 
 def _is_known(catalog: Catalog, text: str) -> bool:
@@ -271,7 +324,7 @@ def _gone(reader: Reader, found: Mapping[str, Found], address: Address) -> Itera
 
 def _unchanged(found: Found, known: _Known | None, headers_only: bool) -> bool:  # noqa: FBT001
     """Tell whether the catalog already holds what a scan of ``found`` would write."""
-    if known is None or (known.status == "header" and not headers_only):
+    if known is None or (known.status in _UNREAD and not headers_only):
         return False
     if known.status is None and any(error in _PASSING for _, error, _ in known.problems):
         return False

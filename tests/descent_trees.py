@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 from engine.descent.bucket import gather
 from engine.descent.patch import whole
 from engine.descent.sketch import Sketch, take, weights
+from engine.reader import Reader
 from registry.checkpoint import read_checkpoint
 
 WIDTH = 48
@@ -108,7 +109,9 @@ def saved(folder, model, *, card="", dtype=torch.bfloat16):
 def taken(folder):
     """All of a checkpoint's weights as a sketch, with invariants."""
     tensors = weights(read_checkpoint(folder).tensors)
-    return take(folder.name, "BF16", tensors, whole([(ref.name, ref.shape) for ref in tensors]))
+    with Reader() as reader:
+        layout = whole([(ref.name, ref.shape) for ref in tensors])
+        return take(reader, folder.name, tensors, layout)
 
 
 def edges(found):

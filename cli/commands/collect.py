@@ -57,7 +57,7 @@ def command(
     with session.progress() as progress:
         found = homolog.collect(
             session.catalog,
-            session.model(model),
+            session.model(model, fetch=True),
             suite,
             output,
             kind=kind,

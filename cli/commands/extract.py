@@ -61,8 +61,8 @@ def command(
     if rank is None and energy is None:
         message = "give --rank, --energy or both"
         raise click.UsageError(message)
-    model = session.model(child)
-    base_id = session.model(base) if base is not None else _only_base(session, model)
+    model = session.model(child, fetch=True)
+    base_id = session.model(base, fetch=True) if base is not None else _only_base(session, model)
     with session.progress() as progress:
         made = homolog.extract(
             session.catalog,

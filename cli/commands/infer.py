@@ -42,7 +42,8 @@ def command(session: Session, *, scalars: int | None, full: bool, claims: bool) 
     all weights of child and parents, a slice at a time. Parents that nobody has are latent. Models that are the same
     network in another basis are "permuted": they are homologous, but cannot be merged before they are aligned. What
     cards claim may turn an edge whose direction the weights leave open; it joins no models, and is not overwritten. The
-    view conflicts, and reg lineage, tell where the weights say otherwise.
+    view conflicts, and reg lineage, tell where the weights say otherwise. The network is never asked: of models that
+    are on the Hub only, it looks at what reg scan --sketch fetched.
 
     Examples:
       reg infer
@@ -78,10 +79,15 @@ def command(session: Session, *, scalars: int | None, full: bool, claims: bool) 
     document = {
         "edges": rows, "refuted": refuted, "scope": found.scope, "n_models": found.n_models, "n_latent": found.n_latent,
         "read_bytes": found.read_bytes, "seconds": round(found.seconds, 3), "problems": found.problems,
-        "unproved": found.unproved,
+        "unproved": found.unproved, "n_afar": found.n_afar,
     }  # fmt: skip
     table = Table(rows, _COLUMNS, empty="no model descends from another")
     session.out.answer(document, table, ids=[e.child for e in found.edges])
+    if found.n_afar:
+        session.out.note(
+            f"{found.n_afar:,} models are on the Hub only and were not looked at; "
+            "reg scan --sketch hf://org/name fetches what it takes"
+        )
     for model, why in found.problems.items():
         session.out.warning(f"{catalog.name(model)} was left out: {why}")
     for model, why in found.unproved.items():

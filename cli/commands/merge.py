@@ -32,9 +32,18 @@ from cli.size import Size
 @click.option(
     "--resume", is_flag=True, help="Refuse to begin anew: go on with a run that was stopped."
 )
+@click.option(
+    "--stream", is_flag=True, help="Read models of the Hub from there; download none of them."
+)
 @click.pass_obj
 def command(
-    session: Session, asked: Asked, output: Path, shard_bytes: int | None, resume: bool
+    session: Session,
+    asked: Asked,
+    *,
+    output: Path,
+    shard_bytes: int | None,
+    resume: bool,
+    stream: bool,
 ) -> None:
     """Merge models and register the result.
 
@@ -49,6 +58,9 @@ def command(
     The licence of the result is worked out from all it is made of and stated in its card; models whose licences cannot
     all be obeyed are refused, unless --allow-license-conflict says why (reg licenses tells what is asked; no legal advice).
 
+    Models may be hf://org/name[@revision]: they are downloaded into the Hugging Face cache, or with --stream read through
+    a window of memory, once more for models whose bytes were never read (reg scan --digests does that by itself).
+
     Adapters alone become one adapter of their base; write MODEL+ADAPTER for a whole model that wears one.
 
     Examples:
@@ -59,8 +71,9 @@ def command(
       reg merge --method ties --rank 16 lora-a lora-b -o merged-lora
     """
     recipe, options = asked.recipe(), asked.options(shard_bytes, resume=resume)
+    merge = homolog.merge_streamed if stream else homolog.merge
     with session.progress() as progress:
-        merged = homolog.merge(
+        merged = merge(
             session.catalog,
             recipe,
             output,

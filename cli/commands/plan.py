@@ -100,11 +100,14 @@ def _document(plan: "Plan", options: "Options", output: Path) -> dict[str, Any]:
     while not place.exists():
         place = place.parent
     models = zip(plan.models, plan.recipe.coefficients, strict=True)
+    base = plan.base
     return {
         "recipe": plan.recipe.digest,
         "method": plan.recipe.method.name,
-        "base": {"name": plan.base.name, "id": plan.base.id} if plan.base else None,
-        "models": [{"name": m.name, "id": m.id, "coefficient": c} for m, c in models],
+        "base": {"name": base.name, "id": base.id, "address": base.address} if base else None,
+        "models": [
+            {"name": m.name, "id": m.id, "coefficient": c, "address": m.address} for m, c in models
+        ],
         "parameters": plan.recipe.parameters,
         "steps": [
             {

@@ -127,7 +127,9 @@ def run(session: Session, targets: tuple[str, ...], limit: int | None) -> None:
       reg score run chat math suite.jsonl --limit 2 --json
     """
     suites = [Path(target) for target in targets if target.endswith(".jsonl")]
-    models = [session.model(target) for target in targets if not target.endswith(".jsonl")]
+    models = [
+        session.model(target, fetch=True) for target in targets if not target.endswith(".jsonl")
+    ]
     if not suites or not models:
         message = "give at least one MODEL and one SUITE (a .jsonl file)"
         raise click.UsageError(message)

@@ -15,7 +15,7 @@ from engine.descent.contradiction import Contradiction, contradictions
 from engine.descent.forest import Forest, forest
 from engine.descent.patch import N_SCALARS
 from engine.descent.recall import recalled, remember
-from engine.descent.shelf import has_sketches, sketches_of, spec_of
+from engine.descent.shelf import out_of_reach, shelved_ids, sketches_of, spec_of
 from engine.descent.sketch import Sketch
 from registry.catalog import Catalog, Columns, now
 from registry.database import Row, Transaction
@@ -42,6 +42,7 @@ class Inferred:
         unaligned: pairs that are one network in two bases, and how far their invariants are apart.
         n_models: looked at.
         n_latent: parents that nobody has.
+        n_afar: models of the Hub that were not looked at, since nothing of their weights was fetched.
         contradictions: claims that are more likely wrong than right.
         problems: model → why it was not looked at.
         unproved: child → why its edges rest on samples, where all entries were asked for.
@@ -54,6 +55,7 @@ class Inferred:
     unaligned: tuple[tuple[str, str, float], ...]
     n_models: int
     n_latent: int
+    n_afar: int
     contradictions: tuple[Contradiction, ...]
     problems: dict[str, str]
     unproved: dict[str, str]
@@ -127,7 +129,8 @@ def _inferred(
         _store(transaction, edges, sorted(ids.values()), seen, _against(wrong, said, seen))
         remember(transaction, spec, found.components, known)
     return Inferred(
-        edges, tuple(found.unaligned), n_models, len(ids), tuple(wrong), problems, unproved, read_bytes,
+        edges, tuple(found.unaligned), n_models, len(ids), len(out_of_reach(catalog, n_seen or N_SCALARS)),
+        tuple(wrong), problems, unproved, read_bytes,
         "full" if is_full else "sampled", time.monotonic() - started,
     )  # fmt: skip
 
@@ -143,11 +146,13 @@ def _sketched(
     rows = catalog.rows(
         "select id, n_params from store.model where kind = 'model' and status not in ('latent', 'listed') order by id"
     )
+    afar = set(out_of_reach(catalog, n_scalars or N_SCALARS))
+    rows = [row for row in rows if row["id"] not in afar]
     models = [row["id"] for row in rows]
     fits = _FLOAT_BYTES * sum(row["n_params"] or 0 for row in rows) <= whole_bytes
     if n_scalars is None and fits:
         sketches, problems = sketches_of(catalog, models, None, progress=progress)
-        if not has_sketches(catalog, list(problems), N_SCALARS):
+        if not shelved_ids(catalog, list(problems), N_SCALARS):
             return sketches, problems, None
     n_seen = n_scalars or N_SCALARS
     sketches, problems = sketches_of(catalog, models, n_seen, progress=progress)
@@ -160,6 +165,8 @@ def _too_few(catalog: Catalog, n_models: int, problems: Mapping[str, str]) -> No
     first = min(problems, default=None)
     if first is not None:
         message += f"; {catalog.name(first)} was left out: {problems[first]}"
+    if out_of_reach(catalog, N_SCALARS):
+        return NotHomologous(message, hint="reg scan --sketch hf://org/name fetches what it takes")
     return NotHomologous(message, hint="reg scan PATH adds models")
 
 

@@ -18,6 +18,7 @@ Values = NDArray[np.float32]
 
 _SLICES = 32  # rows, or columns, whose inner products are taken
 _MOST_BYTES = 2 << 20  # read of one tensor
+_MOST_IN_ALL = 4 << 20  # read of all of them
 _FEW = 2  # tensors outside of layers that are enough
 
 
@@ -33,15 +34,17 @@ def invariants(reader: Reader, tensors: Sequence[TensorRef]) -> tuple[dict[str, 
     """
     found: dict[str, Values] = {}
     n_bytes = 0
-    for ref in edges(tensors):
-        rows, columns = ref.shape[0], ref.n_params // ref.shape[0]
-        size = ref.n_bytes // ref.n_params
+    sized = [(ref, ref.shape[0], ref.n_params // ref.shape[0]) for ref in edges(tensors)]
+    for ref, rows, columns in sized:
         top = min(rows, _SLICES)
-        if top * columns * size <= _MOST_BYTES and rows > 1:
+        size = top * columns * (ref.n_bytes // ref.n_params)
+        if rows > 1 and size <= min(_MOST_BYTES, _MOST_IN_ALL - n_bytes):
             part = reader.flat(ref, 0, top * columns).float().reshape(top, columns)
             found[f"{ref.name} rows"] = _products(part.numpy())
-            n_bytes += top * columns * size
-        if ref.n_bytes <= _MOST_BYTES and columns > 1 and not has_vocabulary(ref.name):
+            n_bytes += size
+    for ref, rows, columns in sized:  # dearer: of each row a few entries, and so all of the matrix
+        is_small = ref.n_bytes <= min(_MOST_BYTES, _MOST_IN_ALL - n_bytes)
+        if columns > 1 and is_small and not has_vocabulary(ref.name):
             whole = reader.flat(ref, 0, ref.n_params).float().reshape(rows, columns)
             found[f"{ref.name} columns"] = _products(whole[:, :_SLICES].T.contiguous().numpy())
             n_bytes += ref.n_bytes

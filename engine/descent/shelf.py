@@ -5,8 +5,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from engine.descent.patch import SPEC, Layout, Patch, layout_of, whole
-from engine.descent.sketch import Sketch, take, weights
+from engine.descent.patch import SPEC, Layout, Patch
+from engine.descent.sketch import Sketch, layout_for, take, weights
+from engine.reader import Reader
 from registry.catalog import Catalog, Columns, now
 from registry.dtypes import QUANTS
 from registry.errors import (
@@ -42,7 +43,7 @@ def sketches_of(
     Returns:
         The sketches, and of models that have none, why.
     """
-    found = {} if n_scalars is None else _shelved(catalog, models, spec_of(n_scalars))
+    found = {} if n_scalars is None else shelved(catalog, models, spec_of(n_scalars))
     missing = [model for model in models if model not in found]
     problems: dict[str, str] = {}
     fresh: list[Sketch] = []
@@ -56,12 +57,12 @@ def sketches_of(
                 found[model] = made
                 fresh.append(made)
             if n_scalars is not None and len(fresh) == _BATCH:
-                _put(catalog, fresh, spec_of(n_scalars))
+                put(catalog, fresh, spec_of(n_scalars))
                 fresh = []
             progress.advance(1)
     finally:  # what was read is kept, whoever stops us
         if n_scalars is not None and fresh:
-            _put(catalog, fresh, spec_of(n_scalars))
+            put(catalog, fresh, spec_of(n_scalars))
     return [found[model] for model in models if model in found], problems
 
 
@@ -74,9 +75,8 @@ def _read(catalog: Catalog, model: str, n_scalars: int | None) -> Sketch | str:
             return "is quantised in blocks, which are not read; its vectors alone tell no descent"
         if not tensors:
             return "has no tensor whose values are weights"
-        shapes = [(ref.name, ref.shape) for ref in tensors]
-        layout = whole(shapes) if n_scalars is None else layout_of(shapes, n_scalars)
-        return take(model, max(tensors, key=lambda ref: ref.n_bytes).dtype, tensors, layout)
+        with Reader() as reader:
+            return take(reader, model, tensors, layout_for(tensors, n_scalars))
     except (BadAddress, CorruptCheckpoint, FileChanged, RunError, Unreadable) as error:
         return with_hint(error)
 
@@ -86,16 +86,28 @@ def with_hint(error: RegError) -> str:
     return f"{error.message}: {error.hint}" if error.hint else error.message
 
 
-def has_sketches(catalog: Catalog, models: Sequence[str], n_scalars: int) -> bool:
-    """Whether the shelf has sketches of this many scalars of any of some models."""
-    found = catalog.rows(
-        "select 1 from store.sketch where spec = ? and model_id in (select store.each(?)) limit 1",
+def shelved_ids(catalog: Catalog, models: Sequence[str], n_scalars: int) -> set[str]:
+    """Which of some models have a sketch of so many scalars on the shelf."""
+    rows = catalog.rows(
+        "select model_id from store.sketch where spec = ? and model_id in (select store.each(?))",
         [spec_of(n_scalars), list(models)],
     )
-    return bool(found)
+    return {row["model_id"] for row in rows}
 
 
-def _shelved(catalog: Catalog, models: Sequence[str], spec: str) -> dict[str, Sketch]:
+def out_of_reach(catalog: Catalog, n_scalars: int) -> list[str]:
+    """Models that are nowhere but on the Hub, and have no sketch of so many scalars on the shelf."""
+    rows = catalog.rows(
+        "select model_id from store.address a join store.model m on m.id = a.model_id "
+        "where m.kind = 'model' and not exists (select 1 from store.sketch s "
+        "where s.model_id = a.model_id and s.spec = ?) "
+        "group by model_id having bool_and(a.source not in ('local', 'hf-cache')) and bool_or(a.source = 'hub') order by 1",
+        [spec_of(n_scalars)],
+    )
+    return [row["model_id"] for row in rows]
+
+
+def shelved(catalog: Catalog, models: Sequence[str], spec: str) -> dict[str, Sketch]:
     """The sketches of these rules that are on the shelf, by model."""
     rows = catalog.rows(
         "select * from store.sketch where spec = ? and model_id in (select store.each(?))",
@@ -121,8 +133,8 @@ def _shelved(catalog: Catalog, models: Sequence[str], spec: str) -> dict[str, Sk
     return found
 
 
-def _put(catalog: Catalog, sketches: Sequence[Sketch], spec: str) -> None:
-    """Put sketches on the shelf."""
+def put(catalog: Catalog, sketches: Sequence[Sketch], spec: str) -> None:
+    """Put sketches on the shelf; models of which only headers were known are sampled from then on."""
     columns = Columns()
     columns.add(
         SketchRow(
@@ -135,6 +147,11 @@ def _put(catalog: Catalog, sketches: Sequence[Sketch], spec: str) -> None:
     )  # fmt: skip
     with catalog.write() as transaction:
         columns.insert(transaction, "replace")
+        transaction.execute(
+            "update store.model set status = 'sampled' where status = 'header' "
+            "and id in (select store.each(?))",
+            [[sketch.model for sketch in sketches]],
+        )
 
 
 def _patches(layout: Layout) -> str:

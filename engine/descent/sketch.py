@@ -7,9 +7,11 @@ import numpy as np
 import torch
 
 from engine.descent.invariant import Values, invariants
-from engine.descent.patch import Layout, Patch
-from engine.reader import FLOATS, Reader
+from engine.descent.patch import Layout, Patch, layout_of, whole
+from engine.reader import DTYPES, FLOATS, Reader
 from registry.header import TensorRef
+
+_LONG_ROW_BYTES = 64 << 10  # of a tensor; what lies between two patches' rows is not read beyond
 
 
 @dataclass(frozen=True)
@@ -38,35 +40,46 @@ def weights(tensors: Sequence[TensorRef]) -> list[TensorRef]:
     return [ref for ref in tensors if ref.dtype in FLOATS]
 
 
-def take(model: str, dtype: str, tensors: Sequence[TensorRef], layout: Layout) -> Sketch:
+def layout_for(tensors: Sequence[TensorRef], n_scalars: int | None) -> Layout:
+    """The patches of a model's weights: about so many scalars; None: all."""
+    shapes = [(ref.name, ref.shape) for ref in tensors]
+    return whole(shapes) if n_scalars is None else layout_of(shapes, n_scalars)
+
+
+def take(reader: Reader, model: str, tensors: Sequence[TensorRef], layout: Layout) -> Sketch:
     """Read a sketch.
 
     Args:
+        reader: of the tensors' files.
         model: its id.
-        dtype: its dtype.
-        tensors: of the model, as stored.
+        tensors: of the model whose values are weights, as stored; at least one.
         layout: made of them.
 
     Raises:
-        FileChanged, RunFailed, UnsupportedDtype: as `engine.reader.Reader.flat`.
+        FileChanged, RunFailed, NotFetched, UnsupportedDtype: as `engine.reader.Reader.flat`.
     """
     by_name = {ref.name: ref for ref in tensors}
     values = np.empty(layout.size, np.float32)
     at = n_bytes = 0
-    with Reader() as reader:
-        for patch in layout.patches:
-            found, n_read = _read(reader, by_name[patch.tensor], patch)
-            values[at : at + patch.size] = found
-            at += patch.size
-            n_bytes += n_read
-        turned, n_read = invariants(reader, tensors)
+    for patch in layout.patches:
+        found, n_read = _read(reader, by_name[patch.tensor], patch)
+        values[at : at + patch.size] = found
+        at += patch.size
+        n_bytes += n_read
+    turned, n_read = invariants(reader, tensors)
+    dtype = max(tensors, key=lambda ref: ref.n_bytes).dtype
     return Sketch(model, dtype, layout, values, turned, n_bytes + n_read)
 
 
 def _read(reader: Reader, ref: TensorRef, patch: Patch) -> tuple[Values, int]:
-    """The scalars of one patch, and the bytes read: its rows from its first column to its last."""
+    """The scalars of one patch, and the bytes read: its rows from its first column to its last; of long rows, no more."""
     columns = patch.shape[1]
     start = patch.row * columns + patch.column
+    if patch.n_rows > 1 and columns * DTYPES[ref.dtype].itemsize > _LONG_ROW_BYTES:
+        starts = [start + columns * i for i in range(patch.n_rows)]
+        parts = [reader.flat(ref, at, at + patch.n_columns) for at in starts]
+        n_bytes = sum(part.numel() * part.element_size() for part in parts)
+        return np.concatenate([part.to(torch.float32).numpy() for part in parts]), n_bytes
     stop = (patch.row + patch.n_rows - 1) * columns + patch.column + patch.n_columns
     flat = reader.flat(ref, start, stop)
     n_bytes = flat.numel() * flat.element_size()

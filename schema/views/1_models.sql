@@ -98,7 +98,7 @@ comment on column models.names is 'All its names';
 comment on column models.family is 'config model_type, for example llama';
 comment on column models.architecture is 'First of config architectures';
 comment on column models.kind is 'model or adapter';
-comment on column models.status is 'full, header (of GGUF on the Hub perhaps not even that: then without dtype and sizes), listed (named by a listing, no file was read) or latent (named by somebody, shown by nobody)';
+comment on column models.status is 'full: all bytes were read; sampled: a sketch of them; header: none (of GGUF on the Hub perhaps not even the header: then without dtype and sizes); listed: named by a listing, no file was read; latent: named by somebody, shown by nobody';
 comment on column models.dtype is 'Dtype of most of the bytes, as safetensors or GGUF spell it';
 comment on column models.n_params is 'Number of stored parameters';
 comment on column models.n_bytes is 'Size of the tensors, bytes';

@@ -32,7 +32,7 @@ def test_infer_prints_who_descends_from_whom_and_why(made):
 def test_the_document_has_edges_and_what_they_rest_on(made):
     found = made.json("infer", "--scalars", "8192")
     assert found.keys() == {
-        "edges", "refuted", "scope", "n_models", "n_latent", "read_bytes", "seconds", "problems", "unproved",
+        "edges", "refuted", "scope", "n_models", "n_latent", "read_bytes", "seconds", "problems", "unproved", "n_afar",
     }  # fmt: skip
     assert (found["scope"], found["n_models"], found["n_latent"]) == ("sampled", 3, 0)
     assert found["problems"] == {}

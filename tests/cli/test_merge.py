@@ -1,8 +1,13 @@
 """`reg merge`, and a recipe as options."""
 
+import json
+import shutil
+
 import pytest
 import torch
 from safetensors.torch import load_file
+
+from registry.hub_cache import snapshots
 
 RECIPE = """
 merge_method: task_arithmetic
@@ -143,3 +148,59 @@ def test_the_device_of_the_processor_is_the_default(scanned):
         for name, more in (("a", ()), ("b", ("--device", "cpu")))
     }
     assert len(digests) == 1
+
+
+@pytest.fixture
+def on_the_hub(hub, family):
+    """Base, chat and math on a Hub."""
+    return {f.name: hub.add(f"org/{f.name}", f) for f in (family.base, family.chat, family.math)}
+
+
+FROM_HUB = ("merge", "--method", "ties", "--base", "hf://org/base", "hf://org/chat", "hf://org/math")  # fmt: skip
+
+
+def test_models_of_the_hub_are_downloaded_merged_and_named_with_their_commits(place, hub, on_the_hub):  # fmt: skip
+    place.run("scan", "hf://org/*")
+    why = place.run("merge", "--method", "linear", "org/chat", "org/math", "-o", "no", code=1)
+    assert f"give hf://org/chat@{on_the_hub['chat']} in the place of its name" in why.stderr.replace("\n", " ")  # fmt: skip
+    made = place.json(*FROM_HUB, "-o", "merged")
+    sidecar = json.loads((place.folder / "merged" / "homolog.json").read_text())
+    assert sorted(sidecar["addresses"].values()) == sorted(
+        f"hf://org/{name}@{commit}" for name, commit in on_the_hub.items()
+    )
+    assert place.run("verify", "merged", "-q").stdout.strip() == made["digest"]
+    words = ("merge", "--method", "ties", "--base", "models/base", "models/chat", "models/math")
+    assert place.json(*words, "-o", "local")["digest"] == made["digest"]
+    planned = place.json("plan", *FROM_HUB[1:])
+    assert planned["base"]["address"] == f"hf://org/base@{on_the_hub['base']}"
+
+
+def test_without_a_network_a_warm_cache_is_enough_and_no_socket_is_opened(
+    place, hub, on_the_hub, monkeypatch
+):
+    expected = place.run(*FROM_HUB, "-o", "first", "-q").stdout
+    shutil.rmtree(place.folder / ".reg")
+    (place.folder / ".reg").mkdir()
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+
+    def refuse(*_, **__):
+        message = "a socket is opened"
+        raise AssertionError(message)
+
+    for name in ("socket", "getaddrinfo", "create_connection"):
+        monkeypatch.setattr(f"socket.{name}", refuse)
+    hub.log.clear()
+    scanned = place.json("scan", "hf://org/chat")
+    assert [(m["name"], m["status"]) for m in scanned["models"]] == [("org/chat", "full")]
+    assert place.run(*FROM_HUB, "-o", "second", "-q").stdout == expected
+    assert "is not in the cache" in place.run("scan", "hf://org/none", code=1).stderr
+    assert len(hub.log) == 0
+
+
+def test_stream_downloads_nothing_and_makes_the_same_model(place, hub, on_the_hub):
+    made = place.json(*FROM_HUB, "--stream", "-o", "streamed")
+    assert list(snapshots()) == []
+    words = ("merge", "--method", "ties", "--base", "models/base", "models/chat", "models/math")
+    assert place.json(*words, "-o", "local")["digest"] == made["digest"]
+    parents = place.json("sql", "select distinct status from models where name like 'org/%'")
+    assert parents == [{"status": "full"}]

@@ -112,3 +112,41 @@ def test_a_token_is_sent_to_the_hub_and_written_nowhere(hub, family, tmp_path):
     assert written
     assert canary not in said
     assert not [f for f in written if canary.encode() in f.read_bytes()]
+
+
+def test_sketch_fetches_samples_once_and_infer_uses_them(place, hub, family):
+    for folder in (family.base, family.chat, family.math):
+        hub.add(f"org/{folder.name}", folder)
+    assert place.json("scan", "hf://org/*")["sketched"] == 0
+    refused = place.run("infer", code=1).stderr
+    assert "reg scan --sketch" in refused
+    first = place.json("scan", "--sketch", "hf://org/*")
+    assert (first["new"], first["sketched"], first["unsketched"]) == (0, 3, {})
+    assert {m["status"] for m in first["models"]} == {"sampled"}
+    again = place.json("scan", "--sketch", "hf://org/*")
+    assert (again["sketched"], again["requests"]) == (0, 1)
+    hub.log.clear()
+    found = place.json("infer")
+    assert (found["n_models"], found["n_afar"], len(hub.log)) == (3, 0, 0)
+    hub.add("org/cpt", family.cpt)
+    place.run("scan", "hf://org/*")
+    assert "1 models are on the Hub only" in place.run("infer").stderr
+
+
+def test_requests_are_counted_over_scan_and_sketch(place, hub, family):
+    for folder in (family.base, family.chat):
+        hub.add(f"org/{folder.name}", folder)
+    n = place.json("scan", "hf://org/*")["requests"]
+    assert n > 4
+    place.run("scan", "--sketch", "hf://org/*", "--requests", "3", code=1)
+    assert place.json("scan", "--sketch", "hf://org/*", "--requests", "40")["sketched"] == 2
+
+
+def test_digests_make_models_of_the_hub_as_well_known_as_those_here(place, hub, family):
+    hub.add("org/chat", family.chat)
+    found = place.json("scan", "--digests", "hf://org/chat")
+    ((model, status),) = [(m["id"], m["status"]) for m in found["models"]]
+    assert status == "full"
+    (here,) = place.json("scan", "models/chat")["models"]
+    assert here["id"] == model
+    assert place.json("scan", "--digests", "hf://org/chat")["requests"] == 1

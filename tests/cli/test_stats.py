@@ -1,5 +1,7 @@
 """`reg stats`."""
 
+import pytest
+
 
 def test_stats_measures_each_child_against_its_base(scanned):
     rows = scanned.json("stats", "chat", "math")
@@ -59,3 +61,29 @@ def test_children_or_all(known):
 
 def test_quiet_prints_children(known):
     assert known.run("stats", "chat", "-q").stdout.strip() == known.json("show", "chat")["id"]
+
+
+def test_models_of_the_hub_are_estimated_from_their_sketches(place, hub, family):
+    for folder in (family.base, family.chat):
+        hub.add(f"org/{folder.name}", folder)
+    place.run("scan", "hf://org/*")
+    why = place.run("stats", "org/chat", code=1).stderr
+    assert "there is no sketch of them" in why
+    assert "reg scan --sketch hf://org/chat@" in why
+    assert place.json("stats", "--all") == []
+    place.run("scan", "--sketch", "hf://org/*")
+    hub.log.clear()
+    (row,) = place.json("stats", "org/chat")
+    assert (row["child"], row["base"], row["scope"]) == ("org/chat", "org/base", "sampled")
+    assert row["relative_l2_error"] > 0
+    assert place.json("stats", "--all") == [row]
+    assert "estimated from samples" in place.run("stats", "org/chat").stdout
+    assert place.json("sql", "from delta_summary") == []
+    place.run("stats", "org/chat", "--spectral", code=1)
+    assert len(hub.log) == 0
+    (near,) = place.json("stats", "org/chat", "--base", "models/math")
+    assert (near["base"], near["scope"]) == ("math", "sampled")
+    assert len(hub.log) == 0
+    (whole,) = place.json("stats", "hf://org/chat", "--base", "hf://org/base")
+    assert whole["scope"] == "full"
+    assert whole["relative_l2"] == pytest.approx(row["relative_l2"], rel=0.2)
