@@ -14,6 +14,7 @@ from cli.session import Session
 
 if TYPE_CHECKING:
     from registry.license_findings import Effective
+    from registry.lineage import Lineage
     from registry.relatives import Direction
 
 _SAID = {"license_drift": "its licence drops", "license_conflict": "no licence satisfies"}
@@ -97,7 +98,7 @@ def command(
         )
 
 
-def _whole(session: Session) -> tuple[homolog.Lineage, int]:
+def _whole(session: Session) -> tuple["Lineage", int]:
     """The models that were found or are named by those, with all they descend from, and how many were left out."""
     rows = session.catalog.rows(
         "select id from store.model where status not in ('listed', 'latent') order by 1"
@@ -112,7 +113,7 @@ def _whole(session: Session) -> tuple[homolog.Lineage, int]:
 
 
 def _draw(
-    session: Session, graph: homolog.Lineage, model: str | None, form: str, counts: Mapping[str, int]
+    session: Session, graph: "Lineage", model: str | None, form: str, counts: Mapping[str, int]
 ) -> None:  # fmt: skip
     """Write the graph, and what is remarkable in it."""
     names = {node.id: node.name for node in graph.nodes.values()}

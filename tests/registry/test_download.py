@@ -44,10 +44,11 @@ def test_what_is_read_is_downloaded_and_nothing_else(hub, repository, family, ca
     ]  # fmt: skip
     rows = catalog.rows("select uri, m.status from store.address a join store.model m on m.id = a.model_id order by uri")  # fmt: skip
     assert [(r["uri"].split("@")[0], r["status"]) for r in rows] == [
-        ("hf-cache:org/chat", "full"), ("hf://org/chat", "full"),
+        ("hf-cache:org/chat", "full"), ("hf://org/chat", "full"), ("hf://org/chat", "header"),
     ]  # fmt: skip
+    assert rows[2]["uri"].endswith("/model.gguf")
     assert catalog.rows("select count(*) as n from store.model where status <> 'latent'") == [
-        {"n": 1}
+        {"n": 2}
     ]
     scan(catalog, [str(family.chat)])
     assert catalog.find(str(family.chat)) == model
