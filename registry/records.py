@@ -359,6 +359,17 @@ class Component(SQLModel, table=True):
     inferred_at: datetime
 
 
+class Clans(SQLModel, table=True):
+    """Which models hang together, as far as they were compared."""
+
+    __tablename__: ClassVar[str] = "clans"
+    __table_args__ = _STORE
+    spec: str = Field(primary_key=True)
+    rules: str
+    found: str
+    inferred_at: datetime
+
+
 def references(table: str) -> list[tuple[str, str]]:
     """(table, column) of every column that refers to the key of ``table``; names without the schema's."""
     return [

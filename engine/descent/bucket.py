@@ -304,7 +304,7 @@ def gather(sketches: Sequence[Sketch], blanks: Blanks | None = None) -> Bucket:
         blanks: what is known of them.
     """
     layouts = list({sketch.layout.digest: sketch.layout for sketch in sketches}.values())
-    shared = [p for p in map(_shared, *(_in_order(layouts))) if p is not None]
+    shared = shared_patches(layouts)
     ends = np.cumsum([0, *(patch.size for patch in shared)]).tolist()
     spans = tuple(Span(p, *each) for p, each in zip(shared, pairwise(ends), strict=True))
     values = np.empty((len(sketches), ends[-1]), np.float32)
@@ -322,6 +322,11 @@ def gather(sketches: Sequence[Sketch], blanks: Blanks | None = None) -> Bucket:
     }
     rows = tuple(heights[sketch.layout.digest] for sketch in sketches)
     return Bucket(models, dtypes, values, spans, rows, blanks=blanks or Blanks())
+
+
+def shared_patches(layouts: Sequence[Layout]) -> list[Patch]:
+    """What the patches of layouts have in common, in order of names."""
+    return [p for p in map(_shared, *(_in_order(layouts))) if p is not None]
 
 
 def _in_order(layouts: Sequence[Layout]) -> list[list[Patch]]:

@@ -63,13 +63,12 @@ def key_of(members: Sequence[Sketch], claims: Claims = ()) -> str:
         members: in order.
         claims: pairs of a child and the parent it is said to have, both of them members.
     """
-    lines = [f"{s.model}\0{s.dtype}\0{s.layout.digest}" for s in members]
     said = sorted({f"{child}\0{parent}" for child, parent in claims})
-    return digest_text("\n".join((_rules(), *lines, "", *said)))
+    return digest_text("\n".join((rules(), *(s.line for s in members), "", *said)))
 
 
 @cache
-def _rules() -> str:
+def rules() -> str:
     """Hex digest of this package's sources."""
     files = sorted(Path(__file__).parent.glob("*.py"))
     return digest_text("\0".join(file.read_text(encoding="utf-8") for file in files))
@@ -85,7 +84,7 @@ def component_of(
         claims: as of `key_of`.
         blanks: searches that are known to find nothing.
     """
-    bucket = gather(members, Blanks(_rules(), blanks))
+    bucket = gather(members, Blanks(rules(), blanks))
     places = {model: i for i, model in enumerate(bucket.models)}
     made = ancestry(bucket, range(len(bucket)), placed(claims, places))
     prefix = f"latent:{bucket.models[0][:12]}"

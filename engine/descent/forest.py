@@ -7,20 +7,19 @@ stacked anew; components that have nothing in common entry by entry may be each 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 
 from engine.descent.basis import turns
-from engine.descent.bucket import Bucket, gather
 from engine.descent.claims import Claims
+from engine.descent.clan import Clan, Clans, clans_of
 from engine.descent.component import Component, Descent, component_of, key_of
-from engine.descent.kin import components
 from engine.descent.kind import Kind
 from engine.descent.naming import called_as
 from engine.descent.patch import Signature
-from engine.descent.sketch import Sketch
+from engine.descent.sketch import Sketch, fetch
 from engine.descent.stacking import Stack, is_stackable, stacked
-from engine.descent.twin import Twin, twins
 
 
 @dataclass
@@ -33,6 +32,7 @@ class Forest:
         unaligned: pairs of models that are one network in two bases, or descend from one.
         unsound: models that hold NaN or infinity, of which nothing is said.
         components: what was found within each, by key.
+        clans: who hangs together.
     """
 
     edges: list[Descent] = field(default_factory=list)
@@ -40,12 +40,26 @@ class Forest:
     unaligned: list[tuple[str, str, float]] = field(default_factory=list)
     unsound: list[str] = field(default_factory=list)
     components: dict[str, Component] = field(default_factory=dict)
+    clans: Clans = field(default_factory=Clans)
+
+
+@dataclass(frozen=True)
+class _Past:
+    """What was found before: components by key, and searches that found nothing in any of them."""
+
+    known: Mapping[str, Component]
+
+    @cached_property
+    def blanks(self) -> frozenset[str]:
+        """Keys of these searches."""
+        return frozenset(key for part in self.known.values() for key in part.blanks)
 
 
 def forest(
     sketches: Sequence[Sketch],
     claims: Claims = (),
     known: Mapping[str, Component] | None = None,
+    clans: Clans | None = None,
 ) -> Forest:
     """Infer who descends from whom.
 
@@ -54,17 +68,35 @@ def forest(
         claims: pairs of a child and the parent it is said to have; see `engine.descent.claims`.
         known: components by key, which are taken as they are; the others are inferred, without the searches that
             found nothing in any of these.
+        clans: that are known of some of these models and of others; what they tell is not looked for again.
     """
-    known = known or {}
-    blanks = frozenset(key for part in known.values() for key in part.blanks)
-    found = Forest(unsound=[s.model for s in sketches if not np.isfinite(s.values).all()])
+    past = _Past(known or {})
+    clans = clans or Clans()
+    unsound = _unsound(sketches, clans)
+    found = Forest(unsound=[s.model for s in unsound])
+    found.clans.unsound.extend(s.line for s in unsound)
     tops: list[tuple[list[Sketch], str]] = []
     sound = [s for s in sketches if s.model not in found.unsound]
+    as_they_are = {id(s) for s in sound}
     for group in _grouped(sorted(sound, key=lambda s: s.model)):
-        tops += _of_group(group, claims, known, blanks, found)
+        if all(id(s) in as_they_are for s in group):
+            parts = clans.grown(group)
+            found.clans.add(group, parts)
+        else:  # who bears other names does so because of the others
+            parts = clans_of(group)
+        tops += _of_group(group, parts, claims, past, found)
     made = _stack(tops, found)
     _turn([top for top in tops if top[1] not in made], found)
     return found
+
+
+def _unsound(sketches: Sequence[Sketch], clans: Clans) -> list[Sketch]:
+    """Sketches that hold NaN or infinity; those of which it is known are not looked at."""
+    sound, broken = clans.sound, set(clans.unsound)
+    new = [s for s in sketches if s.line not in sound and s.line not in broken]
+    fetch(new)
+    broken.update(s.line for s in new if not np.isfinite(s.values).all())
+    return [s for s in sketches if s.line in broken]
 
 
 def _grouped(sketches: Sequence[Sketch]) -> list[list[Sketch]]:
@@ -99,52 +131,32 @@ def _home(sketch: Sketch, groups: Sequence[list[Sketch]]) -> tuple[list[Sketch],
 
 
 def _of_group(
-    group: list[Sketch], claims: Claims, known: Mapping[str, Component], blanks: frozenset[str],
-    found: Forest,
+    group: list[Sketch], clans: Sequence[Clan], claims: Claims, past: _Past, found: Forest
 ) -> list[tuple[list[Sketch], str]]:  # fmt: skip
-    """Infer within a bucket; its components, each with its root."""
-    bucket = gather(group)
-    doubles = twins(bucket)
+    """Infer within a bucket, whose clans these are; its components, each with its root."""
+    place = {s.model: i for i, s in enumerate(group)}
+    doubles = sorted(
+        (twin for clan in clans for twin in clan.twins), key=lambda t: (t.lossy, place[t.model])
+    )
     for twin in doubles:
-        certain = Kind(
-            twin.kind,
-            "equal_share",
-            1.0,
-            "every sampled entry is equal" + (" after rounding" if twin.lossy else ""),
-        )
-        found.edges.append(
-            Descent(
-                bucket.models[twin.model], bucket.models[twin.of], certain, None, "parent", 0.99
-            )
-        )
-    gone = {twin.model for twin in doubles}
-    single = bucket.of([i for i in range(len(bucket)) if i not in gone]) if gone else bucket
-    by_name = {s.model: s for s in group}
-    same = _same(bucket, doubles)
+        detail = "every sampled entry is equal" + (" after rounding" if twin.lossy else "")
+        certain = Kind(twin.kind, "equal_share", 1.0, detail)
+        found.edges.append(Descent(twin.model, twin.of, certain, None, "parent", 0.99))
+    same = {model: one for clan in clans for model, one in clan.same.items()}
     tops = []
-    for part in components(single):
-        members = [by_name[single.models[i]] for i in part]
-        inside = {single.models[i] for i in part}
+    for clan in sorted(clans, key=lambda clan: place[clan.part[0]]):
+        members, inside = [group[place[model]] for model in clan.part], set(clan.part)
         said = [(same[c], same[p]) for c, p in claims if {same.get(c), same.get(p)} <= inside]
         key = key_of(members, said)
-        made = known[key] if key in known else component_of(members, said, blanks)
+        made = past.known.get(key)
+        if made is None:
+            fetch(members)
+            made = component_of(members, said, past.blanks)
         found.components[key] = made
         found.latent += made.latent
         found.edges += made.edges
         tops.append((members, made.root))
     return tops
-
-
-def _same(bucket: Bucket, doubles: Sequence[Twin]) -> dict[str, str]:
-    """Each model → the one that stands for it: of a twin, the last it is a twin of."""
-    of = {bucket.models[twin.model]: bucket.models[twin.of] for twin in doubles}
-    found = {}
-    for model in bucket.models:
-        last = model
-        while last in of:
-            last = of[last]
-        found[model] = last
-    return found
 
 
 def _stack(tops: list[tuple[list[Sketch], str]], found: Forest) -> set[str]:
@@ -155,6 +167,7 @@ def _stack(tops: list[tuple[list[Sketch], str]], found: Forest) -> set[str]:
         child = next(s for s in tops[i][0] if s.model == top)
         best: tuple[Stack, Sketch] | None = None
         may = {digest for digest, layout in layouts.items() if is_stackable(child.layout, layout)}
+        fetch([s for part, _ in tops for s in part if s.layout.digest in may] if may else ())
         for j, (others, _) in enumerate(tops if may else ()):
             for parent in others if j != i else ():
                 made = stacked(child, parent) if parent.layout.digest in may else None

@@ -14,7 +14,7 @@ from engine.descent.component import Descent
 from engine.descent.contradiction import Contradiction, contradictions
 from engine.descent.forest import Forest, forest
 from engine.descent.patch import N_SCALARS
-from engine.descent.recall import recalled, remember
+from engine.descent.recall import recalled, recalled_clans, remember, remember_clans
 from engine.descent.shelf import out_of_reach, shelved_ids, sketches_of, spec_of
 from engine.descent.sketch import Sketch
 from registry.catalog import Catalog, Columns, now
@@ -112,7 +112,9 @@ def _inferred(
     said = _declared(catalog)
     spec = spec_of(n_seen)
     known = recalled(catalog, spec)
-    found = forest(sketches, [(e["child"], e["parent"]) for e in said] if claims else (), known)
+    clans = recalled_clans(catalog, spec)
+    voices = [(e["child"], e["parent"]) for e in said] if claims else ()
+    found = forest(sketches, voices, known, clans)
     problems |= dict.fromkeys(found.unsound, "holds NaN or infinity: reg stats counts them")
     models = [s.model for s in sketches]
     n_models, read_bytes = len(sketches) - len(found.unsound), sum(s.read_bytes for s in sketches)
@@ -128,6 +130,8 @@ def _inferred(
     with catalog.write() as transaction:
         _store(transaction, edges, sorted(ids.values()), seen, _against(wrong, said, seen))
         remember(transaction, spec, found.components, known)
+        if found.clans != clans:
+            remember_clans(transaction, spec, found.clans)
     return Inferred(
         edges, tuple(found.unaligned), n_models, len(ids), len(out_of_reach(catalog, n_seen or N_SCALARS)),
         tuple(wrong), problems, unproved, read_bytes,

@@ -104,6 +104,35 @@ def likeness(bucket: Bucket) -> Likeness:
     return Likeness(units, lengths, starts, counts, shares * counts)
 
 
+def may_be_kin(bucket: Bucket, some: Places) -> NDArray[np.bool_]:
+    """Which models may be kin of any of some, by few of their matrices: (n,); all that are kin are among them.
+
+    The matrices in which kin agree make more than `_MOSTLY` of all entries. So of some matrices that make the share w
+    of all entries, those in which they agree make more than w - (1 - `_MOSTLY`).
+    """
+    spans = [span for span in bucket.matrices() if span.stop > span.start]
+    weights = np.array([span.patch.share * (span.stop - span.start) for span in spans])
+    found, total = np.zeros(len(bucket), bool), float(weights.sum())
+    order = sorted(range(len(spans)), key=lambda i: -spans[i].patch.share)
+    agreed, seen = np.zeros((len(some), len(bucket))), 0.0
+    for i in order:
+        part = bucket.values[:, spans[i].slice].astype(np.float64)
+        part -= part.mean(1, keepdims=True)
+        part /= np.maximum(np.sqrt(np.square(part).sum(1, keepdims=True)), _TINY)
+        least = LEAST + _LIKELY / np.sqrt(part.shape[1]) - _SINGLE_ERROR
+        agreed += weights[i] * (part[some] @ part.T > least)
+        seen += weights[i]
+        if seen > _ENOUGH * total:
+            break
+    found[:] = (agreed > (seen - (1 - _MOSTLY + _ROUNDING) * total)).any(0)
+    return found
+
+
+_ENOUGH = 0.6  # of all entries, that strangers are told by
+_SINGLE_ERROR = 1e-3  # of a cosine that is summed in float32, at most
+_ROUNDING = 1e-9
+
+
 def components(bucket: Bucket, seeds: Iterable[int] | None = None) -> list[list[int]]:
     """Groups of models that hang together by kinship in one basis, each in order, the group of the first model first.
 

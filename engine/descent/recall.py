@@ -3,10 +3,13 @@
 import json
 from collections.abc import Iterable, Mapping
 
-from engine.descent.component import Component, Descent
+from engine.descent.clan import Clan, Clans
+from engine.descent.component import Component, Descent, rules
 from engine.descent.kind import Kind
+from engine.descent.twin import Double
 from registry.catalog import Catalog, Columns, now
 from registry.database import Transaction
+from registry.records import Clans as ClansRow
 from registry.records import Component as ComponentRow
 
 
@@ -37,6 +40,41 @@ def remember(
         ComponentRow(id=key, spec=spec, found=_written(part), inferred_at=now())
         for key, part in parts.items() if key not in known
     )  # fmt: skip
+    columns.insert(transaction, "replace")
+
+
+def recalled_clans(catalog: Catalog, spec: str) -> Clans:
+    """The clans that today's rules found of sketches of a spec; none where other rules did."""
+    rows = catalog.rows(
+        "select found from store.clans where spec = ? and rules = ?", [spec, rules()]
+    )
+    if not rows:
+        return Clans()
+    found, unsound = json.loads(rows[0]["found"])
+    return Clans(
+        {
+            key: tuple(
+                Clan(tuple(lines), tuple(part), tuple(Double(*twin) for twin in twins))
+                for lines, part, twins in clans
+            )
+            for key, clans in found.items()
+        },
+        unsound,
+    )
+
+
+def remember_clans(transaction: Transaction, spec: str, clans: Clans) -> None:
+    """Keep these clans in place of those that were kept of a spec."""
+    found = {
+        key: [
+            [clan.lines, clan.part, [[t.model, t.of, t.kind, t.lossy] for t in clan.twins]]
+            for clan in some
+        ]
+        for key, some in clans.found.items()
+    }
+    columns = Columns()
+    text = json.dumps([found, clans.unsound])
+    columns.add([ClansRow(spec=spec, rules=rules(), found=text, inferred_at=now())])
     columns.insert(transaction, "replace")
 
 

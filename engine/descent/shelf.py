@@ -1,10 +1,13 @@
 """The shelf of sketches: those the catalog has, and those that are read because it has not."""
 
 import json
-from collections.abc import Sequence
+from base64 import b64decode, b64encode
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
+from engine.descent.invariant import Values
 from engine.descent.patch import SPEC, Layout, Patch
 from engine.descent.sketch import Sketch, layout_for, take, weights
 from engine.reader import Reader
@@ -107,30 +110,85 @@ def out_of_reach(catalog: Catalog, n_scalars: int) -> list[str]:
     return [row["model_id"] for row in rows]
 
 
-def shelved(catalog: Catalog, models: Sequence[str], spec: str) -> dict[str, Sketch]:
-    """The sketches of these rules that are on the shelf, by model."""
-    rows = catalog.rows(
-        "select * from store.sketch where spec = ? and model_id in (select store.each(?))",
-        [spec, list(models)],
-    )
-    layouts: dict[str, Layout] = {}
-    found = {}
-    for row in rows:
-        text = row["patches"]
-        if text not in layouts:
-            layouts[text] = Layout(tuple(
-                Patch(name, (rows, columns), row, n_rows, column, n_columns, bool(is_vector))
-                for name, rows, columns, row, n_rows, column, n_columns, is_vector in json.loads(text)
-            ))  # fmt: skip
-        turned = {
-            name: np.array(values, np.float32)
-            for name, values in json.loads(row["invariants"]).items()
-        }
-        values = np.frombuffer(row["scalars"], "<f4").astype(np.float32)
-        found[row["model_id"]] = Sketch(
-            row["model_id"], row["dtype"], layouts[text], values, turned, row["read_bytes"]
+@dataclass(frozen=True)
+class Shelf:
+    """The values of sketches that the catalog has, read when they are asked for.
+
+    Attributes:
+        catalog: has them.
+        spec: their rules.
+        models: whose there are.
+        found: those that were read, by model.
+    """
+
+    catalog: Catalog
+    spec: str
+    models: tuple[str, ...]
+    found: dict[str, Values] = field(default_factory=dict)
+
+    def fetch(self, models: Sequence[str]) -> None:
+        """Read those of some models at once; those that were read before are not read again."""
+        missing = [model for model in models if model not in self.found]
+        if not missing:
+            return
+        rows = self.catalog.rows(
+            "select model_id, scalars from store.sketch where spec = ? and model_id in (select store.each(?))",
+            [self.spec, missing],
         )
-    return found
+        for row in rows:
+            self.found[row["model_id"]] = np.frombuffer(row["scalars"], "<f4").astype(np.float32)
+
+    def of(self, model: str) -> Values:
+        """Those of a model; where they were not fetched, all there are are read."""
+        if model not in self.found:
+            self.fetch(self.models)
+        return self.found[model]
+
+
+def shelved(catalog: Catalog, models: Sequence[str], spec: str) -> dict[str, Sketch]:
+    """The sketches of these rules that are on the shelf, by model; their values stay there."""
+    where = "from store.sketch where spec = ? and model_id in (select store.each(?))"
+    with catalog.read() as reader:
+        # thousands of models have a few layouts among them, each of them a long text
+        texts = reader.rows(
+            f"select md5(patches) as digest, any_value(patches) as patches {where} group by all",
+            [spec, list(models)],
+        )
+        rows = reader.rows(
+            f"select model_id, dtype, md5(patches) as layout, invariants, read_bytes {where}",
+            [spec, list(models)],
+        )
+    layouts = {row["digest"]: _layout(row["patches"]) for row in texts}
+    shelf = Shelf(catalog, spec, tuple(row["model_id"] for row in rows))
+    return {
+        row["model_id"]: Sketch(
+            row["model_id"], row["dtype"], layouts[row["layout"]], shelf,
+            _turned(row["invariants"]), row["read_bytes"],
+        )
+        for row in rows
+    }  # fmt: skip
+
+
+def _layout(text: str) -> Layout:
+    """A layout that was written by `_patches`."""
+    return Layout(tuple(
+        Patch(name, (rows, columns), row, n_rows, column, n_columns, bool(is_vector))
+        for name, rows, columns, row, n_rows, column, n_columns, is_vector in json.loads(text)
+    ))  # fmt: skip
+
+
+def _turned(text: str) -> dict[str, Values]:
+    """Invariants that were written, as lists of numbers by those who came before."""
+    return {
+        name: np.frombuffer(b64decode(values), "<f4").astype(np.float32)
+        if isinstance(values, str) else np.array(values, np.float32)
+        for name, values in json.loads(text).items()
+    }  # fmt: skip
+
+
+def _invariants(turned: Mapping[str, Values]) -> str:
+    """Invariants as JSON, by name the bytes in base 64: as numbers they take as long to read as all the scalars."""
+    return json.dumps({k: b64encode(v.astype("<f4").tobytes()).decode() for k, v in turned.items()})
 
 
 def put(catalog: Catalog, sketches: Sequence[Sketch], spec: str) -> None:
@@ -140,7 +198,7 @@ def put(catalog: Catalog, sketches: Sequence[Sketch], spec: str) -> None:
         SketchRow(
             model_id=s.model, spec=spec, dtype=s.dtype, patches=_patches(s.layout),
             n_scalars=s.layout.size, scalars=s.values.astype("<f4").tobytes(),
-            invariants=json.dumps({k: v.tolist() for k, v in s.invariants.items()}),
+            invariants=_invariants(s.invariants),
             read_bytes=s.read_bytes, taken_at=now(),
         )
         for s in sketches

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -14,6 +15,16 @@ from registry.header import TensorRef
 _LONG_ROW_BYTES = 64 << 10  # of a tensor; what lies between two patches' rows is not read beyond
 
 
+class Shelved(Protocol):
+    """Values that lie on a shelf until somebody asks for them."""
+
+    def fetch(self, models: Sequence[str]) -> None:
+        """Read those of some models at once; those that were read before are not read again."""
+
+    def of(self, model: str) -> Values:
+        """Those of a model; where they were not fetched, all there are are read."""
+
+
 @dataclass(frozen=True)
 class Sketch:
     """What is known of one model's weights.
@@ -22,7 +33,7 @@ class Sketch:
         model: id.
         dtype: that most of its bytes are stored in, as safetensors spells it.
         layout: which scalars.
-        values: (layout.size,) float32, patch by patch, row by row.
+        held: its values, or where they lie.
         invariants: of the matrices at its edges, see `engine.descent.invariant`.
         read_bytes: what was read for it.
     """
@@ -30,9 +41,29 @@ class Sketch:
     model: str
     dtype: str
     layout: Layout
-    values: Values
+    held: Values | Shelved
     invariants: dict[str, Values]
     read_bytes: int
+
+    @property
+    def values(self) -> Values:
+        """The scalars: (layout.size,) float32, patch by patch, row by row."""
+        return self.held if isinstance(self.held, np.ndarray) else self.held.of(self.model)
+
+    @property
+    def line(self) -> str:
+        """All that its scalars follow from: id, dtype, and which entries of the model they are."""
+        return f"{self.model}\0{self.dtype}\0{self.layout.digest}"
+
+
+def fetch(sketches: Sequence[Sketch]) -> None:
+    """Read the values of sketches that lie on a shelf, all at once, for they will be asked for."""
+    shelves: dict[int, tuple[Shelved, list[str]]] = {}
+    for sketch in sketches:
+        if not isinstance(sketch.held, np.ndarray):
+            shelves.setdefault(id(sketch.held), (sketch.held, []))[1].append(sketch.model)
+    for shelf, models in shelves.values():
+        shelf.fetch(models)
 
 
 def weights(tensors: Sequence[TensorRef]) -> list[TensorRef]:

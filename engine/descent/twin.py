@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from engine.descent.bucket import MANTISSA, Bucket
 from engine.descent.kin import components
@@ -26,6 +27,20 @@ class Twin:
 
     model: int
     of: int
+    kind: str
+    lossy: bool
+
+
+@dataclass(frozen=True)
+class Double:
+    """A twin by ids.
+
+    Attributes:
+        model, of, kind, lossy: as of `Twin`.
+    """
+
+    model: str
+    of: str
     kind: str
     lossy: bool
 
@@ -53,6 +68,18 @@ def twins(bucket: Bucket) -> list[Twin]:
     ]
     coarser = [Twin(model, firsts[fine], "cast", lossy=True) for model, fine in casts.values()]
     return [*_in_order(same), *_in_order(coarser)]
+
+
+def may_be_twins(bucket: Bucket, some: Sequence[int]) -> NDArray[np.bool_]:
+    """Which models may equal any of some, or be one of them rounded, or the other way round, by a few scalars: (n,)."""
+    seen = bucket.values[:, _glance(bucket)]
+    narrow = [d for d in sorted(set(bucket.dtypes) & MANTISSA.keys()) if MANTISSA[d] < _FINEST]
+    views = [seen, *(_rounded(seen, dtype) for dtype in narrow)]
+    found = np.zeros(len(bucket), bool)
+    for one in some:
+        for view in views:
+            found |= (seen == view[one]).all(1) | (view == seen[one]).all(1)
+    return found
 
 
 def _in_order(found: Sequence[Twin]) -> list[Twin]:

@@ -120,7 +120,7 @@ def test_a_model_that_is_not_finite_is_left_out(models, value):
     broken = given[2].values.copy()
     broken[17] = value
     with np.errstate(all="raise", under="ignore"):
-        found = forest([*given, replace(given[2], model="broken", values=broken)])
+        found = forest([*given, replace(given[2], model="broken", held=broken)])
     assert edges(found) == TRUE
 
 
