@@ -171,6 +171,7 @@ def written(catalog):
             ("evidence", "where status = 'inferred'", "id"),
             ("model", "where status = 'latent'", "created_at"),
             ("component", "", "inferred_at"),
+            ("clans", "", "inferred_at"),
         )
     ]
 

@@ -1,5 +1,6 @@
 """The shelf: weights are read once."""
 
+import json
 import shutil
 
 import numpy as np
@@ -8,6 +9,7 @@ from descent_trees import base, saved, tuned
 from opened import opened_weights
 
 from engine.descent.shelf import sketches_of, spec_of
+from engine.descent.sketch import fetch
 from registry.scan import scan
 
 
@@ -47,6 +49,33 @@ def test_a_sketch_is_read_once_outlives_its_files_and_comes_back_bit_for_bit(fol
     assert [s.model for s in first] == models
     assert all(map(same, first, second))
     assert all(s.read_bytes > 0 and s.invariants for s in first)
+
+
+def test_invariants_that_were_written_as_numbers_are_read_as_before(folder, catalog):
+    models = ids(catalog)
+    first, _ = sketches_of(catalog, models, 4096)
+    with catalog.write() as transaction:
+        for sketch in first:
+            text = json.dumps({k: v.tolist() for k, v in sketch.invariants.items()})
+            transaction.execute(
+                "update store.sketch set invariants = ? where model_id = ?", [text, sketch.model]
+            )
+    second, _ = sketches_of(catalog, models, 4096)
+    assert all(map(same, first, second))
+
+
+def test_values_are_read_of_those_that_are_fetched_and_of_all_when_one_is_asked_for(
+    folder, catalog
+):
+    models = ids(catalog)
+    first, _ = sketches_of(catalog, models, 4096)
+    second, _ = sketches_of(catalog, models, 4096)
+    shelf = second[0].held
+    assert shelf.found == {}
+    fetch(second[:1])
+    assert list(shelf.found) == models[:1]
+    assert np.array_equal(second[1].values, first[1].values)
+    assert sorted(shelf.found) == sorted(models)
 
 
 def test_each_number_of_scalars_has_sketches_of_its_own(folder, catalog):
