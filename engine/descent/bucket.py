@@ -4,7 +4,7 @@ Tensors that some of the models lack, or have in another shape, are left out; a 
 have. Squared lengths are estimates of those of whole matrices: a scalar counts for all the entries it stands for.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property, wraps
 from itertools import pairwise
@@ -141,6 +141,11 @@ class Bucket:
         """Hex digest of the patches: of which entries of its models it has."""
         return Layout(tuple(span.patch for span in self.spans)).digest
 
+    def key(self, search: str, places: Iterable[int]) -> str:
+        """What a search is known by that looks at the entries of some models, in this order."""
+        lines = (f"{self.models[i]}\0{self.dtypes[i]}" for i in places)
+        return self.blanks.key(search, (self.digest, *lines))
+
     def matrices(self) -> tuple[Span, ...]:
         """The patches that are not of vectors."""
         return self._matrices
@@ -215,12 +220,8 @@ def searched(
         @wraps(work)
         def search(bucket: Bucket, child: int, among: Sequence[int]) -> T | None:
             near = bucket.nearest(child, among, most)
-            looked_at = (f"{bucket.models[i]}\0{bucket.dtypes[i]}" for i in (child, *near))
-            key = bucket.blanks.key(name, (bucket.digest, *looked_at))
-            found = None if key in bucket.blanks.known else work(bucket, child, near)
-            if found is None:
-                bucket.blanks.met.add(key)
-            return found
+            key = bucket.key(name, (child, *near))
+            return bucket.blanks.search(key, lambda: work(bucket, child, near))
 
         return search
 

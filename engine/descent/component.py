@@ -82,7 +82,7 @@ def component_of(
     Args:
         members: in order.
         claims: as of `key_of`.
-        blanks: searches that are known to find nothing.
+        blanks: searches that are known to find nothing, and their parts that do not.
     """
     bucket = gather(members, Blanks(rules(), blanks))
     places = {model: i for i, model in enumerate(bucket.models)}

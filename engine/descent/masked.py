@@ -178,10 +178,13 @@ def _on(
     noise = np.sqrt(rounding_energy(own, bucket.dtypes[child]))
     origin = bucket.values[base, places].astype(np.float64)
     moved = _Moved(own.astype(np.float64) - origin, noise)
-    peaks = [
-        peak for i, values in others.items()
-        if (peak := _peak(moved, _Term(bucket, base, i, values - origin))) is not None
-    ]  # fmt: skip
+
+    def peak(i: int) -> _Peak | None:
+        term = _Term(bucket, base, i, others[i] - origin)
+        key = bucket.key("peak", (child, base, i))
+        return bucket.blanks.part(key, lambda: _peak(moved, term))
+
+    peaks = [found for found in map(peak, others) if found is not None]
     peaks = sorted(peaks, key=lambda p: (-p.share, p.parent))[:_MOST_PEAKS]
     best: Masked | None = None
     for size in range(2, _MOST_PARENTS + 1):

@@ -79,6 +79,30 @@ def test_other_rules_entries_dtypes_or_models_are_looked_at_again(bucket):
     assert SEEN == [0] * 5
 
 
+def test_parts_that_found_nothing_are_known_with_their_search():
+    first, asked = Blanks("rules"), []
+
+    def search(blanks, key, parts, found=None):
+        def work():
+            for part in parts:
+                blanks.part(part, lambda part=part: asked.append(part))
+            return found
+
+        return blanks.search(key, work)
+
+    search(first, "s", ["a", "b"])
+    search(first, "t", ["c"], found="something")
+    assert asked == ["a", "b", "c"]
+    assert first.met == {"s a b"}
+    second = Blanks("rules", frozenset(first.met))
+    search(second, "s", ["a", "b"])  # is known
+    search(second, "u", ["b", "d", "c"])  # looks at one more
+    assert asked == ["a", "b", "c", "d", "c"]
+    assert second.met == {"s a b", "u b d c"}
+    assert second.part("e", lambda: 1) == 1
+    assert second.parts == ["b", "d", "c"]
+
+
 def test_searches_are_told_apart_by_their_names():
     blanks = Blanks("rules")
     keys = {blanks.key(*asked) for asked in (("a", "b"), ("b", "b"), ("a", "bc"), ("a", ("bc",)))}
