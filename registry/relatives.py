@@ -18,7 +18,9 @@ _MANY = 5_000
 """So many are counted generation by generation; where there are more, all edges are read once instead."""
 
 # Numbers of 64 bits stand for ids, which are eight times as long; that two of a million meet is as likely as 1 in 10⁷.
-_LINKS = "link as materialized (select hash({here}) as here, hash({there}) as there from store.edge)"
+_LINKS = (
+    "link as materialized (select hash({here}) as here, hash({there}) as there from store.edge)"
+)
 
 _ALL = f"""
 with recursive {_LINKS}, near(id) as (
