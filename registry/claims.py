@@ -173,6 +173,8 @@ def read_claims(checkpoint: Checkpoint) -> tuple[tuple[Claim, ...], tuple[Proble
 
 def snippet(value: Any) -> str:
     """A value as it is kept beside what was read from it: text, else JSON, at most `MAX_RAW` characters."""
+    if isinstance(value, str) and value.isascii():  # nearly all are
+        return value[:MAX_RAW]
     try:
         text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     except (ValueError, RecursionError):  # an integer of thousands of digits, lists a thousand deep

@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from registry.names import HUB
 from registry.progress import SILENT, Progress
 from registry.resolve import resolve_claims
 
-_BATCH = 50_000
+_BATCH = 122_880  # rows that a database keeps together: a whole group is written once
 _ROOM_MB = 2_000
 _ROOM_BYTES = 1_600  # of indexes and tables, for each row
 _SHOWN = 5
@@ -42,6 +43,8 @@ _ROW = (
     "n", "uri", "node", "name", "kind", "license", "revision", "task", "library", "downloads", "likes",
     "published_at", "modified_at", "says", "listing", "listed",
 )  # fmt: skip
+
+_parent = lru_cache(maxsize=1 << 16)(node)  # few models are the parents of most
 
 _DUE = """
 create or replace temp table due as
@@ -215,7 +218,7 @@ def _readable(row: FileRow) -> dict[str, Any]:
 def _row(listing: Listing, n: int, file: str) -> tuple[Any, ...]:
     """The values of `_ROW`; the last is over all but the file, so that a copy of a listing says nothing new."""
     said = [
-        {"predicate": "base_model", "object": p.object, "relation": p.relation, "raw": p.raw, "node": node(p.name)}
+        {"predicate": "base_model", "object": p.object, "relation": p.relation, "raw": p.raw, "node": _parent(p.name)}
         for p in listing.parents
     ] + [{"predicate": "license", "object": text, "raw": text} for text in listing.licenses]  # fmt: skip
     facts = (

@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 from registry.catalog import Catalog
+from registry.generations import with_all
 from registry.license_findings import Effective, effective
 from registry.license_table import license_table
 from registry.licensing import Descent, Licensed
@@ -19,11 +20,6 @@ ALLOWED = "license"
 """Method of the evidence that a licence conflict was known and allowed."""
 
 _RESULT = "result"
-
-_ANCESTRY = """
-with recursive above(id) as (
-    select store.each(?) union select e.parent from store.edge e join above a on e.child = a.id
-) select id from above"""
 
 
 def licenses(
@@ -74,8 +70,8 @@ def _facts(
         if models is None:
             read = reader.rows("select id from store.model where status <> 'listed' order by id")
             models = [row["id"] for row in read]
-        near = reader.rows(_ANCESTRY, [list(models)])
-        nodes = reader.rows("select id, name from store.nodes(?)", [[r["id"] for r in near]])
+        near = with_all(reader, models, "ancestors")
+        nodes = reader.rows("select id, name from store.nodes(?)", [near])
         ids = [row["id"] for row in nodes]
         said = reader.rows(
             "select distinct model_id, object from store.licences($1) where $2 is null "

@@ -14,12 +14,8 @@ import networkx as nx
 
 from registry.catalog import Catalog
 from registry.database import Row
+from registry.generations import with_all
 from registry.names import printable
-
-_NEAR = """
-with recursive near(id) as (
-    select store.each(?) union select e.{there} from store.edge e join near n on e.{here} = n.id
-) select id from near"""
 
 _COLUMNS = "child, parent, relation, role, status, coefficient, confidence"
 
@@ -91,10 +87,9 @@ class Lineage:
                 nodes = reader.rows("select id, name, status from models")
                 edges = reader.rows(f"select {_COLUMNS} from store.edge")
             else:
-                near = reader.rows(_NEAR.format(there="parent", here="child"), [list(models)])
+                ids = with_all(reader, models, "ancestors")
                 if descendants:
-                    near += reader.rows(_NEAR.format(there="child", here="parent"), [list(models)])
-                ids = [row["id"] for row in near]
+                    ids += with_all(reader, models, "descendants")
                 nodes = reader.rows("select id, name, status from store.nodes(?)", [ids])
                 edges = reader.rows(
                     f"select {_COLUMNS} from store.edge where child in (select store.each(?))",

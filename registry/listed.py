@@ -42,6 +42,7 @@ _NAMED = """
 update store.model set called = p.name from (select parent, min(name) as name from parents group by parent) p
 where model.id = p.parent and model.status = 'latent' and model.called is null"""
 
+# The children of one parent lie side by side: there may be many of them, and who asks for one of them asks for all.
 _EDGES = """
 insert into store.edge by name
 with merged as (
@@ -53,7 +54,7 @@ with merged as (
 )
 select child, parent, relation, case relation when 'merge' then 'model' else 'parent' end as role,
        'declared' as status, cast(? as double) as confidence, cast(? as timestamptz) as created_at
-from told order by child, parent"""
+from told order by parent, child"""
 
 _GIVEN = "select store.each(?)"
 _LISTED = "select id from store.model where status = 'listed'"

@@ -9,15 +9,14 @@ import json
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from registry.claims import MAX_OBJECT, RELATIONS, is_plain, name_text, snippet
-from registry.errors import BadAddress, BadListing
+from registry.errors import BadListing
 from registry.named import plain
-from registry.names import HUB, parse, printable
+from registry.names import HUB, is_repository, printable
 
 FIELDS = {
     "name": ("id", "modelid", "repoid", "fullname", "repo", "model", "name"),
@@ -49,11 +48,11 @@ _MAX_TAGS = 10_000
 _MAX_COUNT = 2**63 - 1
 _MAX_SECONDS = 1e11  # larger ones are milliseconds
 _QUOTED = re.compile(r"'([^']*)'|\"([^\"]*)\"")
+_plain = lru_cache(maxsize=1 << 16)(plain)  # few models are the parents of most
 _PARENT_TAG, _LICENSE_TAG = "base_model:", "license:"
 
 
-@dataclass(frozen=True, slots=True)
-class Parent:
+class Parent(NamedTuple):
     """One model that a row names as a parent.
 
     Attributes:
@@ -69,8 +68,7 @@ class Parent:
     raw: str
 
 
-@dataclass(frozen=True, slots=True)
-class Listing:
+class Listing(NamedTuple):
     """What one row says.
 
     Attributes:
@@ -175,14 +173,11 @@ def _model(value: Any) -> str:
         said = "nothing" if value is None else f"a {type(value).__name__}"
         message = f"its model is {said}, it must be the name of a repository (org/name)"
         raise BadListing(message)
-    try:
-        address = parse(HUB + value.strip().removeprefix(HUB)) if len(value) <= _MAX_TEXT else None
-    except BadAddress:
-        address = None
-    if address is None or address.revision:
+    name = value.strip().removeprefix(HUB) if len(value) <= _MAX_TEXT else ""
+    if not is_repository(name):
         message = f"{printable(value[:_MAX_TEXT])!r} is not the name of a repository (org/name)"
         raise BadListing(message)
-    return address.name
+    return name
 
 
 def _is_nothing(text: str) -> bool:
@@ -228,7 +223,7 @@ def _parents(values: Mapping[str, Any], tags: list[str], wrong: list[str]) -> tu
         if text is None:
             continue
         if text not in names:  # most are said more than once
-            names[text] = plain(text)
+            names[text] = _plain(text)
         name = names[text]
         if name in found:
             if relation and not found[name][1]:

@@ -11,9 +11,8 @@ import json
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Literal, get_args
+from typing import IO, Any, Literal, NamedTuple, get_args
 
 from registry.documents import open_file
 from registry.errors import BadListing
@@ -33,8 +32,7 @@ _OFTEN = 1_000
 _SHOWN = 30
 
 
-@dataclass(frozen=True, slots=True)
-class FileRow:
+class FileRow(NamedTuple):
     """One row of a file.
 
     Attributes:

@@ -105,6 +105,11 @@ def parse(text: str) -> Address:
     return Address("path", os.path.abspath(os.path.expanduser(text)))  # noqa: PTH100, PTH111 (also drops `..`, follows no link)
 
 
+def is_repository(name: str) -> bool:
+    """Tell whether a text can be the name of a repository: org/name or a name alone."""
+    return bool(_REPOSITORY.fullmatch(name)) and ".." not in name and "--" not in name
+
+
 def printable(text: str) -> str:
     """Show a foreign text safely: what is not printable becomes its escape, so no terminal obeys it.
 
@@ -129,7 +134,7 @@ def _remote(text: str) -> Address:
 def _repository(kind: Literal["hub", "cache"], text: str, rest: str) -> Address:
     """Read ``org/name[@revision]``."""
     name, at, revision = rest.partition("@")
-    if not _REPOSITORY.fullmatch(name) or ".." in name or "--" in name:
+    if not is_repository(name):
         message = (
             f"{printable(text)}: {printable(name)!r} is not the name of a repository (org/name)"
         )

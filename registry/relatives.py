@@ -1,40 +1,45 @@
-"""Relatives: what a model descends from and what descends from it, counted in SQL, the nearest of them named.
+"""Relatives: what a model descends from and what descends from it, all of them counted, the nearest named.
 
 A base model may have hundreds of thousands of descendants. How many there are is told of all; of more than somebody
-wants to see the nearest are given, and of those equally near the most downloaded.
+wants to see the nearest are given, and of the generation that is then cut the most downloaded.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from itertools import islice
 
 from registry.catalog import Catalog
 from registry.database import Reader
-
-Direction = Literal["ancestors", "descendants"]
+from registry.generations import ENDS, Direction, generations
 
 LIMIT = 1_000
 """Relatives that are given in one direction, unless said otherwise."""
 
-_ENDS = {"ancestors": ("child", "parent"), "descendants": ("parent", "child")}
+_MANY = 5_000
+"""So many are counted generation by generation; where there are more, all edges are read once instead."""
 
-_ALL = """
-with recursive near(id) as (
-    select ? union select e.{there} from store.edge e join near n on e.{here} = n.id
+# Numbers of 64 bits stand for ids, which are eight times as long; that two of a million meet is as likely as 1 in 10⁷.
+_LINKS = (
+    "link as materialized (select hash({here}) as here, hash({there}) as there from store.edge)"
+)
+
+_ALL = f"""
+with recursive {_LINKS}, near(id) as (
+    select hash(cast(? as varchar)) union select l.there from link l join near n on l.here = n.id
 ) select count(*) - 1 as n from near"""
 
-_WITHIN = """
-with recursive near(id, level) as (
-    select ?, 0 union select e.{there}, n.level + 1 from store.edge e join near n on e.{here} = n.id where n.level < ?
+_WITHIN = f"""
+with recursive {_LINKS}, near(id, level) as (
+    select hash(cast(? as varchar)), 0
+    union select l.there, n.level + 1 from link l join near n on l.here = n.id where n.level < ?
 ) select count(distinct id) - 1 as n from near"""
 
-_NEXT = """
-select distinct {there} as id from store.edge
-where {here} in (select store.each(?)) and {there} not in (select store.each(?))"""
-
-_FIRST = """
-select n.id from ({next}) n left join store.address a on a.model_id = n.id
-group by n.id order by max(a.downloads) desc nulls last, n.id limit ?"""
+_MOST_DOWNLOADED = """
+with given as materialized (select store.each(?) as id)
+select g.id from given g left join (
+    select model_id, max(downloads) as downloads from store.address
+    where model_id in (select id from given) group by model_id
+) a on a.model_id = g.id
+order by a.downloads desc nulls last, g.id limit ?"""
 
 
 @dataclass(frozen=True)
@@ -43,7 +48,8 @@ class Relatives:
 
     Attributes:
         total: how many there are.
-        nearest: ids of the nearest, in order of their distance.
+        nearest: ids of the nearest, in order of their distance; of one distance by id, or where some are left out, by
+            downloads.
     """
 
     total: int
@@ -62,26 +68,25 @@ def relatives(
         depth: generations that count; None: all.
         limit: how many are given at most.
     """
-    here, there = _ENDS[direction]
+    nearest: list[str] = []
+    n_found = 0
     with catalog.read() as reader:
-        sql, values = (_ALL, [model]) if depth is None else (_WITHIN, [model, depth])
-        total = int(reader.rows(sql.format(here=here, there=there), values)[0]["n"])
-        return Relatives(
-            total, tuple(_nearest(reader, model, (here, there), depth, min(limit, total)))
-        )
+        for level in islice(generations(reader, [model], direction), depth):
+            n_found += len(level)
+            left = limit - len(nearest)
+            if len(level) > left > 0:
+                rows = reader.rows(_MOST_DOWNLOADED, [level, left])
+                nearest += [row["id"] for row in rows]
+            elif left:
+                nearest += level
+            if n_found > max(limit, _MANY):
+                n_found = _count(reader, model, direction, depth)
+                break
+    return Relatives(n_found, tuple(nearest))
 
 
-def _nearest(
-    reader: Reader, model: str, ends: tuple[str, str], depth: int | None, wanted: int
-) -> list[str]:
-    """Generation by generation, until there are enough."""
-    following = _NEXT.format(here=ends[0], there=ends[1])
-    first = _FIRST.format(next=following)
-    found: list[str] = []
-    level: Sequence[str] = [model]
-    while len(found) < wanted and level and depth != 0:
-        left = wanted - len(found)
-        level = [row["id"] for row in reader.rows(first, [level, [model, *found], left])]
-        found += level
-        depth = None if depth is None else depth - 1
-    return found
+def _count(reader: Reader, model: str, direction: Direction, depth: int | None) -> int:
+    """How many relatives there are, by one look at all edges."""
+    here, there = ENDS[direction]
+    sql, values = (_ALL, [model]) if depth is None else (_WITHIN, [model, depth])
+    return int(reader.rows(sql.format(here=here, there=there), values)[0]["n"])

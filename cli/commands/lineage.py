@@ -13,9 +13,9 @@ from cli.family_tree import tree_lines
 from cli.session import Session
 
 if TYPE_CHECKING:
+    from registry.generations import Direction
     from registry.license_findings import Effective
     from registry.lineage import Lineage
-    from registry.relatives import Direction
 
 _SAID = {"license_drift": "its licence drops", "license_conflict": "no licence satisfies"}
 

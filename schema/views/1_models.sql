@@ -44,8 +44,46 @@ left join placed p on p.model_id = m.id
 left join claimed c on c.resolved_id = m.id
 where m.id in (select store.each(ids));
 
+-- (Hundreds of thousands of listed models have edges: who asks for others only, as `reg ls` does, is spared them.)
+create or replace view store.found_model as
+select id, kind, status, dtype, n_params, n_bytes, n_tensors, signature, created_at from store.model
+where status <> 'listed';
+create or replace view store.listed_model as
+select id, kind, status, dtype, n_params, n_bytes, n_tensors, signature, created_at from store.model
+where status = 'listed';
+create or replace view store.found_edge as
+select child, parent, relation, role, status from store.edge
+where child in (select id from store.found_model);
+
+comment on view store.found_model is 'Models that were found or are named by others';
+comment on column store.found_model.id is 'Hex digest that identifies the model';
+comment on column store.found_model.kind is 'model or adapter';
+comment on column store.found_model.status is 'full, header, listed (named by a listing, no file was read) or latent (named by somebody, shown by nobody)';
+comment on column store.found_model.dtype is 'Dtype of most of the bytes, as safetensors spells it';
+comment on column store.found_model.n_params is 'Number of stored parameters';
+comment on column store.found_model.n_bytes is 'Size of the tensors, bytes';
+comment on column store.found_model.n_tensors is 'Number of stored tensors';
+comment on column store.found_model.signature is 'Hex digest of tensor names and shapes, vocabulary size and dtype left out';
+comment on column store.found_model.created_at is 'When this catalog first saw it';
+comment on view store.listed_model is 'Models of which a listing tells and no file was read';
+comment on column store.listed_model.id is 'Hex digest that identifies the model';
+comment on column store.listed_model.kind is 'model or adapter';
+comment on column store.listed_model.status is 'full, header, listed (named by a listing, no file was read) or latent (named by somebody, shown by nobody)';
+comment on column store.listed_model.dtype is 'Dtype of most of the bytes, as safetensors spells it';
+comment on column store.listed_model.n_params is 'Number of stored parameters';
+comment on column store.listed_model.n_bytes is 'Size of the tensors, bytes';
+comment on column store.listed_model.n_tensors is 'Number of stored tensors';
+comment on column store.listed_model.signature is 'Hex digest of tensor names and shapes, vocabulary size and dtype left out';
+comment on column store.listed_model.created_at is 'When this catalog first saw it';
+comment on view store.found_edge is 'Edges to the parents of models that are not only listed';
+comment on column store.found_edge.child is 'Model that descends';
+comment on column store.found_edge.parent is 'Model it descends from';
+comment on column store.found_edge.relation is 'finetune, continued_pretrain, adapter, merge, quantized, cast, …';
+comment on column store.found_edge.role is 'parent, or in a merge: base or model';
+comment on column store.found_edge.status is 'declared (somebody says so), measured (the bytes prove it), inferred (the weights suggest it), recorded (our run did it)';
+
 -- (A listed model has one place, so that nothing is to be gathered.)
-create or replace view models as
+create or replace macro store.described(some_models, some_edges) as table
 with found as (
     select distinct model_id from store.address where source <> 'listing'
 ), place as (
@@ -74,7 +112,7 @@ with found as (
            list_sort(list(distinct p.name)) as parents,
            coalesce(min(p.name) filter (where e.role = 'base'),
                     case when count(distinct e.parent) = 1 then min(p.name) end) as base
-    from store.edge e join store.named p on p.id = e.parent group by e.child
+    from query_table(some_edges) e join store.named p on p.id = e.parent group by e.child
 ), scored as (
     select model_id, count(*) as n_scores,
            string_agg(task || ' ' || printf('%.3g', value), ', ' order by task, metric)
@@ -86,11 +124,16 @@ select m.id, n.name, coalesce(l.names, [n.name]) as names, l.family, l.architect
        coalesce(d.parents, []) as parents, d.base, coalesce(l.addresses, []) as addresses,
        coalesce(s.n_scores, 0) as n_scores, s.scores, m.created_at, l.task, l.library, l.downloads, l.likes,
        l.published_at, l.modified_at
-from store.model m
+from query_table(some_models) m
 join store.named n on n.id = m.id
 left join place l on l.model_id = m.id
 left join descent d on d.child = m.id
 left join scored s on s.model_id = m.id;
+
+create or replace view models as
+from store.described('store.found_model', 'store.found_edge')
+union all
+from store.described('store.listed_model', 'store.edge');
 comment on view models is 'One row per model: distinct weights, wherever they lie';
 comment on column models.id is 'Hex digest that identifies the model';
 comment on column models.name is 'Name people use; of several, that of the address known first';

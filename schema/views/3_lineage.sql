@@ -79,7 +79,7 @@ select model_id, object, uri from store.claim where predicate = 'license' and mo
 union
 select model_id, said.object, uri from (
     select model_id, uri, unnest(from_json(says, '[{"predicate": "VARCHAR", "object": "VARCHAR"}]')) as said
-    from store.address where says is not null and model_id in (select store.each(ids))
+    from store.address where model_id in (select store.each(ids))
 ) where said.predicate = 'license';
 
 create or replace view claims as
@@ -106,7 +106,7 @@ create or replace view conflicts as
 with said as (
     select model_id, resolved_id, source, uri from store.claim
     where predicate = 'base_model' and resolved_id is not null
-      and model_id not in (select child from store.edge where relation = 'merge')
+      and not exists (select 1 from store.edge e where e.child = model_id and e.relation = 'merge')
 ), several as (
     select model_id from said group by model_id
     having count(distinct resolved_id) > 1 and count(distinct source || ' of ' || uri) > 1
@@ -153,7 +153,8 @@ with said as (
                || '), which nobody declares'
     from shown i
     where i.confidence >= 0.8 and i.relation in ('merge', 'frankenmerge')
-      and (i.child, i.parent) not in (select child, parent from store.edge where status <> 'inferred')
+      and not exists (select 1 from store.edge o
+                      where o.child = i.child and o.parent = i.parent and o.status <> 'inferred')
     union
     select 'shapes_differ', e.child, e.parent,
            'declared a ' || e.relation || ', but tensor names or shapes are not the parent''s'

@@ -7,6 +7,7 @@ process, each three times; the table shows the least.
 """
 
 import argparse
+import os
 import resource
 import sys
 import time
@@ -26,6 +27,7 @@ from registry.sealed import query
 from registry.verdict import mergeable
 
 QUESTIONS = (
+    "select * from models where status <> 'listed' order by name, id",
     "select kind, child, parent, detail from conflicts",
     "select child, parent, relation, confidence, statistic, value from edges "
     "join evidence using (child, parent, relation, status) where status = 'inferred'",
@@ -33,7 +35,7 @@ QUESTIONS = (
     "select layer, module, relative_l2 from layers where child = 'prose' order by relative_l2 desc limit 5",
     "select model, task, value, stderr, n, origin from scores order by task, value desc",
 )
-"""Those of the README."""
+"""That of `reg ls`, and those of the README."""
 
 Row = tuple[str, str, str]
 """What, what it took, what was promised."""
@@ -104,13 +106,15 @@ def asked(catalog: Catalog) -> list[Row]:
     return rows
 
 
-def table(n_models: int, n_edges: int, rows: list[Row]) -> str:
-    """The page."""
+def table(n_models: int, n_edges: int, rows: list[Row], loads: tuple[float, float]) -> str:
+    """The page; loads are the processes that wanted a core when it began and when it ended."""
     lines = [
         "# A catalog of a million listed models", "",
         f"{n_models:,} models and {n_edges:,} edges from one made-up listing (`tests/bench/listing_dump.py`: few parents have",
         "most of the children, chains, merges of two to five, parents that are in no listing), on two cores. Questions are asked",
-        "inside of one process, each three times; the least is shown. Made by `tests/bench/scale.py`.", "",
+        "inside of one process, each three times; the least is shown. In brackets what all processors took together, which",
+        f"tells more than the clock where others work too: {loads[0]:.1f} processes wanted a core when it began, {loads[1]:.1f}",
+        "when it ended. Made by `tests/bench/scale.py`.", "",
         "| what | took (of all processors) | promised |", "|---|---|---|",
     ]  # fmt: skip
     return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows), ""])
@@ -127,11 +131,12 @@ def main() -> None:
     listing = chosen.folder / f"hub-{chosen.models}.jsonl"
     if not listing.exists():
         listing_dump.write(listing, chosen.models)
+    began = os.getloadavg()[0]
     catalog = Catalog(chosen.folder / f"catalog-{chosen.models}.duckdb")
     rows = imported(catalog, listing)
     rows += asked(catalog)
     n_edges = catalog.rows("select count(*) as n from store.edge")[0]["n"]
-    text = table(chosen.models, n_edges, rows)
+    text = table(chosen.models, n_edges, rows, (began, os.getloadavg()[0]))
     print(text)
     if chosen.write:
         chosen.write.write_text(text, encoding="utf-8")

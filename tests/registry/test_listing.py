@@ -122,7 +122,7 @@ def test_a_time_that_is_none_is_noted(value):
 
 @pytest.mark.parametrize(
     "name",
-    [None, "", 7, ["a/b"], "a/b/c", "a b", "../x", "a/..", "/abs", "a/b@main", "a\x1b[31m/b", "a/b\u202e",
+    [None, "", 7, ["a/b"], "a/b/c", "a b", "../x", "a/..", "/abs", "a/b@main", "a/*", "a--b", "a\x1b[31m/b", "a/b\u202e",
      "x" * 500, "a/" + "b" * 100_000, "a\x00b", "\ud800"],
 )  # fmt: skip
 def test_a_row_without_a_repositorys_name_is_refused(name):

@@ -1,32 +1,16 @@
 """Relatives: everybody is counted, the nearest are named."""
 
+from unittest.mock import patch
+
 import networkx as nx
 import pytest
+from edged import CHAIN, graph
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from registry.catalog import Catalog, now
+import registry.relatives
+from registry.catalog import Catalog
 from registry.relatives import relatives
-
-
-def graph(catalog, edges):
-    """A catalog that holds these (child, parent) edges."""
-    names = sorted({end for edge in edges for end in edge})
-    with catalog.write() as transaction:
-        transaction.execute("delete from store.edge")
-        transaction.execute("delete from store.model")
-        n = len(names)
-        transaction.insert("model", {
-            "id": names, "kind": ["model"] * n, "status": ["listed"] * n, "digest_name": ["d"] * n, "created_at": [now()] * n,
-        })  # fmt: skip
-        n = len(edges)
-        transaction.insert("edge", {
-            "child": [c for c, _ in edges], "parent": [p for _, p in edges], "relation": ["finetune"] * n,
-            "role": ["parent"] * n, "status": ["declared"] * n, "confidence": [1.0] * n, "created_at": [now()] * n,
-        })  # fmt: skip
-
-
-CHAIN = [("b", "a"), ("c", "b"), ("d", "c"), ("x", "a"), ("d", "x")]
 
 
 def test_the_nearest_come_first(catalog):
@@ -51,6 +35,19 @@ def test_a_cycle_of_claims_ends(catalog):
     assert relatives(catalog, "c", "ancestors").nearest == ("a", "b")
 
 
+def test_of_a_generation_that_is_cut_the_most_downloaded_are_given(catalog):
+    graph(catalog, [("b", "a"), ("c", "a"), ("d", "a"), ("e", "d")])
+    with catalog.write() as transaction:
+        transaction.execute(
+            "insert into store.address by name select id as uri, id as root, id as model_id, 'listing' as source, "
+            "'folder' as layout, id as name, '{}' as config, now() as known_since, now() as seen_at, "
+            "case id when 'c' then 3 when 'd' then 7 end as downloads from store.model"
+        )
+    assert relatives(catalog, "a", "descendants", limit=2).nearest == ("d", "c")
+    assert relatives(catalog, "a", "descendants", limit=3).nearest == ("b", "c", "d")
+    assert relatives(catalog, "a", "descendants", limit=1).total == 4
+
+
 NODES = st.sampled_from("abcdefgh")
 
 
@@ -59,19 +56,24 @@ def shelf(tmp_path_factory):
     return Catalog(tmp_path_factory.mktemp("relatives") / "c.duckdb")
 
 
+@pytest.mark.parametrize("many", [0, registry.relatives._MANY])
 @settings(max_examples=15, deadline=None)
 @given(
     edges=st.sets(st.tuples(NODES, NODES), min_size=1, max_size=16),
     depth=st.none() | st.integers(1, 5),
 )
-def test_they_are_those_of_networkx(shelf, edges, depth):
+def test_they_are_those_of_networkx(shelf, many, edges, depth):
     graph(shelf, sorted(edges))
     parents = nx.DiGraph(sorted(edges))
     for model in sorted(parents):
         for direction, drawn in (("ancestors", parents), ("descendants", parents.reverse())):
             expected = nx.single_source_shortest_path_length(drawn, model, cutoff=depth)
+            with patch.object(registry.relatives, "_MANY", many):  # more are counted in another way
+                few = relatives(shelf, model, direction, depth=depth, limit=1)
+            assert few.total == len(expected) - 1
             found = relatives(shelf, model, direction, depth=depth)
             assert found.total == len(expected) - 1
+            assert len(few.nearest) == min(1, found.total)
             assert set(found.nearest) == expected.keys() - {model}
             assert [expected[m] for m in found.nearest] == sorted(
                 expected[m] for m in found.nearest
