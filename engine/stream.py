@@ -23,9 +23,9 @@ from registry.errors import BadAddress, FileChanged, Offline
 from registry.hub import Hub
 from registry.hub_digests import digest_remote
 from registry.hub_requests import Requests, is_offline
-from registry.names import HUB
+from registry.names import HUB, parse
 from registry.progress import SILENT, Progress
-from registry.remote import Remote, opened, places
+from registry.remote import Remote, meant, opened, places
 from registry.scan import scan
 
 BLOCK_BYTES = 4 << 20
@@ -167,6 +167,7 @@ def _known(catalog: Catalog, texts: Sequence[str], progress: Progress) -> dict[s
     found = {}
     for text in texts:
         models = list(dict.fromkeys(m.id for m in scan(catalog, [text]).models))
+        models = meant(catalog, parse(text), models)
         if len(models) != 1:
             message = f"{text}: holds {len(models)} checkpoints that can be used; one is needed"
             raise BadAddress(message, hint=f"reg scan {text}")

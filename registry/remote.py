@@ -20,7 +20,7 @@ from registry.file_ref import Format, format_of
 from registry.fingerprint import architecture_fingerprint
 from registry.hub import Hub, HubFile, Listed
 from registry.hub_stage import inside, stage
-from registry.names import HUB, parse
+from registry.names import HUB, Address, parse
 
 BLOCK_BYTES = 8 << 20
 """Fetched by one request of a file that is read from its beginning to its end."""
@@ -106,6 +106,20 @@ class Remote:
     def part(self, file: Path, start: int, stop: int) -> bytes:
         """The bytes [start, stop) of a staged file; errors as `Hub.part`."""
         return self.hub.part(self.place.repository, self.staged[file], start, stop)
+
+
+def meant(catalog: Catalog, address: Address, models: Sequence[str]) -> list[str]:
+    """Those of the models of a repository that lie where its address says, in its root if it says no more; all if none does.
+
+    A repository may hold GGUF or earlier checkpoints beside its model.
+    """
+    rows = catalog.rows(
+        "select uri, model_id from store.address where starts_with(uri, ?) "
+        "and model_id in (select store.each(?))",
+        [f"{HUB}{address.name}@", list(models)],
+    )
+    there = {row["model_id"] for row in rows if parse(row["uri"]).inside == address.inside}
+    return [model for model in models if model in there] or list(models)
 
 
 def places(catalog: Catalog, models: Sequence[str], *, prefer: str = "") -> dict[str, Place]:

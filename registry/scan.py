@@ -23,7 +23,7 @@ from registry.hub_requests import Requests, is_offline
 from registry.hub_scan import HubScan, scan_hub
 from registry.names import CACHE, HUB, Address, parse
 from registry.progress import SILENT, Progress
-from registry.remote import places
+from registry.remote import meant, places
 from registry.resolve import is_unresolved, mark_unresolved, resolve_claims
 from registry.sources import Found, find
 
@@ -237,7 +237,7 @@ def _ensure_remote(catalog: Catalog, address: Address, progress: Progress) -> st
         text = f"{text}@main"
     models = list(dict.fromkeys(m.id for m in _usable(scan(catalog, [text]), text).models))
     found = {} if is_offline() else places(catalog, models, prefer=f"{HUB}{address.name}@")
-    inside = [m for m in models if m in found and found[m].inside == address.inside] or models
+    inside = meant(catalog, address, models)
     if len(inside) > 1:
         message = f"{text}: holds {len(inside)} checkpoints"
         listed = ", ".join(found[model].uri for model in inside[:8] if model in found)
