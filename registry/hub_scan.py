@@ -290,9 +290,9 @@ def _called(entry: Entry, revision: str) -> Entry:
 def _write(scan: _Scan, read: Sequence[_Read]) -> None:
     """Write what was read, in the place of what was known of the same repositories."""
     entries = [entry for one in read for entry in one.entries]
-    if entries:
-        uris = {entry.found.uri for entry in entries}
-        old = [uri for one in read for uri in _replaced(one, scan.known) if uri not in uris]
+    uris = {entry.found.uri for entry in entries}
+    old = [uri for one in read for uri in _replaced(one, scan.known) if uri not in uris]
+    if entries or old:
         with scan.catalog.write() as transaction:
             store(transaction, entries)
             forget(transaction, old)
@@ -307,11 +307,14 @@ def _write(scan: _Scan, read: Sequence[_Read]) -> None:
 
 
 def _replaced(read: _Read, known: Mapping[str, _Repository]) -> Iterator[str]:
-    """The places that a repository's entries stand in for, if it has any: not those of revisions asked for by name."""
-    if read.is_busy or not read.entries:
+    """The places that a repository's entries stand in for: not those of revisions asked for by name.
+
+    Of a repository that turned out to be known those are the times when it could not be read, which have no commit.
+    """
+    if read.is_busy:
         return
     called = (read.target.address.revision if read.target.is_named else None) or ""
     for name in dict.fromkeys((read.target.name, read.repository.name)):
         for uri, (shown, _) in known[name].places.items() if name in known else ():
-            if shown.partition("@")[2] == called:
+            if shown.partition("@")[2] == called if read.entries else not _commit_of(uri):
                 yield uri

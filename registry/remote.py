@@ -15,12 +15,12 @@ from tempfile import TemporaryDirectory
 
 from registry.catalog import Catalog
 from registry.checkpoint import Checkpoint, read_checkpoint
-from registry.errors import DamagedDownload
+from registry.errors import DamagedDownload, Unreadable
 from registry.file_ref import Format, format_of
 from registry.fingerprint import architecture_fingerprint
 from registry.hub import Hub, HubFile, Listed
 from registry.hub_stage import inside, stage
-from registry.names import HUB, Address, parse
+from registry.names import CACHE, HUB, Address, parse
 
 BLOCK_BYTES = 8 << 20
 """Fetched by one request of a file that is read from its beginning to its end."""
@@ -175,8 +175,14 @@ def opened(
 
     Raises:
         DamagedDownload: its tensors are not those that were scanned.
+        Unreadable: it is GGUF.
         CorruptCheckpoint, HubMissing, HubRefused, HubBusy, RequestsSpent: as `stage` and `read_checkpoint`.
     """
+    if place.is_file and format_of(place.inside) == "gguf":
+        message = f"{place.uri}: is GGUF, of which no weights are read on the Hub"
+        raise Unreadable(
+            message, hint=f"hf download {place.repository.name}, then reg scan {CACHE}"
+        )
     wanted = _DECISIVE if with_config or with_small else _WEIGHTS
     files = [file for file in place.files if format_of(file.path) in _DECISIVE]
     others = [file for file in place.files if with_small and file not in files and is_small(file)]

@@ -214,6 +214,19 @@ def test_a_hub_that_is_out_of_order_ends_the_scan_and_what_was_read_stays(hub, c
     assert problems(catalog) == []
 
 
+def test_a_failure_that_passed_is_forgotten_and_nothing_else(hub, catalog, impatient):
+    hub.add("org/model", files(1))
+    scan(catalog, ["hf://org/model"])
+    hub.fault("GET /api/models/org/model", status=503, times=None)
+    scan(catalog, ["hf://org/model"])
+    assert problems(catalog) == [("org/model", "HubBusy")]
+    assert statuses(catalog) == {"org/model": "header"}
+    hub.clear_faults()
+    assert scan(catalog, ["hf://org/model"]).unchanged == 1
+    assert problems(catalog) == []
+    assert statuses(catalog) == {"org/model": "header"}
+
+
 def test_claims_meet_across_the_hub_and_the_disk(hub, catalog, family):
     hub.add("org/base", family.base)
     card = b"---\nbase_model: org/base\nbase_model_relation: finetune\n---\n"

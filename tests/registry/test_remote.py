@@ -5,7 +5,7 @@ import torch
 from conftest import save_model
 from safetensors.torch import load_file
 
-from registry.errors import DamagedDownload
+from registry.errors import DamagedDownload, Unreadable
 from registry.hub import Hub
 from registry.hub_requests import Requests
 from registry.remote import opened, places
@@ -82,3 +82,12 @@ def test_models_that_are_not_on_the_hub_have_no_place(family, catalog, tmp_path)
     save_model(tmp_path / "m", family.weights["base"])
     scan(catalog, [str(tmp_path / "m")])
     assert places(catalog, [catalog.find("m")]) == {}
+
+
+def test_gguf_is_left_where_it_is(hub, asked, catalog):
+    hub.add("org/quantised", {"model.gguf": b"GGUF" + bytes(60)})
+    scan(catalog, ["hf://org/quantised"])
+    (uri,) = (r["uri"] for r in catalog.rows("select uri from store.address"))
+    (model,) = (r["model_id"] for r in catalog.rows("select model_id from store.address"))
+    with pytest.raises(Unreadable, match=f"{uri}: is GGUF"), opened(asked, places(catalog, [model])[model]):  # fmt: skip
+        pass
