@@ -17,7 +17,15 @@ from email.utils import parsedate_to_datetime
 from typing import Self
 from urllib.parse import urljoin, urlsplit
 
-from registry.errors import HubBusy, HubMissing, HubRefused, Offline, RequestsSpent
+from registry.errors import (
+    BadParameter,
+    HubBusy,
+    HubMissing,
+    HubRefused,
+    Offline,
+    RequestsSpent,
+)
+from registry.names import printable
 from registry.version import VERSION
 
 MOST_WAITS = 5
@@ -66,7 +74,7 @@ class Answer:
     def next_page(self) -> str | None:
         """The URL of the page after this one."""
         found = _NEXT.search(self.headers.get("link", ""))
-        return urljoin(self.url, found[1]) if found else None
+        return _joined(self.url, found[1]) if found else None
 
     @property
     def wait_seconds(self) -> float:
@@ -82,6 +90,24 @@ class Answer:
         except (ValueError, OverflowError):
             when = 0.0
         return max(0.0, when - time.time())
+
+
+def _joined(url: str, to: str) -> str:
+    """Where a link on a page leads; "" if that is nowhere."""
+    try:
+        found = urljoin(url, to)
+    except ValueError:
+        return ""
+    return found if _leads_somewhere(found) else ""
+
+
+def _leads_somewhere(url: str) -> bool:
+    """Whether a URL could be asked: the client's own errors for the others have no name."""
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a host in half a pair of brackets, a port that is no number
+        return False
 
 
 def is_offline() -> bool:
@@ -108,6 +134,7 @@ class Requests:
 
         Raises:
             Offline: HF_HUB_OFFLINE is set.
+            BadParameter: HF_ENDPOINT is no address.
         """
         from huggingface_hub import constants  # noqa: PLC0415 (0.1 s; only who uses the Hub pays)
 
@@ -115,6 +142,9 @@ class Requests:
             message = "HF_HUB_OFFLINE is set, and the Hub is not asked"
             raise Offline(message, hint="scan hf-cache: for what is there, or unset HF_HUB_OFFLINE")
         self.endpoint = (os.environ.get("HF_ENDPOINT") or constants.ENDPOINT).rstrip("/")
+        if not _leads_somewhere(self.endpoint):
+            message = f"HF_ENDPOINT is {printable(self.endpoint)[:80]!r}; it must be an address that begins with https://"
+            raise BadParameter(message, hint="unset HF_ENDPOINT, or give the address of a Hub")
         self.n_requests = self.n_bytes = 0
         self._most_requests = most_requests
         self._lock = threading.Lock()
@@ -147,9 +177,9 @@ class Requests:
             answer = self._ask(what, url, headers, most_bytes)
             if answer.status not in _REDIRECTS or not answer.location:
                 return answer
-            url = urljoin(url, answer.location)
-            if urlsplit(url).scheme not in ("http", "https"):
-                break
+            url = _joined(url, answer.location)
+            if not url:
+                raise strange(what, f"a redirect to nowhere ({printable(answer.location)[:80]})")
         raise strange(what, "redirects without end")
 
     def _ask(self, what: str, url: str, headers: Mapping[str, str], most: int) -> Answer:
@@ -210,7 +240,8 @@ class Requests:
         return Answer(response.status_code, dict(response.headers), bytes(content), url)
 
     def _count(self, what: str) -> None:
-        """Take one request from those allowed, once nobody asks us to be quiet."""
+        """Take one request from those allowed, once nobody asks us to be quiet; none once the block is left."""
+        self._pause(0.0)
         while (left := self._quiet_until - time.monotonic()) > 0:
             self._pause(left)
         with self._lock:

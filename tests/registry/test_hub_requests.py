@@ -7,7 +7,7 @@ import pytest
 from huggingface_hub import constants
 
 from registry import hub_requests
-from registry.errors import HubBusy, HubMissing, HubRefused, Offline, RequestsSpent
+from registry.errors import BadParameter, HubBusy, HubMissing, HubRefused, Offline, RequestsSpent
 from registry.hub import Hub
 from registry.hub_requests import MOST_WAITS, Answer, Requests, refuse
 
@@ -47,6 +47,28 @@ def test_without_a_network_nobody_waits_long(hub, impatient, monkeypatch):
     with Requests() as requests, pytest.raises(HubBusy, match="3 tries") as caught:
         Hub(requests).pin("org/model")
     assert "HF_HUB_OFFLINE=1" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "to", ["http://[half", "http://host:port/", "ftp://host/", "huggingface.co", "http:"]
+)
+def test_addresses_that_lead_nowhere_are_told(repository, monkeypatch, to):
+    if "//" in to:
+        repository.fault("GET /api/models/org/model", status=302, headers={"Location": to})
+        with Requests() as requests, pytest.raises(HubBusy, match="a redirect to nowhere"):
+            Hub(requests).pin("org/model")
+    monkeypatch.setenv("HF_ENDPOINT", to)
+    with pytest.raises(BadParameter, match="HF_ENDPOINT is"):
+        Requests()
+
+
+def test_nothing_is_asked_once_the_block_is_left(repository):
+    with Requests() as requests:
+        hub = Hub(requests)
+    repository.log.clear()
+    with pytest.raises(HubBusy, match="stopped"):
+        hub.pin("org/model")
+    assert not list(repository.log)
 
 
 def test_all_threads_are_quiet_as_long_as_the_hub_wishes(repository):
