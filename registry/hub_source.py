@@ -10,7 +10,7 @@ from registry.entry import Entry, identified, problem_of, read_entry
 from registry.errors import HubRenamed, RegError
 from registry.file_ref import FileRef, format_of
 from registry.hub import Hub, HubFile, Listed
-from registry.hub_stage import stage
+from registry.hub_stage import said_there, stage
 from registry.names import Address, printable
 from registry.progress import SILENT
 from registry.sources import Found, find
@@ -86,15 +86,10 @@ def moved(
         repository.uri + at, Path(repository.uri + at), printable(repository.name + at), refs
     )
     problems = tuple(
-        Problem(there.uri, p.file, p.error, _without(p.detail, root, repository))
+        Problem(there.uri, p.file, p.error, said_there(p.detail, root, repository))
         for p in entry.problems
     )
     return identified(Entry(there, entry.reading, problems), {})
-
-
-def _without(detail: str, root: Path, repository: Listed) -> str:
-    """A sentence that says where on the Hub something is, in the place of where it was staged."""
-    return detail.replace(str(root), repository.uri)
 
 
 def _file_refs(files: Sequence[HubFile], inside: str, found: Found) -> list[FileRef]:

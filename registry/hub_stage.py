@@ -107,6 +107,11 @@ def inside(repository: Listed, folder: Path, name: str) -> Path:
     return folder.joinpath(*parts)
 
 
+def said_there(text: str, folder: Path, repository: Listed) -> str:
+    """A sentence that says where on the Hub something is, in the place of the folder that it is staged in."""
+    return text.replace(str(folder), repository.uri)
+
+
 def _put(path: Path, file: HubFile, content: bytes) -> None:
     """Write what there is of a file, which gets its full length."""
     with path.open("xb") as out:

@@ -15,11 +15,11 @@ from tempfile import TemporaryDirectory
 
 from registry.catalog import Catalog
 from registry.checkpoint import Checkpoint, read_checkpoint
-from registry.errors import DamagedDownload, Unreadable
+from registry.errors import DamagedDownload, RegError, Unreadable
 from registry.file_ref import Format, format_of
 from registry.fingerprint import architecture_fingerprint
 from registry.hub import Hub, HubFile, Listed
-from registry.hub_stage import inside, stage
+from registry.hub_stage import inside, said_there, stage
 from registry.names import CACHE, HUB, Address, parse
 
 BLOCK_BYTES = 8 << 20
@@ -194,7 +194,11 @@ def opened(
             content = hub.read(place.repository, file)
             inside(place.repository, root, file.path).write_bytes(content)
             n_bytes += len(content)
-        checkpoint = read_checkpoint(root / place.inside)
+        try:
+            checkpoint = read_checkpoint(root / place.inside)
+        except RegError as error:
+            message = said_there(error.message, root, place.repository)
+            raise type(error)(message, hint=error.hint) from error
         if architecture_fingerprint(checkpoint.tensors) != place.signature:
             message = f"{place.uri}: its tensors are not those that were scanned"
             raise DamagedDownload(message, hint=f"reg scan {HUB}{place.repository.name} later")

@@ -5,7 +5,7 @@ import torch
 from conftest import save_model
 from safetensors.torch import load_file
 
-from registry.errors import DamagedDownload, Unreadable
+from registry.errors import CorruptCheckpoint, DamagedDownload, Unreadable
 from registry.hub import Hub
 from registry.hub_requests import Requests
 from registry.remote import opened, places
@@ -76,6 +76,16 @@ def test_other_tensors_than_were_scanned_are_refused(hub, asked, family, catalog
     place = the_place(catalog, "org/base")
     with pytest.raises(DamagedDownload, match="not those that were scanned"), opened(asked, place):
         pass
+
+
+def test_what_is_wrong_is_said_of_the_place_on_the_hub(hub, asked, family, catalog, monkeypatch):
+    hub.add("org/base", family.base)
+    scan(catalog, ["hf://org/base"])
+    place = the_place(catalog, "org/base")
+    monkeypatch.setattr("registry.hub_stage._header", lambda *_: bytes(range(64)))
+    with pytest.raises(CorruptCheckpoint) as wrong, opened(asked, place):
+        pass
+    assert wrong.value.message.startswith(f"{place.uri}/model.safetensors: ")
 
 
 def test_models_that_are_not_on_the_hub_have_no_place(family, catalog, tmp_path):
