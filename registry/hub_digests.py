@@ -68,7 +68,8 @@ def digest_remote(
     done = Digested()
     if not far:
         return done
-    with Requests(most_requests=most_requests) as requests, ThreadPoolExecutor(AHEAD + 1) as pool:
+    # the requests are closed first: who waits for the Hub in the pool wakes
+    with ThreadPoolExecutor(AHEAD + 1) as pool, Requests(most_requests=most_requests) as requests:
         for model in (model for model in models if model in far):
             try:
                 with opened(Hub(requests), far[model], with_config=True) as remote:

@@ -1,6 +1,7 @@
 """Digests of models of the Hub: those of the files, and no byte is kept."""
 
 import tempfile
+import time
 from itertools import pairwise
 from pathlib import Path
 
@@ -89,3 +90,18 @@ def test_it_stops_where_it_must(hub, family, catalog, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(Offline):
         digest_remote(catalog, models(catalog))
+
+
+def test_who_stops_it_does_not_wait_for_the_hub(hub, family, catalog, monkeypatch):
+    hub.add("org/chat", family.chat)
+    scan(catalog, ["hf://org/*"])
+
+    def stopped(remote, pool, _):
+        pool.submit(remote.hub.requests._pause, 60)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("registry.hub_digests.digests_of", stopped)
+    begun = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        digest_remote(catalog, models(catalog))
+    assert time.monotonic() - begun < 30
