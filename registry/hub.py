@@ -8,6 +8,7 @@ import re
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from threading import Lock
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -19,6 +20,7 @@ from registry.version import VERSION
 
 _EXPIRED = (401, 403, 404, 410)  # of the place of a large file, which is signed for a time
 _PAGE = 1000
+_MOST_PLACES = 4096  # that are remembered: a signed one has a kilobyte or two
 _MAX_ANSWER_BYTES = 50_000_000
 _SHA256_DIGITS = 64
 
@@ -68,6 +70,7 @@ class Hub:
     def __init__(self, requests: Requests) -> None:
         self.requests = requests
         self._places: dict[str, str] = {}
+        self._lock = Lock()
 
     def listed(self, address: Address) -> Iterator[Listed]:
         """The repositories that an address of kind "owner", "search" or "collection" means, in the Hub's order.
@@ -88,8 +91,9 @@ class Hub:
             if limit is not None and n >= limit:
                 return
             name, commit = item.get("id"), item.get("sha")
-            if isinstance(name, str) and isinstance(commit, str) and _is_commit(commit):
-                yield Listed(name, commit, name)
+            if isinstance(name, str):
+                is_told = isinstance(commit, str) and _is_commit(commit)
+                yield Listed(name, str(commit) if is_told else "", name)
 
     def pin(self, name: str, revision: str | None = None) -> Listed:
         """Ask which commit a branch or tag of a repository is, the main one without ``revision``, and what it is called now.
@@ -154,10 +158,12 @@ class Hub:
         if known and answer.status in _EXPIRED:
             answer = self.requests.get(what, first, asked, stop - start)
         refuse(what, answer)
-        if self.requests.is_ours(answer.url) or answer.status not in (WHOLE, PART):
+        with self._lock:
             self._places.pop(first, None)
-        else:
-            self._places[first] = answer.url
+            if not self.requests.is_ours(answer.url) and answer.status in (WHOLE, PART):
+                self._places[first] = answer.url
+            if len(self._places) > _MOST_PLACES:
+                del self._places[next(iter(self._places))]
         return _checked(what, answer, file.size_bytes, start, stop)
 
     def download(self, repository: Listed, paths: list[str]) -> str:
@@ -199,10 +205,18 @@ class Hub:
     def _pages(
         self, what: str, path: str, query: list[tuple[str, str]]
     ) -> Iterator[dict[str, Any]]:
-        """The objects of a list that comes in pages."""
+        """The objects of a list that comes in pages.
+
+        Raises:
+            HubBusy: the list does not end at its end: who took its beginning for all of it would forget the rest.
+        """
         url: str | None = f"{self.requests.endpoint}{path}?{urlencode(query)}"
-        seen = set()
-        while url and url not in seen and self.requests.is_ours(url):
+        seen: set[str] = set()
+        while url is not None:
+            if url in seen or not self.requests.is_ours(url):
+                raise strange(
+                    what, f"a next page that is none of its own ({printable(url)[:80]!r})"
+                )
             seen.add(url)
             answer = self.requests.get(what, url, {}, _MAX_ANSWER_BYTES)
             refuse(what, answer)

@@ -221,12 +221,12 @@ class _Scan:
 def _read_all(scan: _Scan, todo: Sequence[_Target], jobs: int, progress: Progress) -> None:
     """Read repositories, several at once, and write them as they come."""
     pool = ThreadPoolExecutor(jobs, thread_name_prefix="hub")
-    futures = [pool.submit(_read, scan, target) for target in todo]
     waiting: list[_Read] = []
     since = time.monotonic()
     n_busy = 0
     try:
-        for future in as_completed(futures):
+        # nobody keeps the futures: each holds all that was read of its repository
+        for future in as_completed([pool.submit(_read, scan, target) for target in todo]):
             one = future.result()
             waiting.append(one)
             progress.advance(1)

@@ -116,13 +116,13 @@ def _fetch_all(
         futures = {pool.submit(_fetched, hub, place, inner): place for place in far}
         try:
             for future in as_completed(futures):
-                made = future.result()
+                place, made = futures.pop(future), future.result()  # a future holds its sketch
                 progress.advance(1)
                 if isinstance(made, Sketch):
                     fresh.append(made)
                     done.n_new += 1
                 else:
-                    done.problems[futures[future].model] = with_hint(made)
+                    done.problems[place.model] = with_hint(made)
                 n_busy = n_busy + 1 if isinstance(made, HubBusy) else 0
                 if n_busy >= _MOST_BUSY:
                     raise made  # type: ignore[misc] # an error, since the Hub is busy

@@ -102,6 +102,19 @@ def test_files_are_read_in_parts_and_their_place_is_asked_once(hub, asked, one):
     assert asked.read(pinned, files["model.safetensors"]) == WEIGHTS
 
 
+def test_of_many_places_the_last_are_remembered(hub, asked, monkeypatch):
+    monkeypatch.setattr("registry.hub._MOST_PLACES", 2)
+    hub.add("org/model", {f"{n}.safetensors": WEIGHTS for n in "abc"})
+    pinned = asked.pin("org/model")
+    files = {file.path[0]: file for file in asked.files(pinned)}
+    hub.log.clear()
+    for n in "abcab":
+        assert asked.part(pinned, files[n], 0, 4) == WEIGHTS[:4]
+    assert [r.origin for r in hub.log] == ["api", "cdn"] * 5
+    asked.part(pinned, files["b"], 4, 8)
+    assert [r.origin for r in hub.log][10:] == ["cdn"]
+
+
 def test_places_that_expire_are_asked_for_again(hub, asked, one):
     pinned, files = one
     asked.part(pinned, files["model.safetensors"], 0, 10)

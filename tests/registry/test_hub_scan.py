@@ -1,5 +1,6 @@
 """Scanning the Hub: all that is good is indexed, all that is bad is named, and nothing is asked twice."""
 
+import gc
 import json
 import os
 import re
@@ -15,6 +16,7 @@ from huggingface_hub import constants
 from safetensors.numpy import save
 from scanned import content, orphans, statuses
 
+from registry import hub_scan
 from registry.catalog import Catalog
 from registry.errors import HubBusy, HubMissing, Offline, RequestsSpent
 from registry.scan import scan
@@ -127,7 +129,7 @@ def test_a_scan_that_is_killed_goes_on(crowd, tmp_path):
 
 
 def test_requests_can_be_counted_out(hub, catalog):
-    for i in range(12):
+    for i in range(6):
         hub.add(f"org/model-{i:02}", files(i))
     n_runs = 0
     while True:
@@ -158,6 +160,48 @@ def test_a_repository_that_did_not_move_stays_when_another_is_new(hub, catalog):
     report = scan(catalog, ["hf://me/new", "hf://me/old"])
     assert (report.new, report.unchanged, len(report.models)) == (1, 1, 2)
     assert statuses(catalog).keys() == {"me/new", "me/old"}
+
+
+@pytest.mark.parametrize("to", ["https://elsewhere.example/api/models", "/api/models"])
+def test_a_list_that_does_not_end_at_its_end_forgets_nobody(hub, catalog, to):
+    for i, name in enumerate("abc"):
+        hub.add(f"org/{name}", files(i))
+    scan(catalog, ["hf://org/*"])
+    body = json.dumps([{"id": "org/a", "sha": hub.repo("org/a").branches["main"]}]).encode()
+    link = {"Link": f'<{to}?author=org>; rel="next"'}
+    hub.fault(r"GET /api/models\?", times=3, status=200, body=body, headers=link)
+    with pytest.raises(HubBusy, match="a next page that is none of its own"):
+        scan(catalog, ["hf://org/*"])
+    assert len(statuses(catalog)) == 3
+
+
+def test_what_was_written_is_let_go(hub, catalog, monkeypatch):
+    for i in range(6):
+        hub.add(f"org/model-{i}", files(i))
+    left = []
+
+    def counted(scan, read):
+        write(scan, read)
+        gc.collect()
+        left.append(sum(type(one) is hub_scan._Read for one in gc.get_objects()))
+
+    write = hub_scan._write
+    monkeypatch.setattr(hub_scan, "_write", counted)
+    monkeypatch.setattr(hub_scan, "_BATCH", 1)
+    scan(catalog, ["hf://org/*"])
+    assert len(left) == 7
+    assert left[-1] <= 1
+
+
+def test_a_list_without_commits_forgets_nobody(hub, catalog):
+    for i, name in enumerate("abc"):
+        hub.add(f"org/{name}", files(i))
+    scan(catalog, ["hf://org/*"])
+    body = json.dumps([{"id": f"org/{name}"} for name in "abc"]).encode()
+    hub.fault(r"GET /api/models\?", status=200, body=body)
+    report = scan(catalog, ["hf://org/*"])
+    assert (report.scanned, report.new, report.gone) == (3, 0, 0)
+    assert sorted(statuses(catalog)) == ["org/a", "org/b", "org/c"]
 
 
 def test_revisions_that_were_asked_for_stand_beside_the_newest(hub, catalog):
