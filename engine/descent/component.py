@@ -84,7 +84,9 @@ def component_of(
         claims: as of `key_of`.
         blanks: searches that are known to find nothing, and their parts that do not.
     """
-    bucket = gather(members, Blanks(rules(), blanks))
+    # which tensor of a model is which follows from who gave it names, and he need not be among the members
+    renamed = (s.line for s in members if s.own_names)
+    bucket = gather(members, Blanks("\n".join((rules(), *renamed)), blanks))
     places = {model: i for i, model in enumerate(bucket.models)}
     made = ancestry(bucket, range(len(bucket)), placed(claims, places))
     prefix = f"latent:{bucket.models[0][:12]}"

@@ -42,7 +42,8 @@ def called_as(sketch: Sketch, other: Sketch) -> Sketch | None:
     values = np.concatenate([
         sketch.values[starts[name] + inside(names[name][0], names[name][1])] for name in order
     ])  # fmt: skip
-    return replace(sketch, layout=Layout(tuple(names[name][0] for name in order)), held=values)
+    layout = Layout(tuple(names[name][0] for name in order))
+    return replace(sketch, layout=layout, held=values, own_names=tuple(order))
 
 
 def _by_shape(sketch: Sketch) -> dict[tuple[int, int, bool], list[tuple[Patch, Floats]]]:

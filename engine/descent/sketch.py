@@ -36,6 +36,7 @@ class Sketch:
         held: its values, or where they lie.
         invariants: of the matrices at its edges, see `engine.descent.invariant`.
         read_bytes: what was read for it.
+        own_names: of its tensors, in the layout's order, where the layout has another model's; else none.
     """
 
     model: str
@@ -44,6 +45,7 @@ class Sketch:
     held: Values | Shelved
     invariants: dict[str, Values]
     read_bytes: int
+    own_names: tuple[str, ...] = ()
 
     @property
     def values(self) -> Values:
@@ -52,8 +54,9 @@ class Sketch:
 
     @property
     def line(self) -> str:
-        """All that its scalars follow from: id, dtype, and which entries of the model they are."""
-        return f"{self.model}\0{self.dtype}\0{self.layout.digest}"
+        """All that its scalars follow from: id, dtype, and which entries of the model they are, of which tensors."""
+        line = f"{self.model}\0{self.dtype}\0{self.layout.digest}"
+        return "\0".join((line, *self.own_names))
 
 
 def fetch(sketches: Sequence[Sketch]) -> None:

@@ -145,3 +145,22 @@ def test_components_that_are_known_are_taken_and_only_others_are_inferred(models
     assert forest(more[1:], known=first.components) == forest(more[1:])
     kept = forest(more, known=first.components).components.keys() & first.components.keys()
     assert len(kept) == 1  # the stranger's
+
+
+def test_a_model_that_gave_another_its_names_and_went_leaves_nothing_behind():
+    shapes = {"embed.weight": (200, 24)} | {f"layers.{i}.up.weight": (24, 24) for i in range(6)}
+
+    def drawn(seed):
+        rng = np.random.default_rng(seed)
+        return {name: rounded(rng.normal(0, 0.05, shape)) for name, shape in shapes.items()}
+
+    parent = drawn(1)
+    called = {f"t{i}": values for i, values in enumerate(tuned(parent, 2).values())}
+    both = [sketched("parent", parent), sketched("same", called)]
+    for seed in range(
+        3, 8
+    ):  # of two layers it has no likeness, and which of them is which is chance
+        giver = drawn(seed) | {f"layers.{i}.up.weight": parent[f"layers.{i}.up.weight"] for i in range(4)}  # fmt: skip
+        before = forest([sketched("giver", giver), *both])
+        assert [(e.child, e.parent) for e in before.edges] == [("same", "parent")]
+        assert forest(both, (), before.components, before.clans).edges == forest(both).edges
