@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from engine import reader
 from engine.descent.ancestry import ancestry
 from engine.descent.blank import Blanks
 from engine.descent.bucket import gather
@@ -12,6 +13,7 @@ from engine.descent.claims import Claims, placed
 from engine.descent.kind import Kind
 from engine.descent.link import Link
 from engine.descent.sketch import Sketch
+from registry import tensor_name
 from registry.fingerprint import digest_text
 
 
@@ -69,8 +71,9 @@ def key_of(members: Sequence[Sketch], claims: Claims = ()) -> str:
 
 @cache
 def rules() -> str:
-    """Hex digest of this package's sources."""
-    files = sorted(Path(__file__).parent.glob("*.py"))
+    """Hex digest of this package's sources, and of those of what it asks about names and dtypes."""
+    others = (Path(str(module.__file__)) for module in (tensor_name, reader))
+    files = (*sorted(Path(__file__).parent.glob("*.py")), *others)
     return digest_text("\0".join(file.read_text(encoding="utf-8") for file in files))
 
 

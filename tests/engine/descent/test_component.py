@@ -1,12 +1,15 @@
 """Components: what is found of models follows from them alone, and so does its key."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from descent_trees import base, sketched, tuned
 
-from engine.descent import masked
-from engine.descent.component import component_of, key_of
+from engine import reader
+from engine.descent import component, masked
+from engine.descent.component import component_of, key_of, rules
+from registry import tensor_name
 
 
 @pytest.fixture(scope="module")
@@ -71,3 +74,15 @@ def test_what_found_nothing_is_not_looked_for_again_and_what_is_found_is_the_sam
     made.clear()
     assert component_of(members, blanks=frozenset(fresh.blanks)) == fresh
     assert made == []
+
+
+@pytest.mark.parametrize("module", [component, tensor_name, reader])
+def test_rules_are_others_where_anything_they_follow_from_is(module, tmp_path, monkeypatch):
+    before, folder = rules(), Path(module.__file__).parent
+    for file in folder.glob("*.py"):
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    file = tmp_path / Path(module.__file__).name
+    monkeypatch.setattr(module, "__file__", str(file))
+    assert rules.__wrapped__() == before
+    file.write_text(file.read_text() + "# changed\n")
+    assert rules.__wrapped__() != before
