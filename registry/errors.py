@@ -9,7 +9,8 @@ RegError
 │                     UnsafeFormat · DamagedDownload
 ├─ NotMergeable       NotHomologous · ShapeMismatch · MissingTensor · NonFinite · UnsupportedDtype
 │                     LicenseConflict
-├─ CatalogError       CatalogLocked · CatalogMissing · CatalogTooNew · CatalogDamaged · SqlRefused · BadSql
+├─ CatalogError       CatalogLocked · CatalogMissing · CatalogTooNew · CatalogChanged · CatalogDamaged
+│                     SqlRefused · BadSql
 ├─ RunError           NotEnoughDisk · NotEnoughMemory · FileChanged · RunFailed
 └─ SourceError        Offline · Unreadable · MissingExtra · HubRefused · HubMissing · HubRenamed · HubBusy
                       HubMoved · HubRejected · RequestsSpent · NotFetched · TooFarAway
@@ -192,6 +193,10 @@ class CatalogMissing(CatalogError):
 
 class CatalogTooNew(CatalogError):
     """The catalog was written by a newer version."""
+
+
+class CatalogChanged(CatalogError):
+    """Another process took from the catalog what a running command looks at."""
 
 
 class CatalogDamaged(CatalogError):

@@ -19,7 +19,7 @@ from engine.descent.shelf import out_of_reach, shelved_ids, sketches_of, spec_of
 from engine.descent.sketch import Sketch
 from registry.catalog import Catalog, Columns, now
 from registry.database import Row, Transaction
-from registry.errors import Interrupted, NotHomologous
+from registry.errors import CatalogChanged, Interrupted, NotHomologous
 from registry.fingerprint import digest_text
 from registry.progress import SILENT, Progress
 
@@ -87,6 +87,7 @@ def infer(
 
     Raises:
         NotHomologous: there are fewer than two models to compare.
+        CatalogChanged: another process dropped models meanwhile; edges are those that were there, what was found is kept.
         Interrupted: Ctrl-C; the catalog is as it was, but for sketches that were read.
     """
     try:
@@ -128,10 +129,15 @@ def _inferred(
     edges = tuple(_renamed(edge, ids) for edge in told)
     wrong = contradictions([(e["child"], e["parent"]) for e in said], models, found, joined=claims)
     with catalog.write() as transaction:
-        _store(transaction, edges, sorted(ids.values()), seen, _against(wrong, said, seen))
+        gone = _gone(transaction, models)
+        if not gone:
+            _store(transaction, edges, sorted(ids.values()), seen, _against(wrong, said, seen))
         remember(transaction, spec, found.components, known)
         if found.clans != clans:
             remember_clans(transaction, spec, found.clans)
+    if gone:
+        message = f"catalog {catalog.path}: {len(gone)} of its models are gone since they were looked at, {gone[0]} first"
+        raise CatalogChanged(message, hint="reg infer, once nothing else writes there")
     return Inferred(
         edges, tuple(found.unaligned), n_models, len(ids), len(out_of_reach(catalog, n_seen or N_SCALARS)),
         tuple(wrong), problems, unproved, read_bytes,
@@ -172,6 +178,14 @@ def _too_few(catalog: Catalog, n_models: int, problems: Mapping[str, str]) -> No
     if out_of_reach(catalog, N_SCALARS):
         return NotHomologous(message, hint="reg scan --sketch hf://org/name fetches what it takes")
     return NotHomologous(message, hint="reg scan PATH adds models")
+
+
+def _gone(transaction: Transaction, models: Sequence[str]) -> list[str]:
+    """Those of some models that the catalog has no more, in order."""
+    rows = transaction.rows(
+        "select id from store.model where id in (select store.each(?))", [list(models)]
+    )
+    return sorted(set(models) - {row["id"] for row in rows})
 
 
 def _latent_ids(found: Forest) -> dict[str, str]:

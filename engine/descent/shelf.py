@@ -15,6 +15,7 @@ from registry.catalog import Catalog, Columns, now
 from registry.dtypes import QUANTS
 from registry.errors import (
     BadAddress,
+    CatalogChanged,
     CorruptCheckpoint,
     FileChanged,
     RegError,
@@ -127,7 +128,11 @@ class Shelf:
     found: dict[str, Values] = field(default_factory=dict)
 
     def fetch(self, models: Sequence[str]) -> None:
-        """Read those of some models at once; those that were read before are not read again."""
+        """Read those of some models at once; those that were read before are not read again.
+
+        Raises:
+            CatalogChanged: another process dropped one, or gave it to another model, since this was made.
+        """
         missing = [model for model in models if model not in self.found]
         if not missing:
             return
@@ -137,6 +142,10 @@ class Shelf:
         )
         for row in rows:
             self.found[row["model_id"]] = np.frombuffer(row["scalars"], "<f4").astype(np.float32)
+        gone = [model for model in missing if model not in self.found]
+        if gone:
+            message = f"catalog {self.catalog.path}: the sketch of {self.catalog.name(gone[0])} is gone since it was found"
+            raise CatalogChanged(message, hint="reg infer, once nothing else writes there")
 
     def of(self, model: str) -> Values:
         """Those of a model; where they were not fetched, all there are are read."""

@@ -12,7 +12,7 @@ from engine.descent import infer as inferring
 from engine.descent.infer import infer
 from engine.descent.shelf import put, spec_of
 from registry.catalog import Catalog, Columns, now
-from registry.errors import Interrupted, NotHomologous
+from registry.errors import CatalogChanged, Interrupted, NotHomologous
 from registry.records import Edge, Model
 
 SIZES = (2048, 1024)
@@ -194,3 +194,27 @@ def test_whatever_came_and_went_it_is_as_from_nothing(seed, tmp_path, empty, ske
         assert found == inferred(fresh.catalog, size, claims)
         if found is not None:
             assert bench.written(size) == fresh.written(size)
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_models_that_another_process_drops_meanwhile_are_an_error_and_leave_no_edge(
+    before, tmp_path, empty, sketches, monkeypatch
+):
+    bench, forest = Bench(tmp_path / "c.duckdb", empty, sketches), inferring.forest
+    bench.come(["base", "one", "two"])
+    first = inferred(bench.catalog, SIZES[0], claims=True)
+    edges = bench.written(SIZES[0])[:3]
+    bench.come(["three"])
+
+    def slow(*args):
+        found = None if before else forest(*args)
+        bench.go(["three"])
+        return found or forest(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(inferring, "forest", slow)
+        with pytest.raises(CatalogChanged, match="three") as caught:
+            inferred(bench.catalog, SIZES[0], claims=True)
+    assert caught.value.hint == "reg infer, once nothing else writes there"
+    assert bench.written(SIZES[0])[:3] == edges
+    assert inferred(bench.catalog, SIZES[0], claims=True) == first
