@@ -1,15 +1,16 @@
-# The words of the project: demo, test, check, fix, bench, zoo, zoo-report, zoo-lineage.
+# The words of the project: demo, test, check, fix, torture, bench, zoo, zoo-report, zoo-lineage.
 VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 TORCH := torch==2.13.0
 JOBS ?= 2
 BENCH ?=
+TORTURE ?=
 ZOO_LINEAGE ?= lineage-zoo
 ZOO_LINEAGE_REPORT ?=
 export HF_HUB_DISABLE_TELEMETRY = 1
 
-.PHONY: demo test check fix bench zoo zoo-report zoo-lineage install install-dev clean
+.PHONY: demo test check fix torture bench zoo zoo-report zoo-lineage install install-dev clean
 
 demo: install                       ## environment, then the whole story on really trained weights
 	$(BIN)/reg demo
@@ -29,6 +30,9 @@ check: install-dev                  ## lint, format, types, contracts
 fix: install-dev                    ## mend what ruff can mend
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+torture: install-dev                ## kills, crowds, full disks and bad input, half an hour of them: TORTURE="--seed 0 --minutes 30"
+	PYTHONPATH=tests $(BIN)/python -m torture.run $(TORTURE)
 
 bench: install-dev                  ## against plain reads and writes, and mergekit: BENCH="--folder DIR --mergekit PYTHON --write"
 	$(BIN)/python tests/bench/run.py $(BENCH)
