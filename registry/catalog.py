@@ -7,7 +7,7 @@ Ids are hex digests; wherever a model is asked for, an id, the beginning of one,
 import os
 import sys
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from difflib import get_close_matches
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import ClassVar, Literal, Protocol
 
 from registry.checkpoint import Checkpoint, read_checkpoint
+from registry.column import Column
 from registry.database import WAIT_SECONDS, Database, Reader, Row, Transaction
 from registry.errors import AmbiguousModel, BadAddress, FileChanged, UnknownModel
 from registry.file_ref import list_files
@@ -208,24 +209,36 @@ class Columns:
     """Collects typed rows of many tables and inserts each table's rows in one go."""
 
     def __init__(self) -> None:
-        self._rows: dict[str, list[Row]] = defaultdict(list)
+        self._columns: dict[str, dict[str, list[object]]] = {}
 
     def add(self, records: Iterable[Record]) -> None:
         """Collect rows; their class says which table they belong to."""
+        rows: dict[str, list[Row]] = defaultdict(list)
         for record in records:
-            self._rows[record.__tablename__].append(record.model_dump())
+            rows[record.__tablename__].append(record.model_dump())
+        for table, of_table in rows.items():
+            self.add_rows(table, of_table)
 
     def add_rows(self, table: str, rows: Iterable[Row]) -> None:
         """Collect many rows of one table as dicts of its columns; where there are many, objects cost too much."""
-        self._rows[table].extend(rows)
+        rows = rows if isinstance(rows, list) else list(rows)
+        self.add_columns(
+            table, {name: [row[name] for row in rows] for name in rows[0]} if rows else {}
+        )
+
+    def add_columns(self, table: str, columns: Mapping[str, Column]) -> None:
+        """Collect rows of one table as columns of equal length; where there are very many, dicts cost too much.
+
+        All rows of a table have the same columns.
+        """
+        held = self._columns.setdefault(table, {})
+        for name, values in columns.items():
+            held.setdefault(name, []).extend(values)
 
     def insert(
         self, transaction: Transaction, conflict: Literal["nothing", "replace", "error"]
     ) -> None:
         """Insert all that was collected, tables in the order in which they were first met."""
-        for table, rows in self._rows.items():
-            if not rows:
-                continue
-            columns = {name: [row[name] for row in rows] for name in rows[0]}
+        for table, columns in self._columns.items():
             transaction.insert(table, columns, conflict)
-        self._rows.clear()
+        self._columns.clear()

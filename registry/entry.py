@@ -10,10 +10,12 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import lru_cache
 
 from registry.catalog import DECISIVE, Columns, now
 from registry.checkpoint import Checkpoint, Problem, read_checkpoint
 from registry.claims import Claim, read_claims
+from registry.column import Column
 from registry.database import Row, Transaction
 from registry.errors import FileChanged, RegError
 from registry.fingerprint import (
@@ -174,7 +176,8 @@ def store(transaction: Transaction, entries: Sequence[Entry]) -> None:
     new = {reading.model: reading for _, reading in good}
     for row in known:
         del new[row["model_id"]]
-    columns.add_rows("tensor", (row for reading in new.values() for row in _tensors(reading)))
+    for reading in new.values():
+        columns.add_columns("tensor", _tensors(reading))
     columns.add_rows(
         "address", (_address(found, reading, first_seen.get(found.uri)) for found, reading in good)
     )
@@ -221,7 +224,7 @@ def learn(
     reading = Reading(checkpoint, model, signature, dict(digests), None, (), ())
     columns = Columns()
     columns.add_rows("model", [_model(reading)])
-    columns.add_rows("tensor", _tensors(reading))
+    columns.add_columns("tensor", _tensors(reading))
     columns.insert(transaction, "nothing")
     transaction.execute(
         "update store.score s set model_id = ? from store.address a "
@@ -285,15 +288,25 @@ def _model(reading: Reading) -> Row:
     }  # fmt: skip
 
 
-def _tensors(reading: Reading) -> Iterable[Row]:
-    """The rows of the tensors of a model."""
-    for tensor in reading.checkpoint.tensors:
-        yield {
-            "model_id": reading.model, "name": tensor.name, "dtype": tensor.dtype,
-            "shape": json.dumps(tensor.shape), "n_params": tensor.n_params,
-            "n_bytes": tensor.n_bytes, "layer": layer_of(tensor.name),
-            "module": module_of(tensor.name), "digest": reading.digests.get(tensor.name),
-        }  # fmt: skip
+def _tensors(reading: Reading) -> dict[str, Column]:
+    """The rows of the tensors of a model, as columns: they are most of what a catalog holds."""
+    tensors = reading.checkpoint.tensors
+    names = [tensor.name for tensor in tensors]
+    return {
+        "model_id": [reading.model] * len(tensors), "name": names,
+        "dtype": [tensor.dtype for tensor in tensors],
+        "shape": [_shape(tensor.shape) for tensor in tensors],
+        "n_params": [tensor.n_params for tensor in tensors],
+        "n_bytes": [tensor.n_bytes for tensor in tensors],
+        "layer": [layer_of(name) for name in names], "module": [module_of(name) for name in names],
+        "digest": [reading.digests.get(name) for name in names],
+    }  # fmt: skip
+
+
+@lru_cache(maxsize=1 << 12)
+def _shape(shape: tuple[int, ...]) -> str:
+    """A shape as a JSON list."""
+    return json.dumps(shape)
 
 
 def _files(found: Found) -> Iterable[Row]:

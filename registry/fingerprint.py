@@ -7,7 +7,7 @@ different ways never meet. Identity is always of all bytes; samples are similari
 import json
 import os
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -164,16 +164,15 @@ def architecture_fingerprint(tensors: Iterable[TensorRef]) -> str:
     a head of the embedding's shape counts as not stored, since tied models are saved with or without it.
     """
     shapes = {canonical_name(tensor.name): tensor.shape for tensor in tensors}
-    embeddings = {shape for name, shape in shapes.items() if EMBEDDING.search(name)}
-    hasher = blake3(f"{ARCHITECTURE_DIGEST}\0".encode())
-    for name in sorted(shapes):
-        shape: Sequence[object] = shapes[name]
-        if HEAD.search(name) and shape in embeddings:
-            continue
-        if has_vocabulary(name):
-            shape = ("*", *shape[1:])
-        hasher.update(f"{name}\0{','.join(map(str, shape))}\n".encode())
-    return hasher.hexdigest()
+    vocabulary = [name for name in shapes if has_vocabulary(name)]
+    embeddings = {shapes[name] for name in vocabulary if EMBEDDING.search(name)}
+    said = {name: ",".join(map(str, shape)) for name, shape in shapes.items()}
+    for name in vocabulary:
+        said[name] = ",".join(map(str, ("*", *shapes[name][1:])))
+        if HEAD.search(name) and shapes[name] in embeddings:
+            del said[name]
+    lines = "".join(f"{name}\0{said[name]}\n" for name in sorted(said))
+    return blake3(f"{ARCHITECTURE_DIGEST}\0{lines}".encode()).hexdigest()
 
 
 def digest_text(text: str) -> str:

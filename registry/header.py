@@ -13,6 +13,7 @@ import os
 import re
 from collections import Counter
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, NoReturn, TypeGuard
 
@@ -141,7 +142,7 @@ def parse_header(raw: bytes, file: Path, file_bytes: int) -> Header:
         raise HeaderTooLarge(message)
     data_start = _LENGTH_BYTES + len(raw)
     found = [_tensor(name, entry, file, data_start) for name, entry in document.items()]
-    found.sort(key=lambda tensor: (tensor.start, tensor.n_bytes))
+    found.sort(key=attrgetter("start", "n_bytes"))
     _check_cover(found, file, data_start, file_bytes)
     return Header(file, tuple(found), metadata, data_start, file_bytes)
 
@@ -242,7 +243,7 @@ def _check_cover(tensors: list[TensorRef], file: Path, data_start: int, file_byt
 
 def _sizes(value: object) -> TypeGuard[list[int]]:
     """A list of integers of at least 0; JSON's true is no integer."""
-    return isinstance(value, list) and all(type(size) is int and size >= 0 for size in value)
+    return isinstance(value, list) and {*map(type, value)} <= {int} and min(value, default=0) >= 0
 
 
 def _bad(file: Path, name: str, wrong: str, right: str) -> BadHeader:

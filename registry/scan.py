@@ -27,8 +27,11 @@ from registry.remote import meant, places
 from registry.resolve import is_unresolved, mark_unresolved, resolve_claims
 from registry.sources import Found, find
 
-_BATCH = 1024
+_BATCH = 4096
+_BATCH_TENSORS = 1 << 18
 _BATCH_BYTES = 4 << 30
+"""A transaction is full when it has so many places, tensors, or bytes of weights that were read for it."""
+
 _PASSING = ("Unreadable", "FileChanged", "OSError", "PermissionError", "FileNotFoundError")
 """Errors that may pass without any file changing: such places are tried again."""
 
@@ -170,12 +173,12 @@ def _scan_here(
     if not headers_only:
         n_bytes = sum(f.size_bytes for t in todo for f in t.weights)
         progress.start("scan", n_bytes)
-    for batch in _batches(todo):
-        entries = (
-            read_entry(f, headers_only=headers_only, jobs=jobs, progress=progress, known=digests)
-            for f in batch
-        )
-        news = [e for e in entries if not _says_nothing_new(e, known.get(e.found.uri))]
+    entries = (
+        read_entry(f, headers_only=headers_only, jobs=jobs, progress=progress, known=digests)
+        for f in todo
+    )
+    for batch in _batches(entries, headers_only=headers_only):
+        news = [e for e in batch if not _says_nothing_new(e, known.get(e.found.uri))]
         if news:
             with catalog.write() as transaction:
                 store(transaction, news)
@@ -340,16 +343,17 @@ def _says_nothing_new(entry: Entry, known: _Known | None) -> bool:
     return files == known.files and problems == known.problems
 
 
-def _batches(todo: Sequence[Found]) -> Iterator[list[Found]]:
-    """Cut the work into transactions, by count and by bytes; claims are resolved in the last of them."""
-    batch: list[Found] = []
-    n_bytes = 0
-    for found in todo:
-        batch.append(found)
-        n_bytes += sum(f.size_bytes for f in found.files)
-        if len(batch) >= _BATCH or n_bytes >= _BATCH_BYTES:
+def _batches(entries: Iterable[Entry], *, headers_only: bool) -> Iterator[list[Entry]]:
+    """Cut the work into transactions, as it comes: each costs a moment of its own, and what waits is in memory."""
+    batch: list[Entry] = []
+    n_tensors = n_bytes = 0
+    for entry in entries:
+        batch.append(entry)
+        n_tensors += len(entry.reading.checkpoint.tensors) if entry.reading else 0
+        n_bytes += 0 if headers_only else sum(f.size_bytes for f in entry.found.weights)
+        if len(batch) >= _BATCH or n_tensors >= _BATCH_TENSORS or n_bytes >= _BATCH_BYTES:
             yield batch
-            batch, n_bytes = [], 0
+            batch, n_tensors, n_bytes = [], 0, 0
     if batch:
         yield batch
 

@@ -5,6 +5,10 @@ nothing has no layer and is called "other". Lineage never depends on these two w
 """
 
 import re
+from functools import lru_cache
+
+_NAMES = 1 << 16
+"""Names of which the answers are kept: models of one family have the same ones, again and again."""
 
 _LAYER = re.compile(r"(?:^|\.)(?:layers?|h|blocks?|blk|encoder|decoder)\.([0-9]{1,9})(?:\.|$)")
 
@@ -41,6 +45,7 @@ CONV1D_MODELS = ("gpt2", "openai-gpt", "imagegpt", "decision_transformer")
 _HEAD_BIAS = re.compile(r"(?:^|\.)lm_head\.bias$")
 
 
+@lru_cache(maxsize=_NAMES)
 def layer_of(name: str) -> int | None:
     """The number of the layer (0-based) that tensor ``name`` belongs to; None outside of layers."""
     found = _LAYER.search(name)
@@ -58,11 +63,13 @@ def split_layer(name: str) -> tuple[str, int, str] | None:
     return name[: found.start(1)], int(found[1]), name[found.end(1) :]
 
 
+@lru_cache(maxsize=_NAMES)
 def module_of(name: str) -> str:
     """The part tensor ``name`` plays: embedding, attention_q, mlp_down, norm, …, or other."""
     return next((module for module, pattern in _PATTERNS if pattern.search(name)), "other")
 
 
+@lru_cache(maxsize=_NAMES)
 def has_vocabulary(name: str) -> bool:
     """Tell whether dim 0 of tensor ``name`` counts tokens."""
     return any(pattern.search(name) for pattern in (EMBEDDING, HEAD, _HEAD_BIAS))
