@@ -166,18 +166,8 @@ def store(transaction: Transaction, entries: Sequence[Entry]) -> None:
     first_seen = {row["uri"]: row["known_since"] for row in since}
     _delete(transaction, uris)
     good = [(e.found, e.reading) for e in entries if e.reading]
+    _add_models(transaction, [reading for _, reading in good])
     columns = Columns()
-    columns.add_rows("model", (_model(reading) for _, reading in good))
-    columns.insert(transaction, "nothing")
-    known = transaction.rows(
-        "select distinct model_id from store.tensor where model_id in (select store.each(?))",
-        [[reading.model for _, reading in good]],
-    )
-    new = {reading.model: reading for _, reading in good}
-    for row in known:
-        del new[row["model_id"]]
-    for reading in new.values():
-        columns.add_columns("tensor", _tensors(reading))
     columns.add_rows(
         "address", (_address(found, reading, first_seen.get(found.uri)) for found, reading in good)
     )
@@ -187,6 +177,33 @@ def store(transaction: Transaction, entries: Sequence[Entry]) -> None:
     columns.add_rows("problem", (row for e in entries for row in _problems(e)))
     columns.insert(transaction, "replace")
     _drop_unplaced_headers(transaction)
+
+
+def _add_models(transaction: Transaction, readings: Sequence[Reading]) -> None:
+    """Write models and their tensors; what is known of them stays as it is.
+
+    Tensors have no key in the database, so that none comes twice is seen to here: those of a model are written together
+    or not at all, and only of models that were not there before is it certain without a look that they are not.
+    """
+    by_id = {reading.model: reading for reading in readings}
+    there = [
+        row["id"]
+        for row in transaction.rows(
+            "select id from store.model where id in (select store.each(?))", [list(by_id)]
+        )
+    ]
+    known = there and transaction.rows(
+        "select distinct model_id from store.tensor where model_id in (select store.each(?))",
+        [there],
+    )
+    columns = Columns()
+    columns.add_rows("model", (_model(reading) for reading in by_id.values()))
+    columns.insert(transaction, "nothing")
+    for row in known:
+        del by_id[row["model_id"]]
+    for reading in by_id.values():
+        columns.add_columns("tensor", _tensors(reading))
+    columns.insert(transaction, "error")
 
 
 def adopt(transaction: Transaction, models: Mapping[str, str]) -> None:
@@ -222,10 +239,7 @@ def learn(
     signature = architecture_fingerprint(checkpoint.tensors)
     model = digest_model(digests, tied=checkpoint.tied)
     reading = Reading(checkpoint, model, signature, dict(digests), None, (), ())
-    columns = Columns()
-    columns.add_rows("model", [_model(reading)])
-    columns.add_columns("tensor", _tensors(reading))
-    columns.insert(transaction, "nothing")
+    _add_models(transaction, [reading])
     transaction.execute(
         "update store.score s set model_id = ? from store.address a "
         "where a.uri = ? and s.model_id = a.model_id and s.model_id <> ?",

@@ -84,7 +84,11 @@ class File(SQLModel, table=True):
 
 
 class Tensor(SQLModel, table=True):
-    """A tensor of a model."""
+    """A tensor of a model.
+
+    On DuckDB the key is kept by whoever writes: an index of so many rows would be most of the file, and be written again
+    with every transaction.
+    """
 
     __tablename__: ClassVar[str] = "tensor"
     __table_args__ = _STORE

@@ -77,3 +77,22 @@ def test_a_catalog_without_histograms_is_brought_to_today(connection, tmp_path):
     migrate(connection, tmp_path)
     assert is_current(connection)
     assert connection.execute("select count(*) from store.histogram").fetchone() == (0,)
+
+
+def test_tensors_lose_their_index_and_nothing_else(tmp_path):
+    tensors = [
+        (f"m{i % 3}", f"w{i}", "BF16", "[2, 3]", 6, 12, i if i % 2 else None, "other", None)
+        for i in range(7)
+    ]
+    with duckdb.connect(str(tmp_path / "old.duckdb")) as connection:
+        at_version(connection, 9)
+        connection.executemany(
+            "insert into store.tensor values (?, ?, ?, ?, ?, ?, ?, ?, ?)", tensors
+        )
+        migrate(connection, tmp_path)
+        found = connection.execute("from store.tensor").fetchall()
+        assert found == sorted(tensors, key=lambda row: row[:2])
+        (keys,) = connection.execute(
+            "select count(*) from duckdb_indexes() where table_name = 'tensor'"
+        ).fetchall()
+        assert keys == (0,)
