@@ -7,7 +7,6 @@ from registry.errors import CatalogDamaged, CatalogTooNew
 from registry.fingerprint import digest_text
 from registry.resources import migrations, schema_folder
 
-
 _OF_OTHERS = (
     "select 1 from duckdb_tables() union all select 1 from duckdb_views() where not internal"
 )

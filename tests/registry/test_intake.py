@@ -182,7 +182,8 @@ def test_a_disk_that_is_full_is_told_of_the_catalogs_folder(tmp_path, catalog, m
     file = listing(tmp_path, CHAT)
 
     def full(*_):
-        raise NotEnoughDisk("/x/.import-1/rows.duckdb: No space left on device", hint="free some")
+        message = "/x/.import-1/rows.duckdb: No space left on device"
+        raise NotEnoughDisk(message, hint="free some")
 
     monkeypatch.setattr(intake._Staging, "read", full)
     with pytest.raises(NotEnoughDisk) as caught:
