@@ -306,10 +306,12 @@ def _read_mergekit(root: Path, ref: FileRef, notes: _Notes) -> None:
 
 
 def _read_mergekit_card(checkpoint: Checkpoint, notes: _Notes) -> None:
-    """The same from the card, where mergekit writes the recipe too; what is wrong with cards is told elsewhere."""
-    with suppress(BadDocument, Unreadable):
-        for text in mergekit.recipes(card_of(checkpoint)):
-            _read_recipe(text, notes)
+    """The same from the card, where mergekit writes the recipe too."""
+    texts: list[str] = []
+    with suppress(BadDocument, Unreadable):  # what is wrong with the card is told where it is read
+        texts = mergekit.recipes(card_of(checkpoint))
+    for text in texts:
+        _read_recipe(text, notes)
 
 
 def _read_recipe(text: str, notes: _Notes) -> None:

@@ -64,6 +64,14 @@ def unicode(text: str) -> str:
     return text if text.isascii() else text.encode(errors="backslashreplace").decode()
 
 
+def as_json(values: Column) -> str:
+    """A list as JSON text, for ``store.each(?)``; what `unicode` would change is changed first."""
+    text = json.dumps(values)
+    if "\\ud" not in text:
+        return text
+    return json.dumps([unicode(value) if isinstance(value, str) else value for value in values])
+
+
 def _text(kind: str, value: Any) -> str:
     """One value as the text that the expression of `as_array` reads."""
     if value is None:

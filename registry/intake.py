@@ -6,7 +6,6 @@ what is known already are not written.
 """
 
 import json
-import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -15,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from registry.catalog import Catalog, now
+from registry.column import unicode
 from registry.database import Database, Row, Transaction
-from registry.errors import BadListing
+from registry.errors import BadListing, NotEnoughDisk
 from registry.fingerprint import digest_text
 from registry.listed import SOURCE, declare
 from registry.listing import Listing, read_listing
@@ -25,6 +25,7 @@ from registry.named import NAME_DIGEST, node
 from registry.names import HUB
 from registry.progress import SILENT, Progress
 from registry.resolve import resolve_claims
+from registry.scratch import scratch
 
 _BATCH = 122_880  # rows that a database keeps together: a whole group is written once
 _ROOM_MB = 2_000
@@ -140,15 +141,19 @@ def import_listings(
     Raises:
         Unreadable: a file is missing or may not be read.
         BadListing: a file is no listing, or not one of its rows is good.
+        NotEnoughDisk: the rows do not fit on the disk of the catalog.
     """
     names = [str(file.absolute()) for file in files]
-    catalog.path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".import-", dir=catalog.path.parent) as folder:
-        staging = _Staging(Database(Path(folder) / "rows.duckdb"), form, progress)
-        with staging.database.write() as transaction:
-            transaction.execute(_STAGED)
-        for name in names:
-            staging.read(name)
+    with scratch(catalog.path) as folder:
+        staging = _Staging(Database(folder / "rows.duckdb"), form, progress)
+        try:
+            with staging.database.write() as transaction:
+                transaction.execute(_STAGED)
+            for name in names:
+                staging.read(name)
+        except NotEnoughDisk as error:
+            message = f"{catalog.path.parent}: no room for the rows of {', '.join(names)}; nothing was imported"
+            raise NotEnoughDisk(message, hint=error.hint) from error
         n_named, n_new, n_due = _take_in(catalog, staging, names)
     bad = {
         kind: sum(p["n_rows"] for p in staging.problems if p["kind"] == kind)
@@ -274,14 +279,14 @@ def _write(transaction: Transaction) -> None:
 
 def _tell(transaction: Transaction, files: Sequence[str], problems: Sequence[Row]) -> None:
     """Keep what is wrong with the files among the problems; what was wrong with them before is forgotten."""
-    uris = [f"{SOURCE}:{file}" for file in files]
+    uris = [unicode(f"{SOURCE}:{file}") for file in files]
     known = transaction.rows(
         "select uri, file, error, detail from store.problem where uri in (select store.each(?)) order by all",
         [uris],
     )
     found = sorted(
         (
-            {"uri": f"{SOURCE}:{row['file']}", "file": row["kind"], "error": BadListing.__name__,
+            {"uri": unicode(f"{SOURCE}:{row['file']}"), "file": row["kind"], "error": BadListing.__name__,
              "detail": f"{row['n_rows']:,} {row['kind']}: {row['detail']}"}
             for row in problems
         ),

@@ -7,6 +7,11 @@ from registry.errors import CatalogDamaged, CatalogTooNew
 from registry.fingerprint import digest_text
 from registry.resources import migrations, schema_folder
 
+_OF_OTHERS = (
+    "select 1 from duckdb_tables() union all select 1 from duckdb_views() where not internal"
+)
+"""Tables, or views as DuckDB makes them, in memory, of a file of JSON, CSV or Parquet that it is asked to open."""
+
 
 class Connection(Protocol):
     """An open connection, as far as it is needed here."""
@@ -23,29 +28,33 @@ class Connection(Protocol):
 
 def is_current(connection: Connection) -> bool:
     """Tell whether the file has today's tables and views."""
-    is_newest = _version(connection) == migrations()[-1][0]
-    return is_newest and _views_digest(connection) == digest_text(_views())
+    found, steps = _versions(connection), {version for version, _ in migrations()}
+    has_all = found >= steps and max(found) == max(steps)
+    return has_all and _views_digest(connection) == digest_text(_views())
 
 
 def migrate(connection: Connection, path: Path) -> None:
-    """Bring the file to today's schema: each migration in one transaction with its own record.
+    """Bring the file to today's schema: each migration that it lacks in one transaction with its own record.
 
     Raises:
         CatalogTooNew: it was written by a newer Homolog.
         CatalogDamaged: it is the database of something else.
     """
-    found = _version(connection)
+    found = _versions(connection)
     steps = migrations()
-    if found > steps[-1][0]:
+    newest = max(found, default=0)
+    if newest > steps[-1][0]:
         message = (
-            f"catalog {path} has schema version {found}; this Homolog knows up to {steps[-1][0]}"
+            f"catalog {path} has schema version {newest}; this Homolog knows up to {steps[-1][0]}"
         )
         raise CatalogTooNew(message, hint="pip install --upgrade homolog")
-    if not found and connection.execute("select 1 from duckdb_tables()").fetchone():
-        message = f"{path} is a DuckDB database, but no catalog; nothing is written to it"
+    if not found and connection.execute(_OF_OTHERS).fetchone():
+        message = (
+            f"{path} is no catalog, but something else that DuckDB opens; nothing is written to it"
+        )
         raise CatalogDamaged(message, hint="name another file in REG_CATALOG")
     for version, file in steps:
-        if version > found:
+        if version not in found:
             connection.begin()
             connection.execute(file.read_text(encoding="utf-8"))
             connection.execute(
@@ -62,15 +71,16 @@ def migrate(connection: Connection, path: Path) -> None:
         connection.commit()
 
 
-def _version(connection: Connection) -> int:
-    """The version of the schema in the file; 0 for an empty file."""
+def _versions(connection: Connection) -> set[int]:
+    """The migrations that were applied to the file; none for an empty file."""
     tables = connection.execute(
         "select 1 from duckdb_tables() where schema_name = 'store' and table_name = 'migration'"
     ).fetchone()
     if not tables:
-        return 0
-    found = connection.execute("select max(version) from store.migration").fetchone()
-    return int(found[0] or 0) if found else 0
+        return set()
+    return {
+        int(row[0]) for row in connection.execute("select version from store.migration").fetchall()
+    }
 
 
 def _views() -> str:

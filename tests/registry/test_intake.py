@@ -1,6 +1,9 @@
 """Listings become models, claims and edges; a second time nothing; and they give way to what is shown."""
 
 import json
+import os
+import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -12,9 +15,11 @@ import listing_dump
 from listings import BASE, CHAT, MERGE, all_rows, edges, listing, models, take_in
 
 from registry import intake
-from registry.errors import BadListing
+from registry.catalog import Catalog
+from registry.errors import BadListing, CatalogDamaged, NotEnoughDisk
 from registry.intake import import_listings
 from registry.license_report import licenses
+from registry.scratch import scratch
 
 # --- What rows become
 
@@ -147,6 +152,53 @@ def test_ctrl_c_leaves_nothing_half(tmp_path, catalog, monkeypatch):
         assert all_rows(catalog) == before
         assert sorted(file.name for file in catalog.path.parent.iterdir()) == ["catalog.duckdb"]
     assert import_listings(catalog, [file]).n_new == 3
+
+
+def test_what_a_killed_import_left_goes_with_the_next_one_and_only_that(tmp_path, catalog):
+    code = (
+        "import os, signal, sys; from pathlib import Path; from registry import intake; "
+        "from registry.catalog import Catalog; "
+        "intake.read_listing = lambda *_: os.kill(os.getpid(), signal.SIGKILL); "
+        "intake.import_listings(Catalog(Path(sys.argv[1])), [Path(sys.argv[2])])"
+    )
+    file = listing(tmp_path, CHAT, BASE)
+    killed = subprocess.run([sys.executable, "-c", code, catalog.path, file], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    place = catalog.path.parent
+    assert len(list(place.glob(".import-*/rows.duckdb"))) == 1
+    with scratch(catalog.path) as mine:  # another process may be at work in one
+        assert import_listings(catalog, [file]).n_new == 2
+        assert sorted(f.name for f in place.iterdir()) == sorted([mine.name, "catalog.duckdb"])
+    assert [f.name for f in place.iterdir()] == ["catalog.duckdb"]
+
+
+def test_a_place_where_no_catalog_can_be_is_named(tmp_path):
+    file = listing(tmp_path, CHAT)
+    with pytest.raises(CatalogDamaged, match="cannot be made: Not a directory"):
+        import_listings(Catalog(file / "sub" / "catalog.duckdb"), [file])
+
+
+def test_a_disk_that_is_full_is_told_of_the_catalogs_folder(tmp_path, catalog, monkeypatch):
+    file = listing(tmp_path, CHAT)
+
+    def full(*_):
+        message = "/x/.import-1/rows.duckdb: No space left on device"
+        raise NotEnoughDisk(message, hint="free some")
+
+    monkeypatch.setattr(intake._Staging, "read", full)
+    with pytest.raises(NotEnoughDisk) as caught:
+        import_listings(catalog, [file])
+    assert str(catalog.path.parent) in caught.value.message
+    assert ".import-" not in caught.value.message
+
+
+def test_a_file_whose_name_is_no_text_is_read_too(tmp_path, catalog):
+    file = tmp_path / os.fsdecode(b"\xff.jsonl")
+    file.write_text(json.dumps(CHAT) + "\nbad\n")
+    assert import_listings(catalog, [file]).n_new == 1
+    before = all_rows(catalog)
+    assert import_listings(catalog, [file]).n_unchanged == 1
+    assert all_rows(catalog) == before
 
 
 # --- Many

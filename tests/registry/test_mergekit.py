@@ -130,11 +130,13 @@ def test_the_recipe_of_a_card_counts_where_there_is_no_file(tmp_path, catalog):
     assert said(folder) == {("merge_parent", "lab/one", None)}
 
 
-def test_a_broken_recipe_in_a_card_costs_nothing_else(tmp_path):
+def test_a_broken_recipe_in_a_card_is_told_and_costs_nothing_else(tmp_path):
     folder = save_model(tmp_path / "merged", weights(1), tokenizer=False)
     (folder / "README.md").write_text(
         "---\nbase_model: lab/x\n---\n[mergekit]\n```yaml\nmerge_method: [\n```\n"
     )
     claims, problems = read_claims(read_checkpoint(folder))
     assert [c.object for c in claims] == ["lab/x"]
-    assert problems == ()
+    (problem,) = problems
+    assert (problem.file, problem.error) == ("README.md", "BadDocument")
+    assert "YAML" in problem.detail

@@ -3,6 +3,7 @@
 import duckdb
 import pytest
 
+from registry.database import Database
 from registry.errors import CatalogDamaged, CatalogTooNew
 from registry.migration import is_current, migrate
 from registry.resources import migrations
@@ -29,6 +30,28 @@ def test_a_newer_one_is_refused(connection, tmp_path):
     assert not is_current(connection)
     with pytest.raises(CatalogTooNew, match="version 9999"):
         migrate(connection, tmp_path)
+
+
+def test_one_that_was_left_out_is_made_up_for(connection, tmp_path):
+    left_out = 8
+    for number, file in migrations():
+        if number != left_out:
+            connection.execute(file.read_text(encoding="utf-8"))
+            connection.execute("insert into store.migration values (?, ?, now())", [number, "old"])
+    assert not is_current(connection)
+    migrate(connection, tmp_path)
+    assert is_current(connection)
+    assert connection.execute("select count(etag) from store.file").fetchone() == (0,)
+
+
+@pytest.mark.parametrize("name", ["list.jsonl", "list.csv", "list.json"])
+def test_a_file_of_values_is_no_catalog_and_nothing_seems_to_be_written(tmp_path, name):
+    file = tmp_path / name
+    file.write_text("id,x\na/b,1\n" if name.endswith("csv") else '{"id": "a/b"}\n')
+    before = file.read_bytes()
+    with pytest.raises(CatalogDamaged, match="no catalog"), Database(file).write():
+        pass
+    assert file.read_bytes() == before
 
 
 def test_the_database_of_something_else_is_left_alone(connection, tmp_path):
