@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from registry.intake import ImportReport, import_listings
     from registry.license_report import licenses
     from registry.lineage import Lineage
+    from registry.place import place
     from registry.publication import Asked, Publication, publication
     from registry.push import Push, push, refuse_changed, target_of
     from registry.reason import Reason
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     from registry.scan import ScanReport, ensure, scan
     from registry.scores import Score, read_harness, score_row
     from registry.sealed import query
+    from registry.signature import Tampering, sign, tampered
     from registry.verdict import Verdict, mergeable
 
 _HOMES = {
@@ -79,6 +81,7 @@ _HOMES = {
     "registry.intake": ("ImportReport", "import_listings"),
     "registry.license_report": ("licenses",),
     "registry.lineage": ("Lineage",),
+    "registry.place": ("place",),
     "registry.publication": ("Asked", "Publication", "publication"),
     "registry.push": ("Push", "push", "refuse_changed", "target_of"),
     "registry.reason": ("Reason",),
@@ -86,6 +89,7 @@ _HOMES = {
     "registry.scan": ("ScanReport", "ensure", "scan"),
     "registry.scores": ("Score", "read_harness", "score_row"),
     "registry.sealed": ("query",),
+    "registry.signature": ("Tampering", "sign", "tampered"),
     "registry.verdict": ("Verdict", "mergeable"),
 }
 """Where each name lives."""
@@ -124,6 +128,7 @@ __all__ = [
     "ScanReport",
     "Score",
     "Sketched",
+    "Tampering",
     "Verdict",
     "Verification",
     "candidates",
@@ -144,6 +149,7 @@ __all__ = [
     "out_dtype",
     "pairs",
     "parse_rounding",
+    "place",
     "plan",
     "publication",
     "push",
@@ -157,8 +163,10 @@ __all__ = [
     "run_suite",
     "scan",
     "score_row",
+    "sign",
     "sketch",
     "stats",
+    "tampered",
     "target_of",
     "unreachable",
     "verify",
