@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from engine.stream import merge_streamed
     from engine.suite import Outcome, run_suite
     from engine.verify import Verification, verify
+    from registry.bill_of_materials import as_bill
     from registry.candidates import Candidate, Partners, candidates
     from registry.catalog import Catalog, Columns
     from registry.errors import RegError
@@ -44,6 +45,9 @@ if TYPE_CHECKING:
     from registry.intake import ImportReport, import_listings
     from registry.license_report import licenses
     from registry.lineage import Lineage
+    from registry.pedigree import Pedigree, pedigree
+    from registry.place import place
+    from registry.provenance_graph import as_prov
     from registry.publication import Asked, Publication, publication
     from registry.push import Push, push, refuse_changed, target_of
     from registry.reason import Reason
@@ -51,6 +55,7 @@ if TYPE_CHECKING:
     from registry.scan import ScanReport, ensure, scan
     from registry.scores import Score, read_harness, score_row
     from registry.sealed import query
+    from registry.signature import Tampering, sign, tampered
     from registry.verdict import Verdict, mergeable
 
 _HOMES = {
@@ -71,6 +76,7 @@ _HOMES = {
     "engine.stream": ("merge_streamed",),
     "engine.suite": ("Outcome", "run_suite"),
     "engine.verify": ("Verification", "verify"),
+    "registry.bill_of_materials": ("as_bill",),
     "registry.candidates": ("Candidate", "Partners", "candidates"),
     "registry.catalog": ("Catalog", "Columns"),
     "registry.errors": ("RegError",),
@@ -79,6 +85,9 @@ _HOMES = {
     "registry.intake": ("ImportReport", "import_listings"),
     "registry.license_report": ("licenses",),
     "registry.lineage": ("Lineage",),
+    "registry.pedigree": ("Pedigree", "pedigree"),
+    "registry.place": ("place",),
+    "registry.provenance_graph": ("as_prov",),
     "registry.publication": ("Asked", "Publication", "publication"),
     "registry.push": ("Push", "push", "refuse_changed", "target_of"),
     "registry.reason": ("Reason",),
@@ -86,6 +95,7 @@ _HOMES = {
     "registry.scan": ("ScanReport", "ensure", "scan"),
     "registry.scores": ("Score", "read_harness", "score_row"),
     "registry.sealed": ("query",),
+    "registry.signature": ("Tampering", "sign", "tampered"),
     "registry.verdict": ("Verdict", "mergeable"),
 }
 """Where each name lives."""
@@ -114,6 +124,7 @@ __all__ = [
     "Outcome",
     "Part",
     "Partners",
+    "Pedigree",
     "Plan",
     "Publication",
     "Push",
@@ -124,8 +135,11 @@ __all__ = [
     "ScanReport",
     "Score",
     "Sketched",
+    "Tampering",
     "Verdict",
     "Verification",
+    "as_bill",
+    "as_prov",
     "candidates",
     "collect",
     "digest_remote",
@@ -144,6 +158,8 @@ __all__ = [
     "out_dtype",
     "pairs",
     "parse_rounding",
+    "pedigree",
+    "place",
     "plan",
     "publication",
     "push",
@@ -157,8 +173,10 @@ __all__ = [
     "run_suite",
     "scan",
     "score_row",
+    "sign",
     "sketch",
     "stats",
+    "tampered",
     "target_of",
     "unreachable",
     "verify",

@@ -36,6 +36,7 @@ SUMMARIES = {
     "plan": "Print every decision of a merge and its cost, and do nothing.",
     "merge": "Merge models and register the result.",
     "verify": "Check that bytes, sidecar, metadata and catalog agree.",
+    "sign": "Sign the files of a model with a key of your own.",
     "reproduce": "Run a merge's recorded recipe again and compare the bytes.",
     "push": "Push a model to the Hub, with a card that tells its lineage.",
     "extract": "Write what training changed as a LoRA of the base.",

@@ -15,13 +15,11 @@ from engine import provenance
 from registry.catalog import ID_DIGITS, Catalog
 from registry.checkpoint import Checkpoint, read_checkpoint
 from registry.claims import METADATA_KEY
-from registry.database import Row
-from registry.errors import BadDocument, CorruptCheckpoint, PathEscapes, UnknownModel
+from registry.errors import BadDocument, CorruptCheckpoint, PathEscapes
 from registry.fingerprint import digest_model, digest_tensors, digest_text
 from registry.header import read_header
-from registry.names import HUB
+from registry.place import place
 from registry.progress import SILENT, Progress
-from registry.scan import ensure
 from registry.tensor_name import EMBEDDING, HEAD
 
 
@@ -76,7 +74,7 @@ def verify(
         UnknownModel: ``target`` is neither on disk nor in the catalog.
         Unreadable: the operating system does not let us look.
     """
-    root, expected = _place(catalog, target)
+    root, expected = place(catalog, target)
     try:
         checkpoint = read_checkpoint(root)
         progress.start("verify", checkpoint.n_bytes)
@@ -103,33 +101,6 @@ def verify(
         differences += _with_runs(catalog, expected, sidecar)
     unique = tuple(dict.fromkeys(differences))
     return Verification(not unique, root, model, len(digests), tuple(checked), unique)
-
-
-def _place(catalog: Catalog, target: str) -> tuple[Path, str | None]:
-    """The folder to verify, and the id the catalog has for it; what is on the Hub is downloaded."""
-    if target.startswith(HUB):
-        model = ensure(catalog, target)
-        return catalog.checkpoint(model).root, model
-    path = Path(target).expanduser().absolute()
-    on_disk = path.exists()
-    path = path.resolve() if on_disk else path
-    known: list[Row] = []
-    if catalog.path.exists():
-        known = catalog.rows(
-            "select root, model_id from store.address where root = ? order by uri", [str(path)]
-        )
-        if not known and not on_disk:
-            model = catalog.find(target)
-            known = catalog.rows(
-                "select root, model_id from store.address where model_id = ? order by uri", [model]
-            )
-            known = [row for row in known if Path(row["root"]).exists()] or known
-    if known:
-        return Path(known[0]["root"]), str(known[0]["model_id"])
-    if on_disk:
-        return path, None
-    message = f"{target!r} is neither on disk nor in a catalog"
-    raise UnknownModel(message, hint="reg ls lists the models")
 
 
 def _shards(checkpoint: Checkpoint) -> list[Path]:

@@ -32,7 +32,7 @@ NOT_ADVICE = "not legal advice: obligations as far as cards and the table of lic
 """Said wherever licences are judged."""
 
 _JOINS: tuple[Join, ...] = ("or", "union", "min", "equal")
-_FACTS = frozenset(("title", "date", "aliases", "family", "hub", "joins"))
+_FACTS = frozenset(("title", "date", "aliases", "family", "spdx", "hub", "joins"))
 _TABLES = frozenset(("edges", "atoms", "conflicts", "versions", "licenses"))
 _BLANKS = re.compile(r"[\s_]+")
 
@@ -99,6 +99,7 @@ class License:
         date: of its text, as far as known.
         rules: in order of the table of atoms.
         family: of models whose own licence it is; None for licences anybody may use.
+        spdx: its identifier at SPDX; None where that has none.
         hub: whether the Hub knows the identifier; otherwise cards say `other` and this name.
         joins: copyleft licences under which what is made of it may be shared too.
     """
@@ -108,6 +109,7 @@ class License:
     date: str
     rules: tuple[Rule, ...]
     family: str | None = None
+    spdx: str | None = None
     hub: bool = True
     joins: tuple[str, ...] = ()
 
@@ -229,7 +231,7 @@ def _license(id_: str, row: Mapping[str, Any], atoms: Mapping[str, Atom]) -> Lic
         rules.append(Rule(id_, atom, said.get("is"), said["at"], text, outputs))
     return License(
         id_, row["title"], row["date"], tuple(rules), family=row.get("family"),
-        hub=row.get("hub", True), joins=tuple(row.get("joins", ())),
+        spdx=row.get("spdx"), hub=row.get("hub", True), joins=tuple(row.get("joins", ())),
     )  # fmt: skip
 
 

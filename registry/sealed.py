@@ -1,20 +1,28 @@
 """SQL of users: one SELECT at a time, read-only, sealed off from the machine.
 
-The connection can read the catalog and nothing else: no files, no extensions, no settings, bounded memory, no
-spilling to disk, bounded time. The statement is refused by its kind before it is run, and DuckDB's own lock
-refuses what a SELECT may still try.
+The statement runs in a process of its own (`registry.cell`) on a connection that can read the catalog and nothing
+else: no files, no extensions, no settings, bounded memory, no spilling to disk, bounded time. A statement that
+crashes DuckDB, or that DuckDB cannot stop, ends with that process and leaves ours as it was.
 """
 
+import contextlib
+import io
+import json
+import os
+import pickle
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Timer
-from typing import Any
+from typing import IO, Any, cast
 
-import duckdb
-
-from registry.database import Config, Database, write_parquet
-from registry.errors import BadSql, SqlRefused
+from registry import errors
+from registry.cell import ALLOWED, HEAD_BYTES, NARROW
+from registry.database import Database
+from registry.errors import BadSql
+from registry.parquet import write_parquet
 
 MAX_SECONDS = 60.0
 """How long one statement may take."""
@@ -22,22 +30,22 @@ MAX_SECONDS = 60.0
 MAX_VALUES = 20_000_000
 """How many values (rows times columns) a result may have: about 2 GB of Python objects."""
 
-_ROWS_AT_ONCE = 10_000
+MAX_CHARACTERS = 1_000_000
+"""How long a statement may be."""
 
-_SEAL: Config = {
-    "enable_external_access": "false",
-    "autoinstall_known_extensions": "false",
-    "autoload_known_extensions": "false",
-    "allow_community_extensions": "false",
-    "python_enable_replacements": "false",
-    "memory_limit": "1GB",
-    "threads": 2,
-    "temp_directory": "",
-    "max_temp_directory_size": "0KiB",
-}
+_START = (
+    "import json, sys; asked = json.load(sys.stdin); sys.path[:] = asked.pop('path'); "
+    "from registry.cell import serve; serve(asked.pop('catalog'), **asked)"
+)
+_KEPT = ("TZ", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
+"""What the cell gets of our environment: the user's time zone, and what Python may need to start."""
 
-_ALLOWED = ("SELECT", "EXPLAIN")
-_WHAT_IS_ALLOWED = "reg sql runs one SELECT (or DESCRIBE, SHOW, SUMMARIZE, EXPLAIN) on the catalog and changes nothing"
+_VALUES = {
+    ("datetime", name) for name in ("date", "datetime", "time", "timedelta", "timezone")
+} | {
+    ("decimal", "Decimal"), ("uuid", "UUID"), ("uuid", "SafeUUID"), ("pytz", "_UTC"), ("pytz", "_p"),
+}  # fmt: skip
+"""Classes of values that a result can hold beside Python's own."""
 
 
 @dataclass(frozen=True)
@@ -73,73 +81,87 @@ def query(
 
     Raises:
         SqlRefused: the statement would do more than read the catalog.
-        BadSql: DuckDB cannot parse, bind or finish it within memory and time; the result is too large.
+        BadSql: DuckDB cannot parse, bind or finish it within memory and time; it or its result is too large.
         CatalogMissing: there is no catalog.
+        CatalogLocked: a writer held it for longer than we wait.
     """
-    with database.read(_SEAL) as reader:
-        connection = reader.connection
-        connection.execute("set lock_configuration = true")
-        _refuse_other_kinds(connection, sql)
-        timer = Timer(max_seconds, connection.interrupt)
-        timer.start()
-        try:
-            cursor = connection.execute(sql)
-            columns = tuple((str(c[0]), str(c[1])) for c in cursor.description or ())
-            return Result(columns, _fetched(cursor, len(columns), max_values))
-        except duckdb.PermissionException as error:
-            message = f"refused: {_first_line(error)}"
-            raise SqlRefused(message, hint=_WHAT_IS_ALLOWED) from error
-        except duckdb.InterruptException as error:
-            message = f"the statement took longer than {max_seconds:g} seconds"
-            raise BadSql(message, hint="narrow it with WHERE or LIMIT") from error
-        except duckdb.OutOfMemoryException as error:
-            message = f"the statement needs more than {_SEAL['memory_limit']} of memory"
-            raise BadSql(message, hint="narrow it with WHERE or LIMIT") from error
-        except duckdb.Error as error:
-            raise BadSql(
-                str(error).strip(), hint="reg sql 'show tables' lists the views"
-            ) from error
-        except RuntimeError:  # Ctrl-C: the statement would go on, and closing wait for its end
-            connection.interrupt()
-            raise
-        finally:
-            timer.cancel()
-
-
-def _fetched(
-    cursor: duckdb.DuckDBPyConnection, n_columns: int, max_values: int
-) -> list[tuple[Any, ...]]:
-    """All rows, unless they would fill the memory."""
-    rows: list[tuple[Any, ...]] = []
-    while chunk := cursor.fetchmany(_ROWS_AT_ONCE):
-        rows += chunk
-        if len(rows) * n_columns > max_values:
-            message = f"the result has more than {max_values:,} values"
-            raise BadSql(message, hint="narrow it with WHERE or LIMIT")
-    return rows
-
-
-def _refuse_other_kinds(connection: duckdb.DuckDBPyConnection, sql: str) -> None:
-    """Refuse everything but one reading statement, by kind."""
+    if len(sql) > MAX_CHARACTERS:
+        message = f"the statement has {len(sql):,} characters; at most {MAX_CHARACTERS:,} are read"
+        raise BadSql(message, hint=ALLOWED)
+    if not sql.isascii() and any("\ud800" <= c <= "\udfff" for c in sql):
+        message = "the statement is not valid text: it holds half of a character"
+        raise BadSql(message, hint=ALLOWED)
+    asked = {
+        "path": [place for place in (str(Path(__file__).parents[1]), *sys.path) if place],
+        "catalog": str(database.path),
+        "sql": sql,
+        "wait_seconds": database.wait_seconds,
+        "max_seconds": max_seconds,
+        "max_values": max_values,
+    }
+    cell = subprocess.Popen(  # noqa: S603 - ourselves
+        [sys.executable, "-I", "-S", "-c", _START],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env={name: os.environ[name] for name in _KEPT if name in os.environ},
+    )
     try:
-        kinds = [
-            str(statement.type).rsplit(".", 1)[-1]
-            for statement in connection.extract_statements(sql)
-        ]
-    except duckdb.Error as error:
-        raise BadSql(str(error).strip(), hint=_WHAT_IS_ALLOWED) from error
-    message = ""
-    if not kinds:
-        message = "there is no statement"
-        raise BadSql(message, hint=_WHAT_IS_ALLOWED)
-    if len(kinds) > 1:
-        message = f"refused: {len(kinds)} statements in one query"
-    elif kinds[0] not in _ALLOWED:
-        message = f"refused: {kinds[0]} is not a reading statement"
-    if message:
-        raise SqlRefused(message, hint=_WHAT_IS_ALLOWED)
+        return _answer(cell, json.dumps(asked).encode(), max_seconds)
+    finally:
+        with cell:  # after Ctrl-C, and after an error, it has nothing to finish
+            cell.kill()
 
 
-def _first_line(error: duckdb.Error) -> str:
-    """The first line of what DuckDB said."""
-    return str(error).strip().splitlines()[0]
+def _answer(cell: subprocess.Popen[bytes], asked: bytes, max_seconds: float) -> Result:
+    """What the cell makes of a statement."""
+    columns: tuple[tuple[str, str], ...] = ()
+    rows: list[tuple[Any, ...]] = []
+    stdin, stdout = cast("IO[bytes]", cell.stdin), cast("IO[bytes]", cell.stdout)
+    with contextlib.suppress(BrokenPipeError), stdin:  # one that died says so below
+        stdin.write(asked)
+    for kind, value in _parts(stdout):
+        if kind == "columns":
+            columns = tuple(value)
+        elif kind == "rows":
+            rows += value
+        elif kind == "end":
+            return Result(columns, rows)
+        elif kind == "error":
+            name, message, hint = value
+            raise getattr(errors, name)(message, hint=hint)
+        else:
+            raise RuntimeError(value)
+    raise _dead(cell.wait(), max_seconds)
+
+
+def _parts(stream: IO[bytes]) -> Iterator[tuple[str, Any]]:
+    """The parts of an answer as they come; fewer when the cell died."""
+    while len(head := stream.read(HEAD_BYTES)) == HEAD_BYTES:
+        n = int.from_bytes(head, "big")
+        part = stream.read(n)
+        if len(part) < n:
+            return
+        yield _Values(io.BytesIO(part)).load()
+
+
+class _Values(pickle.Unpickler):
+    """Reads values and nothing that could act."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        """The class of a value."""
+        if (module, name) not in _VALUES:
+            message = f"{module}.{name} is no value of a query"
+            raise pickle.UnpicklingError(message)
+        return super().find_class(module, name)
+
+
+def _dead(code: int, max_seconds: float) -> BadSql:
+    """Why a cell ended without an answer."""
+    if code == -signal.SIGALRM:
+        message = f"the statement took longer than {max_seconds:g} seconds"
+    elif code < 0:
+        message = f"the statement ended DuckDB's process with {signal.Signals(-code).name}"
+    else:
+        message = f"the statement's process could not start (exit code {code})"
+    return BadSql(message, hint=NARROW)

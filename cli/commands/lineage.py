@@ -10,6 +10,7 @@ import homolog
 from cli.block import Block, Line, Row, Text, Tree
 from cli.command import Command
 from cli.family_tree import tree_lines
+from cli.output import as_json
 from cli.session import Session
 
 if TYPE_CHECKING:
@@ -21,7 +22,8 @@ _SAID = {"license_drift": "its licence drops", "license_conflict": "no licence s
 
 _DIRECTIONS: tuple["Direction", ...] = ("ancestors", "descendants")
 _ON_THE_HUB = "select uri from store.address where model_id = ? and source = 'hub' order by uri"
-_FORMATS = ("tree", "json", "dot", "mermaid", "graphml")
+_DOCUMENTS = ("cyclonedx", "prov")
+_FORMATS = ("tree", "json", "dot", "mermaid", "graphml", *_DOCUMENTS)
 
 
 @click.command(cls=Command)
@@ -57,7 +59,8 @@ def command(
     Without MODEL the whole catalog, but for models that only a listing names and from which nothing else descends; with
     it, the model with all its ancestors and descendants. Every edge says how the child came about and who says so:
     declared by a card, config or listing, measured on the bytes, inferred from the weights, or recorded when we made it;
-    a number below 1 is how far that is believed.
+    a number below 1 is how far that is believed. For other programs: cyclonedx is a bill of materials (CycloneDX 1.6, with
+    licences, scores, recipes), prov is PROV-JSON of the W3C; neither tells of this machine's folders.
 
     Examples:
       reg lineage
@@ -65,6 +68,8 @@ def command(
       reg lineage base --descendants --depth 1
       reg lineage base --descendants --format dot
       reg lineage --format mermaid
+      reg lineage merged --ancestors --format cyclonedx
+      reg lineage --format prov
       reg lineage chat --json
     """
     if not model and (direction or depth):
@@ -85,7 +90,10 @@ def command(
         graph = homolog.Lineage.among(session.catalog, ids)
     else:
         graph, counts["n_left_out"] = _whole(session)
-    _draw(session, graph, id_, form, counts)
+    if form in _DOCUMENTS:
+        _write(session, graph, id_, form)
+    else:
+        _draw(session, graph, id_, form, counts)
     for way in _DIRECTIONS:
         if counts.get(f"n_{way}", 0) > limit:
             n = counts[f"n_{way}"]
@@ -110,6 +118,13 @@ def _whole(session: Session) -> tuple["Lineage", int]:
     graph = homolog.Lineage.load(session.catalog, ids)
     shown = sum(node.status == "listed" for node in graph.nodes.values())
     return graph, rows[0]["n"] - shown
+
+
+def _write(session: Session, graph: "Lineage", model: str | None, form: str) -> None:
+    """Write the graph as a document for other programs, the same in every voice but the quiet one."""
+    writer = {"cyclonedx": homolog.as_bill, "prov": homolog.as_prov}[form]
+    document = writer(homolog.pedigree(session.catalog, graph, model))
+    session.out.answer(document, Text(as_json(document)), ids=graph.nodes)
 
 
 def _draw(

@@ -7,6 +7,7 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
+from signing_keys import key_pair
 
 from cli.command import Group
 from cli.main import MODULES, SUMMARIES
@@ -55,6 +56,8 @@ def story(place_at, tmp_path_factory):
     place = place_at(folder)
     place.run("scan", "models")
     place.run("merge", "recipe.yaml", "-o", "merged")
+    key_pair(folder)
+    place.run("sign", "merged", "--key", "key.pem")
     for child, name in (("chat", "lora-a"), ("math", "lora-b")):
         place.run("extract", child, "--base", "base", "--rank", "4", "-o", name)
     return place

@@ -1,8 +1,11 @@
 """`reg lineage`."""
 
+import json
 from xml.etree import ElementTree as ET
 
 import pytest
+from documents_for_others import judge_bill, judge_prov
+from prov.model import ProvEntity
 
 
 def test_people_see_a_tree(known):
@@ -35,6 +38,29 @@ def test_a_model_shows_its_relatives(known, words, names):
     assert set(known.run("lineage", *words, "-q").stdout.split()) == {
         m["id"] for m in graph["models"]
     }
+
+
+def test_documents_for_other_programs_are_judged_valid_and_tell_of_no_folder(known):
+    for words in ((), ("merged",), ("merged", "--ancestors"), ("base", "--descendants")):
+        said = known.run("lineage", *words, "--format", "cyclonedx").stdout
+        bill = judge_bill(said)
+        assert (bill["metadata"].get("component", {}).get("name")) == (words[0] if words else None)
+        assert said == known.run("lineage", *words, "--format", "cyclonedx", "--json").stdout
+        told = known.run("lineage", *words, "--format", "prov").stdout
+        assert {r.label for r in judge_prov(told).get_records(ProvEntity)} >= {"base", "merged"}
+        assert str(known.folder) not in said + told
+
+
+def test_a_merge_is_told_with_its_recipe_and_its_run(known):
+    bill = known.json("lineage", "merged", "--ancestors", "--format", "cyclonedx")
+    own = bill["metadata"]["component"]
+    told = {each["name"]: each["value"] for each in own["properties"]}
+    assert json.loads(told["homolog:recipe"])["method"] == "task_arithmetic"
+    names = {part["name"] for part in own["pedigree"]["ancestors"]}
+    assert {"base", "chat", "math"} == names
+    prov = known.json("lineage", "merged", "--ancestors", "--format", "prov")
+    assert len(prov["activity"]) == 1
+    assert len(prov["used"]) == 3
 
 
 def test_other_formats_are_whole(known):

@@ -81,3 +81,24 @@ def test_sql_only_reads_the_catalog(known, sql, error):
 )
 def test_outputs_that_cannot_be_are_wrong_usage(known, words):
     known.run("sql", "from models", *words, code=2)
+
+
+def test_a_parquet_file_replaces_neither_weights_nor_the_catalog(known):
+    for place in (".reg/catalog.duckdb", "models/base/model.safetensors"):
+        before = (known.folder / place).read_bytes()
+        said = known.run("sql", "select 1", "--parquet", place, code=1).stderr
+        assert "is no Parquet file; it is not replaced" in said
+        assert (known.folder / place).read_bytes() == before
+
+
+@pytest.mark.parametrize("voice", [(), ("-q",), ("--json",)])
+def test_no_voice_prints_what_a_terminal_obeys(known, voice):
+    sql = "select '\x1b]0;x\x07\u202e' as \"\x1b[31mred\", 'a\r\nb' as b"
+    said = known.run("sql", sql, *voice)
+    assert not {"\x1b", "\x07", "\u202e", "\r"} & set(said.stdout + said.stderr)
+
+
+def test_the_message_of_a_bad_statement_is_printable(known):
+    said = known.run("sql", 'select * from "\x1b[31mnowhere\x07"', code=1).stderr
+    assert "nowhere" in said
+    assert not {"\x1b", "\x07"} & set(said)

@@ -2,6 +2,8 @@
 
 import json
 
+from signing_keys import key_pair
+
 
 def test_what_was_merged_verifies(known):
     found = known.json("verify", "merged")
@@ -52,3 +54,42 @@ def test_other_bytes_are_a_no(place):
 
 def test_a_model_without_a_recipe_cannot_be_reproduced(known):
     assert "no recipe" in known.run("reproduce", "chat", "-o", "never", code=1).stderr
+
+
+def test_a_signed_merge_verifies_and_a_changed_one_names_the_file(place):
+    place.run("scan", "models")
+    place.run("merge", "--method", "linear", "chat", "math", "-o", "merged")
+    digest = place.json("show", "merged")["id"]
+    key_pair(place.folder)
+    key_pair(place.folder, "other")
+    said = place.json("sign", "merged", "--key", "key.pem")
+    assert said == {
+        "signature": str(place.folder / "merged" / "model.sig"), "folder": str(place.folder / "merged")
+    }  # fmt: skip
+    signed = ("verify", "merged", "--signature", "--key", "key.pub")
+    found = place.json(*signed)
+    assert found["ok"]
+    assert "signature" in found["checked"]
+    assert place.json("verify", "merged")["ok"]  # the signature disturbs nothing
+    assert place.json("verify", "merged")["digest"] == digest
+    place.run("scan", "merged")
+    assert place.json("show", "merged")["id"] == digest
+    assert place.json("sql", "from problems") == []
+    assert "Key mismatch" in place.run("verify", "merged", "--key", "other.pub", code=3).stdout
+    (place.folder / "merged" / "added.py").write_text("x = 1")
+    found = place.json(*signed, code=3)
+    assert [(d["what"], d["where"]) for d in found["differences"]] == [("file", "added.py")]
+    assert "added.py" in place.run(*signed, code=3).stdout
+
+
+def test_who_is_to_have_signed_must_be_said(place):
+    key_pair(place.folder)
+    assert (
+        "needs --key or --certificate"
+        in place.run("verify", "models/chat", "--signature", code=2).stderr
+    )
+    both = ("--key", "key.pub", "--certificate", "key.pem")
+    place.run("verify", "models/chat", *both, code=2)
+    place.run("sign", "models/chat", code=2)
+    place.run("sign", "models/chat", "--key", "nowhere.pem", code=2)
+    assert "there is none" in place.run("verify", "models/chat", "--key", "key.pub", code=3).stdout

@@ -1,15 +1,15 @@
 """Parquet files hold values and types as the query gave them."""
 
+import os
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 
 import duckdb
 import pytest
 
-from registry.database import write_parquet
-from registry.errors import (
-    RunFailed,
-)
+from registry.errors import OutputExists, RunFailed
+from registry.parquet import write_parquet
 
 VALUES = """
     select 1::utinyint a, 170141183460469231731687303715884105727::hugeint b, 1.5::decimal(10, 3) c,
@@ -57,3 +57,47 @@ def test_parquet_of_no_rows_keeps_the_columns(tmp_path):
 def test_parquet_into_a_folder_that_is_not_there_is_named(tmp_path):
     with pytest.raises(RunFailed, match=r"no/x\.parquet cannot be written"):
         write_parquet(tmp_path / "no" / "x.parquet", [("a", "BIGINT")], [(1,)])
+
+
+_ONE = ([("a", "BIGINT")], [(1,)])
+
+
+def test_an_earlier_parquet_file_and_an_empty_one_are_replaced(tmp_path):
+    file = tmp_path / "x.parquet"
+    file.touch()
+    for value in (1, 2):
+        write_parquet(file, [("a", "BIGINT")], [(value,)])
+        with duckdb.connect() as connection:
+            assert connection.execute(f"select a from '{file}'").fetchall() == [(value,)]
+    assert [p.name for p in tmp_path.iterdir()] == ["x.parquet"]
+
+
+def test_what_is_no_parquet_is_not_replaced(tmp_path):
+    weights = tmp_path / "model.safetensors"
+    weights.write_bytes(b"weights")
+    (tmp_path / "link.parquet").symlink_to(weights)
+    os.mkfifo(tmp_path / "pipe")
+    for name in ("model.safetensors", "link.parquet", "pipe", "."):
+        with pytest.raises(OutputExists, match="is no Parquet file; it is not replaced"):
+            write_parquet(tmp_path / name, *_ONE)
+    assert weights.read_bytes() == b"weights"
+    with pytest.raises(OutputExists, match="/dev/null"):
+        write_parquet(Path("/dev/null"), *_ONE)
+
+
+def test_a_file_that_fails_leaves_the_earlier_one(tmp_path):
+    file = tmp_path / "x.parquet"
+    write_parquet(file, *_ONE)
+    before = file.read_bytes()
+    with pytest.raises(RunFailed, match=r"x\.parquet cannot be written"):
+        write_parquet(file, [("a", "BIGINT"), ("A", "BIGINT")], [(1, 2)])
+    assert file.read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["x.parquet"]
+
+
+def test_a_type_cannot_smuggle_a_statement(tmp_path):
+    other = tmp_path / "other.csv"
+    for kind in (f"int); copy (select 1) to '{other}'; --", f"int); attach '{other}' as o; --"):
+        with pytest.raises(RunFailed, match="cannot be written"):
+            write_parquet(tmp_path / "x.parquet", [("a", kind)], [])
+    assert not list(tmp_path.iterdir())

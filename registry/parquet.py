@@ -1,0 +1,68 @@
+"""Parquet files, written through databases of their own, in memory."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import duckdb
+
+from registry.database import CONFIG, first_line, insert_arrays
+from registry.errors import OutputExists, RunFailed
+
+_PARQUET = b"PAR1"
+
+
+def write_parquet(
+    file: Path, columns: Sequence[tuple[str, str]], rows: Sequence[tuple[Any, ...]]
+) -> None:
+    """Write rows to a Parquet file through a database of its own, in memory, that can write that file and no other.
+
+    The file is made beside its place and put there when it is whole.
+
+    Args:
+        file: to write; one that is there is replaced if it is empty or Parquet.
+        columns: (name, DuckDB type) of each column.
+        rows: tuples in the order of ``columns``.
+
+    Raises:
+        OutputExists: something else is there.
+        RunFailed: the file cannot be written.
+    """
+    file = file.resolve()
+    _refuse_to_replace(file)
+    new = file.with_name(f".{file.name}.{uuid4().hex}")
+    connection = duckdb.connect(config=dict(CONFIG))
+    try:
+        connection.execute("set allowed_paths = ?", [[str(new)]])
+        connection.execute("set enable_external_access = false")
+        definition = ", ".join(f'"{name.replace(chr(34), chr(34) * 2)}" {t}' for name, t in columns)
+        connection.execute(f"create table result ({definition})")
+        if rows:
+            types = [kind for _, kind in columns]
+            values = list(zip(types, zip(*rows, strict=True), strict=True))
+            insert_arrays(connection, "insert into result", values)
+        connection.table("result").write_parquet(str(new))
+        new.replace(file)
+    except (OSError, duckdb.Error) as error:
+        message = f"{file} cannot be written: {first_line(error)}"
+        raise RunFailed(message, hint="choose another file") from error
+    finally:
+        connection.close()
+        new.unlink(missing_ok=True)
+
+
+def _refuse_to_replace(file: Path) -> None:
+    """Let an empty file be replaced and an earlier Parquet file, and neither weights, a catalog nor a device."""
+    try:
+        if not file.exists() or (file.is_file() and not file.stat().st_size):
+            return
+        if file.is_file():
+            with file.open("rb") as stream:
+                if stream.read(len(_PARQUET)) == _PARQUET:
+                    return
+    except OSError as error:
+        message = f"{file} cannot be written: {first_line(error)}"
+        raise RunFailed(message, hint="choose another file") from error
+    message = f"{file} is there and is no Parquet file; it is not replaced"
+    raise OutputExists(message, hint="choose another file")
