@@ -28,20 +28,21 @@ _SPARE = 3
 """Times the limit that are judged at most, where some are refused."""
 
 _KIN = """
-with recursive read(id) as (
-    select id from store.model where status not in ('latent', 'listed')
-    union select e.parent from store.edge e join read r on e.child = r.id
-), above(id) as (
-    select ? union select e.parent from store.edge e join above a on e.child = a.id
-), below(id) as (
-    select id from above
-    union select e.child from store.edge e join below b on e.parent = b.id where {ahead}
+with recursive read(number) as (
+    select number from store.model where status not in ('latent', 'listed')
+    union select e.parent_number from store.edge e join read r on e.child_number = r.number
+), above(number) as (
+    select number from store.model where id = ?
+    union select e.parent_number from store.edge e join above a on e.child_number = a.number
+), below(number) as (
+    select number from above
+    union select e.child_number from store.edge e join below b on e.parent_number = b.number where {ahead}
 )
-select id from below
+select id from store.model where rowid in (select rowid from store.model where number in (from below))
 union select base from store.pair where child = ?
 union select child from store.pair where base = ?"""
 
-_AHEAD = {True: "e.child in (select id from read)", False: "true"}
+_AHEAD = {True: "e.child_number in (from read)", False: "true"}
 """Where most models are only listed, only those from which read ones descend are on the way to one."""
 
 _LENGTHS = """

@@ -28,6 +28,7 @@ from registry.errors import (
     RegError,
 )
 from registry.migration import is_current, migrate
+from registry.numbering import settle
 
 Row = dict[str, Any]
 """One row: column name → value, columns in the order of the query."""
@@ -261,6 +262,7 @@ class Database:
             connection.begin()
             try:
                 yield Transaction(connection, self._types)
+                settle(connection)
                 connection.commit()
             except BaseException:
                 with contextlib.suppress(duckdb.Error):  # a commit that failed has ended it already

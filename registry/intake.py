@@ -19,10 +19,11 @@ from registry.database import Database, Row, Transaction
 from registry.errors import BadListing, NotEnoughDisk
 from registry.fingerprint import digest_text
 from registry.listed import SOURCE, declare
-from registry.listing import Listing, read_listing
+from registry.listing import Listing, Parent, read_listing
 from registry.listing_file import FileRow, Format, read_rows
 from registry.named import NAME_DIGEST, node
 from registry.names import HUB
+from registry.numbering import NEXT_NUMBER
 from registry.progress import SILENT, Progress
 from registry.resolve import resolve_claims
 from registry.scratch import scratch
@@ -45,7 +46,6 @@ _ROW = (
     "published_at", "modified_at", "says", "listing", "listed",
 )  # fmt: skip
 
-_parent = lru_cache(maxsize=1 << 16)(node)  # few models are the parents of most
 
 _DUE = """
 create or replace temp table due as
@@ -54,9 +54,10 @@ join (select max(n) as n from incoming.store.row group by node) using (n)
 left join store.address a on a.uri = r.uri
 where a.listed is distinct from r.listed"""
 
-_MODELS = """
+_MODELS = f"""
 insert or ignore into store.model by name
-select node as id, kind, 'listed' as status, name as called, ? as digest_name, cast(? as timestamptz) as created_at
+select node as id, kind, 'listed' as status, name as called, ? as digest_name, cast(? as timestamptz) as created_at,
+       {NEXT_NUMBER} + row_number() over (order by node) as number
 from due order by node"""
 
 _KNOWN = """
@@ -220,16 +221,28 @@ def _readable(row: FileRow) -> dict[str, Any]:
     return row.values
 
 
+@lru_cache(maxsize=1 << 15)  # few models are the parents of most
+def _parent(parent: Parent) -> str:
+    """What a row claims of a parent, as JSON."""
+    return json.dumps(
+        {"predicate": "base_model", "object": parent.object, "relation": parent.relation, "raw": parent.raw,
+         "node": node(parent.name)}
+    )  # fmt: skip
+
+
+@lru_cache(maxsize=1 << 10)
+def _license(text: str) -> str:
+    """What a row claims of a licence, as JSON."""
+    return json.dumps({"predicate": "license", "object": text, "raw": text})
+
+
 def _row(listing: Listing, n: int, file: str) -> tuple[Any, ...]:
     """The values of `_ROW`; the last is over all but the file, so that a copy of a listing says nothing new."""
-    said = [
-        {"predicate": "base_model", "object": p.object, "relation": p.relation, "raw": p.raw, "node": _parent(p.name)}
-        for p in listing.parents
-    ] + [{"predicate": "license", "object": text, "raw": text} for text in listing.licenses]  # fmt: skip
+    said = [*map(_parent, listing.parents), *map(_license, listing.licenses)]
     facts = (
         listing.kind, next(iter(listing.licenses), None), listing.revision, listing.task, listing.library,
         listing.downloads, listing.likes, listing.published_at, listing.modified_at,
-        json.dumps(said) if said else None,
+        f"[{', '.join(said)}]" if said else None,
     )  # fmt: skip
     digest = digest_text("\0".join(map(str, (listing.name, *facts))))
     return n, HUB + listing.name, node(listing.name), listing.name, *facts, file, digest

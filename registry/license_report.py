@@ -80,7 +80,7 @@ def _facts(
         )
         edges = reader.rows(
             "select child, parent, relation, status from store.edge "
-            "where child in (select store.each(?)) and confidence >= ?",
+            "where child_number in (from store.numbers(?)) and confidence >= ?",
             [ids, LEAST_CONFIDENCE],
         )
     declared: dict[str, list[str]] = defaultdict(list)

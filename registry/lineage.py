@@ -92,7 +92,7 @@ class Lineage:
                     ids += with_all(reader, models, "descendants")
                 nodes = reader.rows("select id, name, status from store.nodes(?)", [ids])
                 edges = reader.rows(
-                    f"select {_COLUMNS} from store.edge where child in (select store.each(?))",
+                    f"select {_COLUMNS} from store.edge where child_number in (from store.numbers(?))",
                     [ids],
                 )
         return cls((Node(**row) for row in nodes), (Edge(**row) for row in edges))
@@ -103,8 +103,8 @@ class Lineage:
         with catalog.read() as reader:
             nodes = reader.rows("select id, name, status from store.nodes(?)", [list(models)])
             edges = reader.rows(
-                f"select {_COLUMNS} from store.edge where child in (select store.each(?)) "
-                "and parent in (select store.each(?))",
+                f"select {_COLUMNS} from store.edge where child_number in (from store.numbers(?)) "
+                "and parent_number in (from store.numbers(?))",
                 [list(models), list(models)],
             )
         return cls((Node(**row) for row in nodes), (Edge(**row) for row in edges))

@@ -13,6 +13,7 @@ from registry.claims import RELATIONS
 from registry.database import Row, Transaction
 from registry.fingerprint import digest_text
 from registry.named import NAME_DIGEST, latent_row, node, plain
+from registry.numbering import NEXT_NUMBER
 
 SOURCE = "listing"
 """Source of addresses and claims that come from listings."""
@@ -32,10 +33,10 @@ from (
 )
 where said.predicate = 'base_model' and said.node <> child group by all"""
 
-_LATENT = """
+_LATENT = f"""
 insert into store.model by name
 select parent as id, 'model' as kind, 'latent' as status, ? as digest_name, cast(? as timestamptz) as created_at,
-       min(name) as called
+       min(name) as called, {NEXT_NUMBER} + row_number() over (order by parent) as number
 from parents where parent not in (select id from store.model) group by parent order by parent"""
 
 _NAMED = """
@@ -53,8 +54,9 @@ with merged as (
     from parents
 )
 select child, parent, relation, case relation when 'merge' then 'model' else 'parent' end as role,
-       'declared' as status, cast(? as double) as confidence, cast(? as timestamptz) as created_at
-from told order by parent, child"""
+       'declared' as status, cast(? as double) as confidence, cast(? as timestamptz) as created_at,
+       c.number as child_number, p.number as parent_number
+from told join store.model c on c.id = child join store.model p on p.id = parent order by parent, child"""
 
 _GIVEN = "select store.each(?)"
 _LISTED = "select id from store.model where status = 'listed'"
@@ -194,8 +196,8 @@ def _move(transaction: Transaction, moved: Sequence[Row], nodes: Mapping[str, st
     of_listed = f"status = 'declared' and parent in (select old from gone) and child in ({_LISTED})"
     if transaction.rows(f"select 1 from store.edge where {of_listed} limit 1"):
         transaction.execute(
-            "insert or ignore into store.edge select child, new, relation, role, status, coefficient, confidence, "
-            f"run_id, created_at from store.edge join gone on old = parent where {of_listed}"
+            "insert or ignore into store.edge by name select child, new as parent, relation, role, status, coefficient, "
+            f"confidence, run_id, created_at from store.edge join gone on old = parent where {of_listed}"
         )
         transaction.execute(f"delete from store.edge where {of_listed}")
     rows = transaction.rows(

@@ -111,6 +111,13 @@ def _held(column: str) -> tuple[str, int] | None:
     )
 
 
+@lru_cache(maxsize=256)  # most rows of a file have the same columns
+def _places(columns: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
+    """(what a column holds, the column) of those that are read; of several that hold the same, what counts most last."""
+    held = [(found, column) for column in reversed(columns) if (found := _held(column))]
+    return tuple((what, column) for (what, _), column in sorted(held, key=lambda h: -h[0][1]))
+
+
 def names_models(columns: Iterable[str]) -> bool:
     """Tell whether one of the columns can hold the names of models."""
     return any(held[0] == "name" for column in columns if (held := _held(column)))
@@ -151,14 +158,10 @@ def read_listing(row: Mapping[str, Any]) -> Listing:
 def _by_field(row: Mapping[str, Any]) -> dict[str, Any]:
     """The row's values by what they hold, words for nothing left out; what only its card says stands in."""
     found: dict[str, Any] = {}
-    ranks: dict[str, int] = {}
-    for column, value in row.items():
-        held = _held(column)
-        if held is None or value is None or (type(value) is str and _is_nothing(value)):
-            continue
-        what, rank = held
-        if rank < ranks.get(what, rank + 1):
-            found[what], ranks[what] = value, rank
+    for what, column in _places(tuple(row)):
+        value = row[column]
+        if value is not None and not (type(value) is str and _is_nothing(value)):
+            found[what] = value
     card, bases = found.pop("card", None), found.get("base_model")
     if isinstance(card, dict):
         found = _by_field({str(key): value for key, value in card.items()} | {"card": None}) | found

@@ -35,6 +35,7 @@ class Model(SQLModel, table=True):
     n_tensors: CountOrNone
     created_at: datetime
     called: str | None = None
+    number: int | None = None
 
 
 class Address(SQLModel, table=True):
@@ -134,6 +135,8 @@ class Edge(SQLModel, table=True):
     confidence: float
     run_id: str | None
     created_at: datetime
+    child_number: int | None = None
+    parent_number: int | None = None
 
 
 class Evidence(SQLModel, table=True):

@@ -5,36 +5,22 @@ wants to see the nearest are given, and of the generation that is then cut the m
 """
 
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 
 from registry.catalog import Catalog
-from registry.database import Reader
-from registry.generations import ENDS, Direction, generations
+from registry.generations import Direction, count_within, ids, near, steps
 
 LIMIT = 1_000
 """Relatives that are given in one direction, unless said otherwise."""
 
 _MANY = 5_000
-"""So many are counted generation by generation; where there are more, all edges are read once instead."""
-
-# Numbers of 64 bits stand for ids, which are eight times as long; that two of a million meet is as likely as 1 in 10⁷.
-_LINKS = (
-    "link as materialized (select hash({here}) as here, hash({there}) as there from store.edge)"
-)
-
-_ALL = f"""
-with recursive {_LINKS}, near(id) as (
-    select hash(cast(? as varchar)) union select l.there from link l join near n on l.here = n.id
-) select count(*) - 1 as n from near"""
-
-_WITHIN = f"""
-with recursive {_LINKS}, near(id, level) as (
-    select hash(cast(? as varchar)), 0
-    union select l.there, n.level + 1 from link l join near n on l.here = n.id where n.level < ?
-) select count(distinct id) - 1 as n from near"""
+"""So many are read with all edges among them; of more, generations are read until there are enough."""
 
 _MOST_DOWNLOADED = """
-with given as materialized (select store.each(?) as id)
+with given as materialized (
+    select id from store.model
+    where rowid in (select rowid from store.model where number in (select unnest(cast(cast(? as json) as integer[]))))
+)
 select g.id from given g left join (
     select model_id, max(downloads) as downloads from store.address
     where model_id in (select id from given) group by model_id
@@ -68,25 +54,22 @@ def relatives(
         depth: generations that count; None: all.
         limit: how many are given at most.
     """
-    nearest: list[str] = []
-    n_found = 0
     with catalog.read() as reader:
-        for level in islice(generations(reader, [model], direction), depth):
-            n_found += len(level)
+        found = near(reader, [model], direction, most=max(limit, _MANY))
+        levels = found.generations[:depth]
+        total = sum(map(len, levels)) or found.total
+        if levels and total <= limit:
+            return Relatives(total, tuple(chain.from_iterable(levels)))
+        if not levels and total and depth is not None:
+            total = count_within(reader, model, direction, depth)
+        nearest: list[str] = []
+        for level in islice(steps(reader, model, direction), depth) if total else ():
             left = limit - len(nearest)
-            if len(level) > left > 0:
+            if len(level) <= left:
+                nearest += sorted(ids(reader, level).values())
+            else:
                 rows = reader.rows(_MOST_DOWNLOADED, [level, left])
                 nearest += [row["id"] for row in rows]
-            elif left:
-                nearest += level
-            if n_found > max(limit, _MANY):
-                n_found = _count(reader, model, direction, depth)
+            if len(nearest) == limit:
                 break
-    return Relatives(n_found, tuple(nearest))
-
-
-def _count(reader: Reader, model: str, direction: Direction, depth: int | None) -> int:
-    """How many relatives there are, by one look at all edges."""
-    here, there = ENDS[direction]
-    sql, values = (_ALL, [model]) if depth is None else (_WITHIN, [model, depth])
-    return int(reader.rows(sql.format(here=here, there=there), values)[0]["n"])
+    return Relatives(total, tuple(nearest))

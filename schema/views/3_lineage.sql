@@ -1,5 +1,9 @@
 -- Lineage: who descends from whom, who says so, and what contradicts it.
 
+-- The numbers of models, for a JSON list of ids: what edges are looked up by, fast however many others there are.
+create or replace macro store.numbers(ids) as table
+select number from store.model where id in (select store.each(ids));
+
 create or replace view edges as
 select e.child, e.parent, c.name as child_name, p.name as parent_name, e.relation, e.role, e.status, e.coefficient,
        e.confidence, e.run_id, e.created_at

@@ -27,7 +27,7 @@ def put(catalog, *, edges, scores, method="bitdelta"):
         for child, parent, role, status in edges:
             run = "r" if status == "recorded" else None
             transaction.execute(
-                "insert into store.edge values (?, ?, 'merge', ?, ?, null, 1.0, ?, ?)",
+                "insert into store.edge values (?, ?, 'merge', ?, ?, null, 1.0, ?, ?, null, null)",
                 [child, parent, role, status, run, now()],
             )
         for model, score in scores:

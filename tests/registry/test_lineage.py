@@ -221,7 +221,7 @@ def stored(tmp_path_factory, _empty_catalog):
         for child, parent in sorted(edges):
             transaction.execute(
                 "insert into store.edge values (?, ?, 'finetune', 'parent', 'declared', null, 0.9, "
-                "null, now())",
+                "null, now(), null, null)",
                 [child, parent],
             )
     return catalog

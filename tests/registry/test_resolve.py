@@ -322,7 +322,7 @@ def test_edges_of_other_origins_are_left_alone(tmp_path, catalog):
     with catalog.write() as transaction:
         for status in ("measured", "inferred", "recorded"):
             transaction.execute(
-                "insert into store.edge values (?, ?, 'finetune', 'parent', ?, null, 1, null, now())",
+                "insert into store.edge values (?, ?, 'finetune', 'parent', ?, null, 1, null, now(), null, null)",
                 [*ids, status],
             )
     (tmp_path / "chat" / "README.md").unlink()

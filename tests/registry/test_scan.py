@@ -273,7 +273,7 @@ def test_headers_only_and_then_the_whole(tmp_path, catalog):
     with catalog.write() as transaction:
         for child, parent, status in (("x", old, "measured"), (old, "x", "inferred")):
             transaction.execute(
-                "insert into store.edge values (?, ?, 'cast', 'parent', ?, null, 1, null, now())",
+                "insert into store.edge values (?, ?, 'cast', 'parent', ?, null, 1, null, now(), null, null)",
                 [child, parent, status],
             )
     assert scan(catalog, [str(tmp_path)], headers_only=True).unchanged == 2

@@ -308,7 +308,7 @@ def test_a_child_that_drops_the_licence_is_a_conflict_once(tmp_path, catalog, sa
     scan(catalog, [str(tmp_path)])
     with catalog.write() as transaction:  # the same edge from another origin
         transaction.execute(
-            "insert into store.edge select child, parent, relation, role, 'measured', coefficient, "
+            "insert into store.edge by name select child, parent, relation, role, 'measured' as status, coefficient, "
             "confidence, run_id, created_at from store.edge"
         )
     assert conflicts(catalog) == [("license_dropped", "chat", "base")]
@@ -320,7 +320,7 @@ def inferred(catalog, child, parents, relation):
     with catalog.write() as transaction:
         for parent in parents:
             transaction.execute(
-                "insert into store.edge values (?, ?, ?, 'parent', 'inferred', null, 0.9, null, now())",
+                "insert into store.edge values (?, ?, ?, 'parent', 'inferred', null, 0.9, null, now(), null, null)",
                 [ids[child], ids[parent], relation],
             )
         transaction.execute(
@@ -378,7 +378,7 @@ def test_the_first_address_decides_and_the_strongest_edge_tells(tmp_path, catalo
     scan(catalog, [str(tmp_path)])
     with catalog.write() as transaction:
         transaction.execute(
-            "insert into store.edge select child, parent, 'continued_pretrain', role, 'measured', "
+            "insert into store.edge by name select child, parent, 'continued_pretrain' as relation, role, 'measured' as status, "
             "coefficient, confidence, run_id, created_at from store.edge"
         )
     (row,) = catalog.rows("select * from models where name = 'chat'")
