@@ -30,6 +30,7 @@ from registry.errors import (
     RunFailed,
 )
 from registry.migration import is_current, migrate
+from registry.names import is_there
 
 Row = dict[str, Any]
 """One row: column name → value, columns in the order of the query."""
@@ -344,7 +345,7 @@ def _insert_arrays(
 
 def _has_bytes(path: Path) -> bool:
     """Tell whether there is more than an empty file."""
-    return path.exists() and path.stat().st_size > 0
+    return is_there(path) and path.stat().st_size > 0
 
 
 def _make(path: Path) -> None:
