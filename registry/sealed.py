@@ -13,8 +13,10 @@ from typing import Any
 
 import duckdb
 
+from registry.column import unicode
 from registry.database import Config, Database, write_parquet
 from registry.errors import BadSql, SqlRefused
+from registry.names import printable
 
 MAX_SECONDS = 60.0
 """How long one statement may take."""
@@ -76,6 +78,9 @@ def query(
         BadSql: DuckDB cannot parse, bind or finish it within memory and time; the result is too large.
         CatalogMissing: there is no catalog.
     """
+    if unicode(sql) != sql:
+        message = f"the statement is not UTF-8: {printable(sql)[:200]}"
+        raise BadSql(message, hint=_WHAT_IS_ALLOWED)
     with database.read(_SEAL) as reader:
         connection = reader.connection
         connection.execute("set lock_configuration = true")

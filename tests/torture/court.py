@@ -67,6 +67,7 @@ class Court:
     """Tries calls and keeps what counts against the project.
 
     Attributes:
+        most_seconds: of the processor, for one call.
         findings: of the inputs so far.
         n_calls: of readers and commands.
         n_refused: ends that were errors with a name.
@@ -74,6 +75,7 @@ class Court:
         lost_rows: rows that should be in a catalog and are not.
     """
 
+    most_seconds: float = MOST_SECONDS
     findings: list[Finding] = field(default_factory=list)
     n_calls: int = 0
     n_refused: int = 0
@@ -152,7 +154,7 @@ class Court:
         before, start = _peak_bytes(), time.process_time()
         yield
         spent, grown = time.process_time() - start, _peak_bytes() - before
-        if spent > MOST_SECONDS:
+        if spent > self.most_seconds:
             self.finds("too slow", f"{what}\n{spent:.1f} s")
         if grown > MOST_BYTES:
             self.finds("too much memory", f"{what}\n{grown / 1e6:.0f} MB")

@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 
 import atheris
-
 from torture.attempts import KINDS, alone, kind_of
 
 

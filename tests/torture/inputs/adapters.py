@@ -5,7 +5,6 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
-
 from torture.chance import Chance
 from torture.court import Court
 from torture.ground import Ground

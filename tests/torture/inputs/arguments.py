@@ -1,11 +1,11 @@
 """What is typed: every command, every option, in any order and with any value."""
 
 import click
-
-from cli.main import SUMMARIES, reg
 from torture.chance import TEXTS, Chance
 from torture.court import Court
 from torture.ground import Ground
+
+from cli.main import SUMMARIES, reg
 
 WHAT = "command lines"
 
@@ -14,7 +14,7 @@ _VALUES = ("0", "1", "-1", "2", "1.5", "0.5", "nan", "inf", "-inf", "1e400", "9"
     "cpu", "cuda", "cuda:99", "cpu:1", "meta", "mergekit", "nearest", "tree", "json", "dot", "csv", "out", "weight=0.5", "chat=0.5", "chat=nan", "density=2", "t=inf", "density=", "=", "name desc",
     "n_params > 0", "1; select 2", "read_text('/etc/passwd')", "x'", "suite=org/data:task", "=org/data", "s=a", "from models", "select 1/0", "select 'a' || chr(27)",
     "select range(10)", "select {'a': [1, null]}", "from edges", "select 1::hugeint", "select interval 1 year", "select 'nan'::double", "select unnest(range(100))",
-    "explain select 1", "describe models", "show tables", "attach ':memory:'", "copy models to 'x'", "select * from range(5) t(\"a\x1b\")", "select getenv('HOME')", "(" * 300, "select " + "(" * 2000)  # fmt: skip
+    "explain select 1", "describe models", "show tables", "attach ':memory:'", "copy models to 'x'", 'select * from range(5) t("a\x1b")', "select getenv('HOME')", "(" * 300, "select " + "(" * 2000)  # fmt: skip
 _SLOW = {"demo"}
 
 

@@ -1,14 +1,15 @@
 """Cards: YAML before text, and the lists of results in it."""
 
+from torture.chance import Chance
+from torture.court import Court
+from torture.ground import Ground
+from torture.neighbourhood import scanned
+
 from registry.card import read_card
 from registry.checkpoint import read_checkpoint
 from registry.claims import read_claims
 from registry.documents import dump_yaml
 from registry.scores import read_scores
-from torture.chance import Chance
-from torture.court import Court
-from torture.ground import Ground
-from torture.neighbourhood import scanned
 
 WHAT = "cards"
 

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 from conftest import CONFIG, TOKENIZER
-
 from torture.chance import Chance
 from torture.court import Court
 from torture.ground import Ground

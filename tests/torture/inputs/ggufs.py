@@ -2,11 +2,12 @@
 
 import struct
 
-from registry.gguf import read_gguf
 from torture.chance import Chance
 from torture.court import Court
 from torture.ground import Ground
 from torture.neighbourhood import scanned
+
+from registry.gguf import read_gguf
 
 WHAT = "GGUF headers"
 
@@ -65,9 +66,9 @@ def _value(chance: Chance, order: str, depth: int = 3) -> bytes:
     """A type and a value of it."""
     kind = chance.one((4, 8, 8, 9, chance.randrange(14)))
     head = struct.pack(order + "I", kind)
-    if kind == 8:  # noqa: PLR2004 - a text
+    if kind == 8:
         return head + _text(order, chance.text())
-    if kind == 9 and depth:  # noqa: PLR2004 - a list
+    if kind == 9 and depth:
         n = chance.one((0, 1, 2, 2**16, 2**40, 2**63))
         inner = _value(chance, order, depth - 1)
         return head + inner[:4] + struct.pack(order + "Q", n) + inner[4:] * min(n, 2)

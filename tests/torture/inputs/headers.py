@@ -5,13 +5,13 @@ import math
 from typing import Any
 
 from safetensors import safe_open
-
-from registry.dtypes import DTYPES
-from registry.header import read_header
 from torture.chance import Chance
 from torture.court import Court
 from torture.ground import Ground
 from torture.neighbourhood import scanned
+
+from registry.dtypes import DTYPES
+from registry.header import read_header
 
 WHAT = "safetensors headers"
 

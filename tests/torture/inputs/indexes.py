@@ -4,11 +4,12 @@ import json
 import os
 from pathlib import Path
 
-from registry.checkpoint import read_checkpoint
 from torture.chance import Chance
 from torture.court import Court
 from torture.ground import Ground
 from torture.neighbourhood import scanned
+
+from registry.checkpoint import read_checkpoint
 
 WHAT = "indexes and shards"
 

@@ -6,11 +6,12 @@ import io
 import json
 from typing import Any
 
-from registry.errors import BadListing
-from registry.listing import read_listing
 from torture.chance import Chance
 from torture.court import Court
 from torture.ground import Ground
+
+from registry.errors import BadListing
+from registry.listing import read_listing
 
 WHAT = "listings"
 

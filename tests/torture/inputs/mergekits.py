@@ -1,12 +1,13 @@
 """mergekit's recipes beside merges, and in their cards: what they claim."""
 
-from registry.checkpoint import read_checkpoint
-from registry.claims import read_claims
 from torture.chance import Chance
 from torture.court import Court
 from torture.ground import Ground
 from torture.inputs import recipes
 from torture.neighbourhood import scanned
+
+from registry.checkpoint import read_checkpoint
+from registry.claims import read_claims
 
 WHAT = "mergekit_config.yml"
 

@@ -3,12 +3,13 @@
 from pathlib import Path
 from typing import Any
 
-from engine.methods import all_methods
-from engine.recipe_file import read_recipe
-from registry.documents import dump_yaml
 from torture.chance import Chance
 from torture.court import Court
 from torture.ground import Ground
+
+from engine.methods import all_methods
+from engine.recipe_file import read_recipe
+from registry.documents import dump_yaml
 
 WHAT = "recipes"
 

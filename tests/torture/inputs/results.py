@@ -2,11 +2,12 @@
 
 import json
 
-from engine.suite import read_suite
-from registry.scores import read_harness
 from torture.chance import Chance
 from torture.court import Court
 from torture.ground import Ground
+
+from engine.suite import read_suite
+from registry.scores import read_harness
 
 WHAT = "results and suites"
 

@@ -3,12 +3,13 @@
 import json
 from pathlib import Path
 
-from registry.checkpoint import read_checkpoint
-from registry.claims import read_claims
 from torture.chance import Chance
 from torture.court import Court
 from torture.ground import Ground
 from torture.neighbourhood import scanned
+
+from registry.checkpoint import read_checkpoint
+from registry.claims import read_claims
 
 WHAT = "sidecars and metadata"
 
