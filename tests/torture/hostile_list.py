@@ -148,7 +148,9 @@ def main() -> None:
     """Print the list, write it, or report what it was made of."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--write", action="store_true", help="to data/hostile.md")
-    parser.add_argument("--report", type=Path, help="JSON: the list, each end, and what has no name")
+    parser.add_argument(
+        "--report", type=Path, help="JSON: the list, each end, and what has no name"
+    )
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="homolog-hostile-") as folder:
         root = Path(folder).resolve()

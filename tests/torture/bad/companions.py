@@ -6,7 +6,11 @@ from hostile.test_documents import JSON, YAML
 
 from torture.bad_input import Bad, files, safetensors
 
-CARDS, CONFIGS, OTHERS = "cards", "configs and tokenizers", "sidecars, recipes and results beside weights"
+CARDS, CONFIGS, OTHERS = (
+    "cards",
+    "configs and tokenizers",
+    "sidecars, recipes and results beside weights",
+)
 _DEEP = "[" * 100_000
 _TOKENS = {"model": {"type": "BPE", "vocab": {"a": 0, "b": 1}, "merges": []}, "added_tokens": []}
 

@@ -29,7 +29,9 @@ def _map(weight_map: Any) -> Callable[[Path], object]:
     return _indexed({"weight_map": weight_map})
 
 
-def _instead(make: Callable[[str], object], name: str = "model.safetensors") -> Callable[[Path], object]:
+def _instead(
+    make: Callable[[str], object], name: str = "model.safetensors"
+) -> Callable[[Path], object]:
     """A folder with something else in the place of a file."""
 
     def replaced(folder: Path) -> None:
