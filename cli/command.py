@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from cli.session import Session
+from registry.names import typed_path
 
 NO = 3
 """Exit code of "the answer is no"."""
@@ -92,7 +93,7 @@ def _choose_catalog(ctx: click.Context, parameter: click.Parameter, path: Path |
     """Take the catalog that was named last."""
     del parameter
     if path is not None:
-        ctx.ensure_object(Session).path = path.expanduser().absolute()
+        ctx.ensure_object(Session).path = typed_path(path)
 
 
 def _choose_json(ctx: click.Context, parameter: click.Parameter, chosen: bool) -> None:

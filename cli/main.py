@@ -9,13 +9,15 @@ import io
 import os
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 
 import click
 
 from cli.command import Group
+from cli.output import lines
 from cli.session import Session
 from registry.errors import Interrupted, RegError
 
@@ -79,6 +81,11 @@ class Reg(Group):
         with formatter.section("Commands"):
             formatter.write_dl(list(SUMMARIES.items()))
 
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        """Read what stands before the name of the command."""
+        with _told_safely():
+            return super().make_context(*args, **kwargs)
+
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Remember what was typed."""
         ctx.ensure_object(Session).words = tuple(args)
@@ -88,7 +95,8 @@ class Reg(Group):
         """Run a command; turn what stops it into words and an exit code."""
         session = ctx.ensure_object(Session)
         try:
-            answer = super().invoke(ctx)
+            with _told_safely():
+                answer = super().invoke(ctx)
             sys.stdout.flush()
         except RegError as error:
             session.out.error(error)
@@ -107,6 +115,18 @@ class Reg(Group):
             _discard_output()
             ctx.exit(NOBODY_READS)
         return answer
+
+
+@contextmanager
+def _told_safely() -> Iterator[None]:
+    """Wrong usage is told in words that no terminal obeys, whatever was typed."""
+    try:
+        yield
+    except click.UsageError as error:
+        text = error.format_message()
+        if lines(text) == text:
+            raise
+        raise click.UsageError(lines(text), error.ctx) from error
 
 
 def _going_on(ctx: click.Context, words: Sequence[str]) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import homolog
 from cli.block import Unit
 from cli.output import Json, Output, Quiet
+from registry.names import is_there
 from registry.progress import Progress
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ class Session:
             CorruptCheckpoint: what is on disk cannot be used.
         """
         is_remote = fetch and text.startswith("hf://")
-        if not is_remote and not os.path.exists(os.path.expanduser(text)):  # noqa: PTH110, PTH111 - never raises
+        if not is_remote and not is_there(os.path.expanduser(text)):  # noqa: PTH111 - never raises
             return self.catalog.find(text)
         with self.progress() as progress:
             return homolog.ensure(self.catalog, text, progress=progress)

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from registry.errors import NotEnoughDisk, OutputExists, RunFailed
+from registry.names import typed_path
 from registry.sources import UNFINISHED
 
 _TAKEN = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR)
@@ -27,11 +28,11 @@ def place(output: Path) -> Path:
         OutputExists: something is there; nothing is ever overwritten.
         RunFailed: the operating system does not let us look.
     """
-    path = output.expanduser().absolute()
+    path = typed_path(output)
     try:
         if path.is_symlink():
-            path = path.resolve()
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            path = Path(os.path.realpath(path))
+        if path.is_symlink() or (path.exists() and (not path.is_dir() or any(path.iterdir()))):
             raise _exists(path)
     except OSError as error:
         message = f"cannot look at {path}: {error.strerror}"

@@ -19,7 +19,7 @@ from registry.column import Column
 from registry.database import WAIT_SECONDS, Database, Reader, Row, Transaction
 from registry.errors import AmbiguousModel, BadAddress, FileChanged, UnknownModel
 from registry.file_ref import list_files
-from registry.names import CACHE, HUB
+from registry.names import CACHE, HUB, is_there, typed_path
 
 ID_DIGITS = 12
 """How many digits of an id people are shown."""
@@ -45,7 +45,7 @@ def default_path() -> Path:
     """Where the catalog is: $REG_CATALOG, else `.reg/` of the nearest parent folder that has one, else the user's."""
     named = os.environ.get("REG_CATALOG")
     if named:
-        return Path(named).expanduser().absolute()
+        return typed_path(named)
     here = Path.cwd()
     for folder in (here, *here.parents):
         if (folder / ".reg").is_dir():
@@ -62,7 +62,7 @@ def default_path() -> Path:
 def _real(text: str) -> str:
     """What a user typed as an absolute path without links, as addresses are stored; of no path, anything."""
     path = os.path.abspath(os.path.expanduser(text))  # noqa: PTH100, PTH111 - as `names.parse`
-    return os.path.realpath(path) if os.path.exists(path) else path  # noqa: PTH110
+    return os.path.realpath(path) if is_there(path) else path
 
 
 def now() -> datetime:
@@ -152,8 +152,7 @@ class Catalog:
         message = f"no model in catalog {self.path} is called {text!r}"
         if near:
             raise UnknownModel(message, hint=f"did you mean {near[0]}?")
-        exists = os.path.exists(_real(text))  # noqa: PTH110 - unlike Path.exists, never raises
-        exists = exists or text.startswith(HUB)
+        exists = is_there(_real(text)) or text.startswith(HUB)
         hint = f"reg scan {text}" if exists else "reg ls lists the models"
         raise UnknownModel(message, hint=hint)
 
@@ -181,7 +180,7 @@ class Catalog:
         changed = ""
         for root, expected in recorded.items():
             folder = Path(root)
-            if not os.path.exists(folder):  # noqa: PTH110 - unlike Path.exists, never raises
+            if not is_there(folder):
                 continue
             files = list_files(folder)
             decisive = (f for f in files if f.format in DECISIVE or f.path in expected)

@@ -28,6 +28,7 @@ from registry.errors import (
     RegError,
 )
 from registry.migration import is_current, migrate
+from registry.names import is_there
 from registry.numbering import settle
 
 Row = dict[str, Any]
@@ -319,7 +320,7 @@ def insert_arrays(
 
 def _has_bytes(path: Path) -> bool:
     """Tell whether there is more than an empty file."""
-    return path.exists() and path.stat().st_size > 0
+    return is_there(path) and path.stat().st_size > 0
 
 
 def _make(path: Path) -> None:
@@ -341,7 +342,8 @@ def _make(path: Path) -> None:
     except (OSError, duckdb.Error) as error:
         raise _translated(error, path) from error
     finally:
-        new.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # a name that is too long for the file system
+            new.unlink(missing_ok=True)
 
 
 def _translated(error: duckdb.Error | OSError, path: Path) -> RegError:

@@ -24,6 +24,12 @@ MAX_JSON_BYTES = 100_000_000
 MAX_YAML_BYTES = 4_000_000
 """Larger than any recipe or model card in use."""
 
+MAX_JSON_VALUES = 10_000_000
+"""Values of one JSON document; the largest tokenizers have two million. Each may take 25 times the memory of its text."""
+
+MAX_YAML_VALUES = 300_000
+"""Values of one YAML text; the longest lists of results in cards have some ten thousand."""
+
 MAX_NODES = 100_000
 """Values that aliases in a document may make."""
 
@@ -104,9 +110,13 @@ def parse_json(text: str, *, where: str = "text") -> Any:
     """Parse JSON; ``where`` names the source in messages.
 
     Raises:
-        BadDocument: when malformed or nested too deeply, when an object has one key twice, or when a string is
-            not Unicode (half of a surrogate pair).
+        BadDocument: when malformed, nested too deeply or of more than `MAX_JSON_VALUES` values, when an object has one
+            key twice, or when a string is not Unicode (half of a surrogate pair).
     """
+    n_values = count_values(text)
+    if n_values > MAX_JSON_VALUES:
+        message = f"{where}: holds about {n_values} values; at most {MAX_JSON_VALUES} are read"
+        raise BadDocument(message)
     try:
         value = json.loads(text, object_pairs_hook=_unique)
         if "\\u" in text:
@@ -124,6 +134,11 @@ def parse_json(text: str, *, where: str = "text") -> Any:
     return value
 
 
+def count_values(text: str) -> int:
+    """About how many values a JSON text holds, told from its signs in no time; those within strings count too."""
+    return text.count(",") + text.count("[") + text.count("{")
+
+
 def read_yaml(path: Path, *, max_bytes: int = MAX_YAML_BYTES) -> Any:
     """Read a YAML file of at most ``max_bytes`` bytes.
 
@@ -139,8 +154,8 @@ def parse_yaml(text: str, *, where: str = "text") -> Any:
     Law: ``parse_yaml(dump_yaml(value)) == value`` for every JSON value.
 
     Raises:
-        BadDocument: when malformed, longer than `MAX_YAML_BYTES` characters or nested deeper than `MAX_DEPTH`,
-            and for aliases, tags of other than plain values, and duplicate keys.
+        BadDocument: when malformed, longer than `MAX_YAML_BYTES` characters, of more than `MAX_YAML_VALUES` values or
+            nested deeper than `MAX_DEPTH`, and for aliases, tags of other than plain values, and duplicate keys.
     """
     with _named(text, where):
         _check_events(text, max_nodes=0)
@@ -236,6 +251,8 @@ def _check_events(text: str, max_nodes: int) -> None:
             count.add(event)
             if len(count.open) > MAX_DEPTH:
                 problem = f"nested deeper than {MAX_DEPTH}"
+            elif count.n_nodes - count.n_expanded > MAX_YAML_VALUES:
+                problem = f"more than {MAX_YAML_VALUES} values"
             elif count.n_expanded > max_nodes:
                 problem = f"aliases make more than {max_nodes} values"
         if problem:

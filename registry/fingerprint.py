@@ -176,8 +176,8 @@ def architecture_fingerprint(tensors: Iterable[TensorRef]) -> str:
 
 
 def digest_text(text: str) -> str:
-    """Digest (`TEXT_DIGEST`) of a text."""
-    return blake3(f"{TEXT_DIGEST}\0{text}".encode()).hexdigest()
+    """Digest (`TEXT_DIGEST`) of a text; of what is no Unicode, as the database keeps it: of its escapes."""
+    return blake3(f"{TEXT_DIGEST}\0{text}".encode(errors="backslashreplace")).hexdigest()
 
 
 def tokenizer_fingerprint(folder: Path) -> str | None:

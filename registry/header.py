@@ -17,7 +17,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any, NoReturn, TypeGuard
 
-from registry.documents import open_file
+from registry.documents import count_values, open_file
 from registry.dtypes import DTYPES
 from registry.errors import (
     BadHeader,
@@ -37,6 +37,7 @@ MAX_TENSORS = 1_000_000
 MAX_PARAMS = 2**63 - 1
 """Elements of one tensor."""
 
+_MAX_VALUES = 20 * MAX_TENSORS  # of the JSON; a tensor of four dimensions has ten
 _LENGTH_BYTES = 8
 _MAX_RANK = 64  # of the libraries that would hold the tensor
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]*")  # most of them, and quick to tell
@@ -127,7 +128,7 @@ def parse_header(raw: bytes, file: Path, file_bytes: int) -> Header:
 
     Raises:
         BadHeader: for JSON that is malformed or not of the format; for dtypes, shapes and names that are not allowed.
-        HeaderTooLarge: for more than `MAX_TENSORS` tensors.
+        HeaderTooLarge: for more than `MAX_TENSORS` tensors, or JSON of far more values than they would need.
         DuplicateTensor: for one tensor name twice.
         TruncatedFile: for a file shorter or longer than its tensors.
         HoleInFile: for bytes that belong to no tensor.
@@ -162,6 +163,12 @@ def _parse(raw: bytes, file: Path) -> dict[str, Any]:
     """The header's JSON object, each of its keys once."""
     try:
         text = raw.decode()
+        n_values = count_values(text)
+        if n_values > _MAX_VALUES:
+            message = (
+                f"{file}: the header holds about {n_values} values; at most {_MAX_VALUES} are read"
+            )
+            raise HeaderTooLarge(message)
         integers = _integer if "-0" in text else None
         document = json.loads(
             text, object_pairs_hook=_unique, parse_constant=_refuse, parse_int=integers

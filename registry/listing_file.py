@@ -59,18 +59,23 @@ def read_rows(path: Path, form: Format | None, progress: Progress) -> Iterator[F
         BadListing: it is of another format, has no column of names, or is cut off.
     """
     with _opened(path, progress) as (file, advance):
-        start = file.peek(1)[: 1 << 16].removeprefix(b"\xef\xbb\xbf").lstrip()
-        if start.startswith((_PARQUET, b"[")):
-            what = "Parquet" if start.startswith(_PARQUET) else "one JSON array"
-            message = f"{path}: is {what}; {' and '.join(FORMATS)} are read"
-            raise BadListing(message, hint=f"write one object a line: jq -c '.[]' {path}")
-        form = form or ("jsonl" if start.startswith(b"{") else "csv")
         lines = _Lines(file, advance)
         try:
-            yield from _json_rows(lines) if form == "jsonl" else _csv_rows(path, lines)
+            found = _format(path, file)
+            yield from _json_rows(lines) if (form or found) == "jsonl" else _csv_rows(path, lines)
         except (EOFError, zlib.error, gzip.BadGzipFile, OSError) as error:
             message = f"{path}: cannot be read beyond line {lines.number}: {error}"
             raise BadListing(message, hint="fetch the file again; nothing was imported") from error
+
+
+def _format(path: Path, file: io.BufferedReader) -> Format:
+    """What the first bytes of a file say it is."""
+    start = file.peek(1)[: 1 << 16].removeprefix(b"\xef\xbb\xbf").lstrip()
+    if start.startswith((_PARQUET, b"[")):
+        what = "Parquet" if start.startswith(_PARQUET) else "one JSON array"
+        message = f"{path}: is {what}; {' and '.join(FORMATS)} are read"
+        raise BadListing(message, hint=f"write one object a line: jq -c '.[]' {path}")
+    return "jsonl" if start.startswith(b"{") else "csv"
 
 
 @contextmanager

@@ -105,6 +105,22 @@ def parse(text: str) -> Address:
     return Address("path", os.path.abspath(os.path.expanduser(text)))  # noqa: PTH100, PTH111 (also drops `..`, follows no link)
 
 
+def typed_path(text: str | os.PathLike[str]) -> Path:
+    """The absolute path of what a user typed; ``~`` is a home folder where there is such a user, else a letter.
+
+    Unlike `Path.expanduser`, never raises.
+    """
+    return Path(os.path.expanduser(text)).absolute()  # noqa: PTH111 - see above
+
+
+def is_there(path: str | os.PathLike[str]) -> bool:
+    """Tell whether something is at a path; nothing is where the operating system takes no such name, or lets nobody look.
+
+    Unlike `Path.exists`, never raises.
+    """
+    return os.path.exists(path)  # noqa: PTH110 - see above
+
+
 def is_repository(name: str) -> bool:
     """Tell whether a text can be the name of a repository: org/name or a name alone."""
     return bool(_REPOSITORY.fullmatch(name)) and ".." not in name and "--" not in name

@@ -7,6 +7,7 @@ from uuid import uuid4
 
 import duckdb
 
+from registry.column import unicode
 from registry.database import CONFIG, first_line, insert_arrays
 from registry.errors import OutputExists, RunFailed
 
@@ -29,6 +30,9 @@ def write_parquet(
         OutputExists: something else is there.
         RunFailed: the file cannot be written.
     """
+    if unicode(str(file)) != str(file):
+        message = f"{file} cannot be written: its name is not UTF-8"
+        raise RunFailed(message, hint="choose another file")
     file = file.resolve()
     _refuse_to_replace(file)
     new = file.with_name(f".{file.name}.{uuid4().hex}")

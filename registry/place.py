@@ -5,7 +5,7 @@ from pathlib import Path
 from registry.catalog import Catalog
 from registry.database import Row
 from registry.errors import UnknownModel
-from registry.names import HUB
+from registry.names import HUB, is_there, typed_path
 from registry.scan import ensure
 
 
@@ -22,11 +22,11 @@ def place(catalog: Catalog, target: str) -> tuple[Path, str | None]:
     if target.startswith(HUB):
         model = ensure(catalog, target)
         return catalog.checkpoint(model).root, model
-    path = Path(target).expanduser().absolute()
-    on_disk = path.exists()
+    path = typed_path(target)
+    on_disk = is_there(path)
     path = path.resolve() if on_disk else path
     known: list[Row] = []
-    if catalog.path.exists():
+    if is_there(catalog.path):
         known = catalog.rows(
             "select root, model_id from store.address where root = ? order by uri", [str(path)]
         )
@@ -35,7 +35,7 @@ def place(catalog: Catalog, target: str) -> tuple[Path, str | None]:
             known = catalog.rows(
                 "select root, model_id from store.address where model_id = ? order by uri", [model]
             )
-            known = [row for row in known if Path(row["root"]).exists()] or known
+            known = [row for row in known if is_there(row["root"])] or known
     if known:
         return Path(known[0]["root"]), str(known[0]["model_id"])
     if on_disk:

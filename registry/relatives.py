@@ -28,6 +28,10 @@ select g.id from given g left join (
 order by a.downloads desc nulls last, g.id limit ?"""
 
 
+_DEEPEST = 1 << 31
+"""More generations than there can be models."""
+
+
 @dataclass(frozen=True)
 class Relatives:
     """The relatives of a model in one direction.
@@ -54,6 +58,7 @@ def relatives(
         depth: generations that count; None: all.
         limit: how many are given at most.
     """
+    depth = None if depth is None else min(depth, _DEEPEST)
     with catalog.read() as reader:
         found = near(reader, [model], direction, most=max(limit, _MANY))
         levels = found.generations[:depth]

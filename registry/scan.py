@@ -21,7 +21,7 @@ from registry.hub_cache import snapshots
 from registry.hub_known import recognise
 from registry.hub_requests import Requests, is_offline
 from registry.hub_scan import HubScan, scan_hub
-from registry.names import CACHE, HUB, Address, parse
+from registry.names import CACHE, HUB, Address, is_there, parse
 from registry.progress import SILENT, Progress
 from registry.remote import meant, places
 from registry.resolve import is_unresolved, mark_unresolved, resolve_claims
@@ -189,7 +189,7 @@ def _scan_here(
 
 def _settle(catalog: Catalog, gone: Sequence[str]) -> None:
     """Forget what is gone and find out whom the claims mean, if anything changed since that was last done."""
-    if catalog.path.exists() and (
+    if is_there(catalog.path) and (
         gone or is_unresolved(catalog.rows("select key from store.setting"))
     ):
         recognise(catalog)
@@ -212,7 +212,7 @@ def ensure(catalog: Catalog, text: str, *, progress: Progress = SILENT) -> str:
     if text.startswith(HUB):
         return _ensure_remote(catalog, parse(text), progress)
     path = os.path.expanduser(text)  # noqa: PTH111 - unlike Path.expanduser, never raises
-    is_place = os.path.exists(path) and ("/" in text or not _is_known(catalog, text))  # noqa: PTH110
+    is_place = is_there(path) and ("/" in text or not _is_known(catalog, text))
     if is_place or text.startswith(CACHE):
         _usable(scan(catalog, [text], progress=progress), text)
     return catalog.find(text)
@@ -263,7 +263,7 @@ def _ensure_remote(catalog: Catalog, address: Address, progress: Progress) -> st
 
 def _is_known(catalog: Catalog, text: str) -> bool:
     """Tell whether the catalog has a model of this very name."""
-    if not catalog.path.exists():
+    if not is_there(catalog.path):
         return False
     return bool(catalog.rows("select 1 from store.address where lower(name) = lower(?)", [text]))
 
@@ -272,7 +272,7 @@ def _remembered(
     catalog: Catalog, found: Mapping[str, Found], addresses: Sequence[Address]
 ) -> tuple[dict[str, _Known], list[str]]:
     """What the catalog knows of the places that were found, and those that are gone."""
-    if not catalog.path.exists():
+    if not is_there(catalog.path):
         return {}, []
     files: dict[str, dict[str, tuple[int, int, int]]] = defaultdict(dict)
     problems: dict[str, set[tuple[str, str, str]]] = defaultdict(set)
@@ -321,7 +321,7 @@ def _gone(reader: Reader, found: Mapping[str, Found], address: Address) -> Itera
             [CACHE + (f"{address.name}@" if address.name else "")],
         )
         for row in rows:  # another cache may hold what this one lacks
-            if row["uri"] not in found and not os.path.exists(row["root"] or ""):  # noqa: PTH110
+            if row["uri"] not in found and not is_there(row["root"] or ""):
                 yield row["uri"]
 
 

@@ -20,8 +20,10 @@ from typing import IO, Any, cast
 
 from registry import errors
 from registry.cell import ALLOWED, HEAD_BYTES, NARROW
+from registry.column import unicode
 from registry.database import Database
 from registry.errors import BadSql
+from registry.names import printable
 from registry.parquet import write_parquet
 
 MAX_SECONDS = 60.0
@@ -88,8 +90,8 @@ def query(
     if len(sql) > MAX_CHARACTERS:
         message = f"the statement has {len(sql):,} characters; at most {MAX_CHARACTERS:,} are read"
         raise BadSql(message, hint=ALLOWED)
-    if not sql.isascii() and any("\ud800" <= c <= "\udfff" for c in sql):
-        message = "the statement is not valid text: it holds half of a character"
+    if unicode(sql) != sql:
+        message = f"the statement is not UTF-8: {printable(sql)[:200]}"
         raise BadSql(message, hint=ALLOWED)
     asked = {
         "path": [place for place in (str(Path(__file__).parents[1]), *sys.path) if place],

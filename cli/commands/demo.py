@@ -16,6 +16,7 @@ from cli.main import run
 from cli.session import Session
 from cli.story import STORY
 from registry.errors import OutputExists, RunFailed
+from registry.names import typed_path
 from registry.resources import data_folder
 
 
@@ -60,11 +61,17 @@ def _workspace(keep: Path | None) -> Iterator[Path]:
         with tempfile.TemporaryDirectory(prefix="homolog-demo-") as folder:
             yield Path(folder).resolve()
         return
-    if keep.exists() and any(keep.iterdir()):
+    folder = Path(os.path.realpath(typed_path(keep)))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        is_taken = any(folder.iterdir())
+    except OSError as error:
+        message = f"cannot work in {folder}: {error.strerror}"
+        raise RunFailed(message, hint="choose another folder for --keep") from error
+    if is_taken:
         message = f"{keep} exists and is not empty"
         raise OutputExists(message, hint="choose another folder for --keep")
-    keep.mkdir(parents=True, exist_ok=True)
-    yield keep.resolve()
+    yield folder
 
 
 @contextmanager

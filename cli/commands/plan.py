@@ -14,6 +14,7 @@ from cli.block import Column, Facts, Line, Row, Table
 from cli.command import Command
 from cli.recipe_options import Asked, recipe_options
 from cli.session import Session
+from registry.names import is_there, typed_path
 
 if TYPE_CHECKING:
     from engine.options import Options
@@ -96,8 +97,8 @@ def command(session: Session, asked: Asked, output: Path) -> None:
 def _document(plan: "Plan", options: "Options", output: Path) -> dict[str, Any]:
     """A plan as plain values."""
     jobs = options.jobs or os.cpu_count() or 1
-    place = output.expanduser().absolute()
-    while not place.exists():
+    place = typed_path(output)
+    while not is_there(place):
         place = place.parent
     models = zip(plan.models, plan.recipe.coefficients, strict=True)
     base = plan.base

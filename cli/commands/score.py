@@ -17,6 +17,9 @@ from registry.errors import BadParameter, UnknownModel
 if TYPE_CHECKING:
     from registry.scores import Score
 
+_MOST = 2**63 - 1
+"""Of whole numbers in the catalog."""
+
 _COLUMNS = (
     Column("model"),
     Column("task"),
@@ -47,10 +50,10 @@ def command() -> None:
 @click.option(
     "--stderr", type=click.FloatRange(min=0), help="Standard error, in the unit of the value."
 )
-@click.option("--n", type=click.IntRange(min=1), help="Number of examples.")
+@click.option("--n", type=click.IntRange(1, _MOST), help="Number of examples.")
 @click.option("--harness", help="Program that measured.")
 @click.option("--harness-version", help="Its version.")
-@click.option("--shots", type=click.IntRange(min=0), help="Examples shown in the prompt.")
+@click.option("--shots", type=click.IntRange(0, _MOST), help="Examples shown in the prompt.")
 @click.option(
     "--source", default="command line", show_default=True, help="Where the number comes from."
 )

@@ -12,6 +12,7 @@ import homolog
 from cli.block import Column, Csv, Table
 from cli.command import Command
 from cli.session import Session
+from registry.documents import decoded
 
 
 @click.command(cls=Command)
@@ -46,7 +47,7 @@ def command(session: Session, query: str, as_csv: bool, parquet: Path | None) ->
         message = f"there is no folder {parquet.absolute().parent}"
         raise click.BadParameter(message, param_hint="--parquet")
     if query == "-":
-        query = sys.stdin.read()
+        query = decoded(sys.stdin.buffer.read(), where="stdin")
     result = homolog.query(session.catalog.database, query)
     names = _distinct([name for name, _ in result.columns])
     kinds = [kind for _, kind in result.columns]

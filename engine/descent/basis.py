@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.descent.invariant import LEAST, Values, distance, off_diagonal
+from engine.descent.invariant import Values, distance, off_diagonal, tells
 from engine.descent.sketch import Sketch
 
 TURNED = 0.12
@@ -70,7 +70,7 @@ def distances(models: Sequence[dict[str, Values]]) -> NDArray[np.float64]:
     groups: dict[tuple[str, int], list[int]] = defaultdict(list)
     for i, invariants in enumerate(models):
         for name, values in invariants.items():
-            if len(values) >= LEAST:
+            if tells(values):
                 groups[name, len(values)].append(i)
     for (name, _), places in sorted(groups.items()):
         parts = np.array([off_diagonal(models[i][name]) for i in places])

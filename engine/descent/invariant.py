@@ -62,17 +62,18 @@ def edges(tensors: Sequence[TensorRef]) -> list[TensorRef]:
 
 
 def _products(slices: Values) -> Values:
-    """Inner products of slices, (k, d) → the upper triangle."""
+    """Inner products of slices, (k, d) → the upper triangle; infinite or NaN where the weights are, or are too large."""
     exact = slices.astype(np.float64)
-    gram = exact @ exact.T
-    return gram[np.triu_indices(len(gram))].astype(np.float32)
+    with np.errstate(over="ignore", invalid="ignore"):
+        gram = exact @ exact.T
+        return gram[np.triu_indices(len(gram))].astype(np.float32)
 
 
 def distance(a: dict[str, Values], b: dict[str, Values]) -> float:
     """How far two models' invariants are apart, the nearest of those they share: 0 for one network; about 1 for two."""
     found = [1.0]
     for name in sorted(set(a) & set(b)):
-        if len(a[name]) != len(b[name]) or len(a[name]) < LEAST:
+        if len(a[name]) != len(b[name]) or not (tells(a[name]) and tells(b[name])):
             continue
         one, other = off_diagonal(a[name]), off_diagonal(b[name])
         size = float(np.linalg.norm(one) * np.linalg.norm(other))
@@ -83,6 +84,11 @@ def distance(a: dict[str, Values], b: dict[str, Values]) -> float:
 
 LEAST = 36
 """Products, of 8 slices, that tell anything."""
+
+
+def tells(products: Values) -> bool:
+    """Whether products tell anything: there are enough of them, and all are numbers."""
+    return len(products) >= LEAST and bool(np.isfinite(products).all())
 
 
 def off_diagonal(products: Values) -> NDArray[np.float64]:

@@ -65,5 +65,14 @@ def test_one_component_has_no_other(parts):
     assert turns(parts) == []
 
 
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_invariants_that_are_no_numbers_tell_nothing_and_stop_nothing(bad):
+    broken = {"e rows": np.where(np.arange(45) == 7, np.float32(bad), told(1)["e rows"])}
+    assert distance(broken, told(1)) == distance(broken, broken) == 1
+    parts = [([one("a", broken)], "a"), ([one("b", told(1))], "b"), ([one("c", told(1))], "c")]
+    assert turns(parts) == [Turn("b", "c", 0.0)]
+    assert turns(parts[:2]) == []
+
+
 def test_components_without_invariants_are_not_compared():
     assert turns([([one("a", {})], "a"), ([one("b", {})], "b")]) == []
