@@ -38,8 +38,10 @@ if TYPE_CHECKING:
     from engine.verify import Verification, verify
     from registry.candidates import Candidate, Partners, candidates
     from registry.catalog import Catalog, Columns
+    from registry.doctor import Diagnosis, examine
     from registry.errors import RegError
     from registry.estimate import Estimate, estimate, unreachable
+    from registry.finding import Finding
     from registry.hub_digests import Digested, digest_remote
     from registry.intake import ImportReport, import_listings
     from registry.license_report import licenses
@@ -73,8 +75,10 @@ _HOMES = {
     "engine.verify": ("Verification", "verify"),
     "registry.candidates": ("Candidate", "Partners", "candidates"),
     "registry.catalog": ("Catalog", "Columns"),
+    "registry.doctor": ("Diagnosis", "examine"),
     "registry.errors": ("RegError",),
     "registry.estimate": ("Estimate", "estimate", "unreachable"),
+    "registry.finding": ("Finding",),
     "registry.hub_digests": ("Digested", "digest_remote"),
     "registry.intake": ("ImportReport", "import_listings"),
     "registry.license_report": ("licenses",),
@@ -101,10 +105,12 @@ __all__ = [
     "Candidate",
     "Catalog",
     "Columns",
+    "Diagnosis",
     "Digested",
     "Estimate",
     "Extracted",
     "ImportReport",
+    "Finding",
     "Inferred",
     "Lineage",
     "Measured",
@@ -131,6 +137,7 @@ __all__ = [
     "digest_remote",
     "ensure",
     "estimate",
+    "examine",
     "extract",
     "import_listings",
     "infer",

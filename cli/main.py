@@ -40,6 +40,7 @@ SUMMARIES = {
     "push": "Push a model to the Hub, with a card that tells its lineage.",
     "extract": "Write what training changed as a LoRA of the base.",
     "collect": "Gather Fisher information or Gram matrices of a model on a suite.",
+    "doctor": "Check that the catalog is whole, and mend it.",
     "score": "Add, import and measure benchmark scores.",
 }
 """Every command in the order of the story, with the first sentence of its help."""

@@ -27,7 +27,6 @@ from registry.errors import (
     CatalogMissing,
     NotEnoughDisk,
     RegError,
-    RunFailed,
 )
 from registry.migration import is_current, migrate
 
@@ -40,7 +39,7 @@ Config = dict[str, str | bool | int | float | list[str]]
 WAIT_SECONDS = 30.0
 """How long we wait for another process to let the catalog go."""
 
-_CONFIG: Config = {"dynamic_or_filter_threshold": 1_000, "pandas_analyze_sample": 0}
+CONFIG: Config = {"dynamic_or_filter_threshold": 1_000, "pandas_analyze_sample": 0}
 """A join with so many known values looks them up in an index; the default of 50 reads whole tables instead.
 Of an array of objects DuckDB does not guess the type, 20 times as slow; all of ours are text."""
 
@@ -100,7 +99,7 @@ class Transaction(Reader):
         types = self._types[table]
         names = ", ".join(f'"{name}"' for name in columns)
         how = {"nothing": "or ignore ", "replace": "or replace ", "error": ""}[conflict]
-        return _insert_arrays(
+        return insert_arrays(
             self.connection,
             f"insert {how}into store.{table} ({names})",
             [(types[name], values) for name, values in columns.items()],
@@ -229,6 +228,21 @@ class Database:
                 connection.close()
 
     @contextlib.contextmanager
+    def look(self) -> Iterator[Reader]:
+        """A short read-only connection to the file as it is, of whatever version; nothing is brought up to date.
+
+        Raises:
+            CatalogLocked, CatalogDamaged: as `read`.
+        """
+        connection = self._connect(read_only=True, config={})
+        try:
+            yield Reader(connection)
+        except _OF_THE_FILE as error:
+            raise _translated(error, self.path) from error
+        finally:
+            connection.close()
+
+    @contextlib.contextmanager
     def write(self) -> Iterator[Transaction]:
         """One short write transaction; commits at the end of the block, rolls back on any error.
 
@@ -280,7 +294,7 @@ class Database:
         pause = 0.002
         while True:
             try:
-                return duckdb.connect(str(self.path), read_only=read_only, config=_CONFIG | config)
+                return duckdb.connect(str(self.path), read_only=read_only, config=CONFIG | config)
             except duckdb.Error as error:
                 is_held = any(words in str(error) for words in _HELD)
                 if not is_held or time.monotonic() > deadline:
@@ -289,30 +303,11 @@ class Database:
             pause = min(pause * 1.5, 0.05)
 
 
-def write_parquet(
-    file: Path, columns: Sequence[tuple[str, str]], rows: Sequence[tuple[Any, ...]]
-) -> None:
-    """Write rows to a Parquet file through a database of its own, in memory.
-
-    Args:
-        file: to write; replaced if it exists.
-        columns: (name, DuckDB type) of each column.
-        rows: tuples in the order of ``columns``.
-    """
-    connection = duckdb.connect(config=dict(_CONFIG))
-    try:
-        definition = ", ".join(f'"{name.replace(chr(34), chr(34) * 2)}" {t}' for name, t in columns)
-        connection.execute(f"create table result ({definition})")
-        if rows:
-            types = [kind for _, kind in columns]
-            values = list(zip(types, zip(*rows, strict=True), strict=True))
-            _insert_arrays(connection, "insert into result", values)
-        connection.table("result").write_parquet(str(file))
-    except duckdb.Error as error:
-        message = f"{file} cannot be written: {_first_line(error)}"
-        raise RunFailed(message, hint="choose another file") from error
-    finally:
-        connection.close()
+@contextlib.contextmanager
+def in_memory() -> Iterator[duckdb.DuckDBPyConnection]:
+    """A database of one's own that is nowhere, and gone after the block."""
+    with contextlib.closing(duckdb.connect(config=dict(CONFIG))) as connection:
+        yield connection
 
 
 def _bound(parameters: Sequence[Any]) -> list[Any]:
@@ -321,7 +316,7 @@ def _bound(parameters: Sequence[Any]) -> list[Any]:
     return [unicode(p) if isinstance(p, str) else p for p in as_text]
 
 
-def _insert_arrays(
+def insert_arrays(
     connection: duckdb.DuckDBPyConnection, head: str, columns: Sequence[tuple[str, Column]]
 ) -> int:
     """Insert columns of (type, values) through numpy arrays, with an array that says where one is NULL."""
@@ -357,7 +352,7 @@ def _make(path: Path) -> None:
         return
     new = path.with_name(f".{path.name}.{uuid4().hex}")
     try:
-        with contextlib.closing(duckdb.connect(str(new), config=dict(_CONFIG))) as connection:
+        with contextlib.closing(duckdb.connect(str(new), config=dict(CONFIG))) as connection:
             migrate(connection, path)
         with path.open("ab") as lock:  # makes an empty file where there is none
             fcntl.flock(lock, fcntl.LOCK_EX)
@@ -380,10 +375,10 @@ def _translated(error: duckdb.Error | OSError, path: Path) -> RegError:
         return _held_here(path)
     if any(words in text for words in _DISK):
         message = (
-            f"catalog {path} cannot be written ({_first_line(error)}); the transaction was not kept"
+            f"catalog {path} cannot be written ({first_line(error)}); the transaction was not kept"
         )
         return NotEnoughDisk(message, hint="free some space and run the command again")
-    message = f"catalog {path} cannot be opened: {_first_line(error)}"
+    message = f"catalog {path} cannot be opened: {first_line(error)}"
     return CatalogDamaged(message, hint="restore a copy, or move the file away and scan again")
 
 
@@ -393,6 +388,6 @@ def _held_here(path: Path) -> CatalogLocked:
     return CatalogLocked(message, hint="end the open transaction first")
 
 
-def _first_line(error: duckdb.Error | OSError) -> str:
+def first_line(error: duckdb.Error | OSError) -> str:
     """The first line of what DuckDB said."""
     return str(error).strip().splitlines()[0]

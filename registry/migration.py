@@ -27,39 +27,52 @@ def is_current(connection: Connection) -> bool:
     return is_newest and _views_digest(connection) == digest_text(_views())
 
 
-def migrate(connection: Connection, path: Path) -> None:
+def migrate(connection: Connection, path: Path, version: int | None = None) -> None:
     """Bring the file to today's schema: each migration in one transaction with its own record.
+
+    Args:
+        connection: to the file.
+        path: of the file.
+        version: of the schema to stop at, without views; None: today's.
 
     Raises:
         CatalogTooNew: it was written by a newer Homolog.
         CatalogDamaged: it is the database of something else.
     """
-    found = _version(connection)
-    steps = migrations()
-    if found > steps[-1][0]:
-        message = (
-            f"catalog {path} has schema version {found}; this Homolog knows up to {steps[-1][0]}"
-        )
-        raise CatalogTooNew(message, hint="pip install --upgrade homolog")
-    if not found and connection.execute("select 1 from duckdb_tables()").fetchone():
-        message = f"{path} is a DuckDB database, but no catalog; nothing is written to it"
-        raise CatalogDamaged(message, hint="name another file in REG_CATALOG")
-    for version, file in steps:
-        if version > found:
+    found = version_of(connection, path)
+    for number, file in migrations():
+        if found < number <= (version or number):
             connection.begin()
             connection.execute(file.read_text(encoding="utf-8"))
             connection.execute(
-                "insert into store.migration values (?, ?, now())", [version, file.stem]
+                "insert into store.migration values (?, ?, now())", [number, file.stem]
             )
             connection.commit()
     views = _views()
-    if _views_digest(connection) != digest_text(views):
+    if version is None and _views_digest(connection) != digest_text(views):
         connection.begin()
         connection.execute(views)
         connection.execute(
             "insert or replace into store.setting values ('views', ?)", [digest_text(views)]
         )
         connection.commit()
+
+
+def version_of(connection: Connection, path: Path) -> int:
+    """The version of the schema in a file; 0 for an empty one.
+
+    Raises:
+        CatalogTooNew: it was written by a newer Homolog.
+        CatalogDamaged: it is the database of something else.
+    """
+    found, newest = _version(connection), migrations()[-1][0]
+    if found > newest:
+        message = f"catalog {path} has schema version {found}; this Homolog knows up to {newest}"
+        raise CatalogTooNew(message, hint="pip install --upgrade homolog")
+    if not found and connection.execute("select 1 from duckdb_tables()").fetchone():
+        message = f"{path} is a DuckDB database, but no catalog; nothing is written to it"
+        raise CatalogDamaged(message, hint="name another file in REG_CATALOG")
+    return found
 
 
 def _version(connection: Connection) -> int:

@@ -13,8 +13,9 @@ from typing import Any
 
 import duckdb
 
-from registry.database import Config, Database, write_parquet
+from registry.database import Config, Database, first_line
 from registry.errors import BadSql, SqlRefused
+from registry.parquet import write_parquet
 
 MAX_SECONDS = 60.0
 """How long one statement may take."""
@@ -87,7 +88,7 @@ def query(
             columns = tuple((str(c[0]), str(c[1])) for c in cursor.description or ())
             return Result(columns, _fetched(cursor, len(columns), max_values))
         except duckdb.PermissionException as error:
-            message = f"refused: {_first_line(error)}"
+            message = f"refused: {first_line(error)}"
             raise SqlRefused(message, hint=_WHAT_IS_ALLOWED) from error
         except duckdb.InterruptException as error:
             message = f"the statement took longer than {max_seconds:g} seconds"
@@ -138,8 +139,3 @@ def _refuse_other_kinds(connection: duckdb.DuckDBPyConnection, sql: str) -> None
         message = f"refused: {kinds[0]} is not a reading statement"
     if message:
         raise SqlRefused(message, hint=_WHAT_IS_ALLOWED)
-
-
-def _first_line(error: duckdb.Error) -> str:
-    """The first line of what DuckDB said."""
-    return str(error).strip().splitlines()[0]

@@ -14,7 +14,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from engine.journal import is_alive
+from registry.process import is_alive
 from engine.verify import verify
 from registry.catalog import Catalog
 from registry.scan import scan

@@ -6,7 +6,7 @@ from decimal import Decimal
 import duckdb
 import pytest
 
-from registry.database import write_parquet
+from registry.parquet import write_parquet
 from registry.errors import (
     RunFailed,
 )
