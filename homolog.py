@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from registry.doctor import Diagnosis, examine
     from registry.errors import RegError
     from registry.estimate import Estimate, estimate, unreachable
+    from registry.export import Export, export, take_in
     from registry.finding import Finding
     from registry.hub_digests import Digested, digest_remote
     from registry.intake import ImportReport, import_listings
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     from registry.push import Push, push, refuse_changed, target_of
     from registry.reason import Reason
     from registry.relatives import Relatives, relatives
+    from registry.removal import Removed, collect_garbage, remove
     from registry.scan import ScanReport, ensure, scan
     from registry.scores import Score, read_harness, score_row
     from registry.sealed import query
@@ -78,6 +80,7 @@ _HOMES = {
     "registry.doctor": ("Diagnosis", "examine"),
     "registry.errors": ("RegError",),
     "registry.estimate": ("Estimate", "estimate", "unreachable"),
+    "registry.export": ("Export", "export", "take_in"),
     "registry.finding": ("Finding",),
     "registry.hub_digests": ("Digested", "digest_remote"),
     "registry.intake": ("ImportReport", "import_listings"),
@@ -87,6 +90,7 @@ _HOMES = {
     "registry.push": ("Push", "push", "refuse_changed", "target_of"),
     "registry.reason": ("Reason",),
     "registry.relatives": ("Relatives", "relatives"),
+    "registry.removal": ("Removed", "collect_garbage", "remove"),
     "registry.scan": ("ScanReport", "ensure", "scan"),
     "registry.scores": ("Score", "read_harness", "score_row"),
     "registry.sealed": ("query",),
@@ -108,9 +112,10 @@ __all__ = [
     "Diagnosis",
     "Digested",
     "Estimate",
+    "Export",
     "Extracted",
-    "ImportReport",
     "Finding",
+    "ImportReport",
     "Inferred",
     "Lineage",
     "Measured",
@@ -127,6 +132,7 @@ __all__ = [
     "Recipe",
     "RegError",
     "Relatives",
+    "Removed",
     "ScanReport",
     "Score",
     "Sketched",
@@ -134,10 +140,12 @@ __all__ = [
     "Verification",
     "candidates",
     "collect",
+    "collect_garbage",
     "digest_remote",
     "ensure",
     "estimate",
     "examine",
+    "export",
     "extract",
     "import_listings",
     "infer",
@@ -160,12 +168,14 @@ __all__ = [
     "record_casts",
     "refuse_changed",
     "relatives",
+    "remove",
     "reproduce",
     "run_suite",
     "scan",
     "score_row",
     "sketch",
     "stats",
+    "take_in",
     "target_of",
     "unreachable",
     "verify",

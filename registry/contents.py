@@ -21,18 +21,23 @@ _TENSORS = (
 )
 
 
-def check_contents(reader: Reader) -> Iterator[Finding]:
-    """What only a program can tell of rows, in the order in which mends follow from each other."""
-    yield from _lost_models(reader)
+def check_contents(reader: Reader, without_row: Sequence[str] = ()) -> Iterator[Finding]:
+    """What only a program can tell of rows, in the order in which mends follow from each other.
+
+    Args:
+        reader: of the catalog.
+        without_row: what `without_row` found.
+    """
+    yield from _lost_models(reader, without_row)
     yield from _digests(reader)
     yield from _recipes(reader)
-    yield from _kept(reader)
+    yield from _kept(reader, without_row)
     yield from _runs(reader)
     yield from _circles(reader)
 
 
-def _lost_models(reader: Reader) -> Iterator[Finding]:
-    """Models that lost their row and not their tensors, whose digests give the row again."""
+def without_row(reader: Reader) -> list[str]:
+    """Models that lost their row and not their tensors, whose digests give the row again; ids in order."""
     ids = [
         row["id"]
         for row in reader.rows(
@@ -40,15 +45,15 @@ def _lost_models(reader: Reader) -> Iterator[Finding]:
             "and model_id not in (select id from store.model) order by id"
         )
     ]
-    if not ids:
-        return
-    found = dict(_digested(reader, ids))
-    mends = [_revived(reader, id_) for id_ in ids if _fits(id_, found[id_])]
-    if mends:
-        names = [id_[:ID_DIGITS] for id_ in ids if _fits(id_, found[id_])]
+    return [model for model, digests in _digested(reader, ids) if _fits(model, digests)]
+
+
+def _lost_models(reader: Reader, ids: Sequence[str]) -> Iterator[Finding]:
+    """Models whose rows can be made again."""
+    if ids:
         yield Finding(
-            "lost_models", "model", len(names), f"models without a row, whose tensors are whole: {examples(names, len(names))}",
-            repair="their rows are made again from their tensors", mends=tuple(mends), can_repair=True,
+            "lost_models", "model", len(ids), f"models without a row, whose tensors are whole: {_ids(ids)}",
+            repair="their rows are made again from their tensors", mends=tuple(_revived(reader, id_) for id_ in ids), can_repair=True,
         )  # fmt: skip
 
 
@@ -67,7 +72,9 @@ def _revived(reader: Reader, model: str) -> tuple[str, tuple[Any, ...]]:
         max(sorted(sizes), key=sizes.__getitem__), sum(row["n_params"] for row in rows),
         sum(row["n_bytes"] for row in rows), len(rows), now(),
     )  # fmt: skip
-    names = "id, kind, status, digest_name, signature, dtype, n_params, n_bytes, n_tensors, created_at"
+    names = (
+        "id, kind, status, digest_name, signature, dtype, n_params, n_bytes, n_tensors, created_at"
+    )
     marks = ", ".join("?" for _ in values)
     return f"insert or ignore into store.model ({names}) values ({marks})", values
 
@@ -126,7 +133,10 @@ def _digests(reader: Reader) -> Iterator[Finding]:
         )  # fmt: skip
     gone = [model for model in wrong if model not in placed]
     if gone:
-        mends = (*_unread(gone), _each("update store.model set status = 'latent' where id in ({})", gone))
+        mends = (
+            *_unread(gone),
+            _each("update store.model set status = 'latent' where id in ({})", gone),
+        )
         yield Finding(
             "digest", "tensor", len(gone), f"tensors do not give the digest of their model, and no file of it is known: {_ids(gone)}",
             "the tensors of these models", "the tensors are removed; a model remains that is known by name alone",
@@ -170,9 +180,9 @@ def _recipes(reader: Reader) -> Iterator[Finding]:
         )  # fmt: skip
 
 
-def _kept(reader: Reader) -> Iterator[Finding]:
+def _kept(reader: Reader, without_row: Sequence[str]) -> Iterator[Finding]:
     """Kept results of inference that speak of models that are not there, or of nothing."""
-    known = {row["id"] for row in reader.rows("select id from store.model")}
+    known = {row["id"] for row in reader.rows("select id from store.model")} | set(without_row)
     for table, key, models_of in (("component", "id", _of_component), ("clans", "spec", _of_clans)):
         wrong = []
         for row in reader.rows(f"select {key} as key, found from store.{table} order by key"):

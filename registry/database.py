@@ -45,7 +45,7 @@ Of an array of objects DuckDB does not guess the type, 20 times as slow; all of 
 
 _HELD = ("Could not set lock", "different configuration", "already attached")
 _OF_THE_FILE = (duckdb.IOException, duckdb.FatalException)
-_DISK = ("No space left", "Could not write", "quota")
+DISK = ("No space left", "Could not write", "quota")
 
 _writing = threading.Lock()
 """One writer at a time also among the threads of this process, where DuckDB's lock does not tell them apart."""
@@ -282,7 +282,7 @@ class Database:
                     connection.rollback()
                 raise
         except duckdb.Error as error:
-            if isinstance(error, _OF_THE_FILE) or any(words in str(error) for words in _DISK):
+            if isinstance(error, _OF_THE_FILE) or any(words in str(error) for words in DISK):
                 raise _translated(error, self.path) from error
             raise
         finally:
@@ -304,9 +304,9 @@ class Database:
 
 
 @contextlib.contextmanager
-def in_memory() -> Iterator[duckdb.DuckDBPyConnection]:
-    """A database of one's own that is nowhere, and gone after the block."""
-    with contextlib.closing(duckdb.connect(config=dict(CONFIG))) as connection:
+def opened(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A database that nobody else knows, as it is; made where there is none."""
+    with contextlib.closing(duckdb.connect(str(path), config=dict(CONFIG))) as connection:
         yield connection
 
 
@@ -373,7 +373,7 @@ def _translated(error: duckdb.Error | OSError, path: Path) -> RegError:
         return CatalogLocked(message, hint=f"wait for process {holder[2]} to end, or stop it")
     if any(words in text for words in _HELD):
         return _held_here(path)
-    if any(words in text for words in _DISK):
+    if any(words in text for words in DISK):
         message = (
             f"catalog {path} cannot be written ({first_line(error)}); the transaction was not kept"
         )

@@ -12,7 +12,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from registry.catalog import Catalog
-from registry.contents import check_contents
+from registry.contents import check_contents, without_row
 from registry.database import Database, Reader
 from registry.entry import forget
 from registry.errors import CatalogDamaged, CatalogMissing
@@ -169,7 +169,9 @@ class _Patient:
                 "not_a_database", str(self._path), 1, "the file does not begin as a DuckDB database; it is left as it is",
                 "what was in it, if it was a catalog", f"move it away, or name another file in REG_CATALOG; {_START_AGAIN}",
             )  # fmt: skip
-        return Finding("unreadable", str(self._path), 1, message, can_repair=True, needs_rebuild=True)
+        return Finding(
+            "unreadable", str(self._path), 1, message, can_repair=True, needs_rebuild=True
+        )
 
     def _make_anew(self, wrong: Sequence[Finding]) -> None:
         """Copy what can be read into a new file, which takes the old one's place if a repair is asked for."""
@@ -200,10 +202,16 @@ class _Patient:
         self._tell(wrong, lost, told, done=True)
         self.can_go_on = True
 
-    def _tell(self, wrong: Sequence[Finding], lost: str, repair: str, *, done: bool = False) -> None:
+    def _tell(
+        self, wrong: Sequence[Finding], lost: str, repair: str, *, done: bool = False
+    ) -> None:
         """Say what became of findings that need a new file; what is lost is said once."""
         for i, finding in enumerate(wrong):
-            at = next(j for j, f in enumerate(self.findings) if f.kind == finding.kind and f.where == finding.where)
+            at = next(
+                j
+                for j, f in enumerate(self.findings)
+                if f.kind == finding.kind and f.where == finding.where
+            )
             said = replace(self.findings[at], lost=lost if i == 0 else "", repair=repair)
             self.findings[at] = replace(said, is_repaired=done)
 
@@ -237,8 +245,9 @@ class _Patient:
     def _of_rows(self) -> list[Finding]:
         """What is wrong with the rows and what they speak of."""
         with Database(self._path).read() as reader:
+            alive = without_row(reader)
             return [
-                *check_contents(reader), *check_rows(reader), *check_places(reader), *check_outputs(reader),
+                *check_contents(reader, alive), *check_rows(reader, alive), *check_places(reader), *check_outputs(reader),
             ]  # fmt: skip
 
     def _mend(self, todo: Sequence[Finding]) -> None:
@@ -269,7 +278,11 @@ def _lost(losses: Sequence[Loss], without: str) -> str:
         if loss.lost:
             said.append(f"{loss.lost:,} rows of {loss.table}")
         if loss.refused:
-            said.append(f"{loss.refused:,} rows of {loss.table} whose key another has, or that lack a value")
+            said.append(
+                f"{loss.refused:,} rows of {loss.table} whose key another has, or that lack a value"
+            )
         if loss.blank:
-            said.append(f"some values of {', '.join(f'{loss.table}.{name}' for name in sorted(loss.blank))}")
+            said.append(
+                f"some values of {', '.join(f'{loss.table}.{name}' for name in sorted(loss.blank))}"
+            )
     return "; ".join(said)

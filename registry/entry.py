@@ -165,6 +165,10 @@ def store(transaction: Transaction, entries: Sequence[Entry]) -> None:
     _delete(transaction, uris)
     good = [(e.found, e.reading) for e in entries if e.reading]
     columns = Columns()
+    transaction.execute(  # whose weights were lost and are here again
+        "delete from store.model where status = 'latent' and id in (select store.each(?))",
+        [[reading.model for _, reading in good]],
+    )
     columns.add_rows("model", (_model(reading) for _, reading in good))
     columns.insert(transaction, "nothing")
     known = transaction.rows(
@@ -257,13 +261,17 @@ def _drop_unplaced_headers(transaction: Transaction) -> None:
     )
     if not unplaced:
         return
-    ids = [row["id"] for row in unplaced]
-    take_back(transaction, ids)
+    drop_models(transaction, [row["id"] for row in unplaced])
+
+
+def drop_models(transaction: Transaction, ids: Sequence[str]) -> None:
+    """Drop models with all that hangs on them; listings of their names stand for themselves again."""
+    take_back(transaction, list(ids))
     for table, column in references("model"):
         transaction.execute(
-            f"delete from store.{table} where {column} in (select store.each(?))", [ids]
+            f"delete from store.{table} where {column} in (select store.each(?))", [list(ids)]
         )
-    transaction.execute("delete from store.model where id in (select store.each(?))", [ids])
+    transaction.execute("delete from store.model where id in (select store.each(?))", [list(ids)])
 
 
 def _model(reading: Reading) -> Row:

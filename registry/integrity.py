@@ -5,7 +5,7 @@ the rows that break a rule; its mend removes them or corrects them, and is writt
 mends have changed what it looks at.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from registry.database import Reader
@@ -108,27 +108,45 @@ class _Check:
         )  # fmt: skip
 
 
-def check_rows(reader: Reader) -> Iterator[Finding]:
-    """Every rule that is broken, in the order in which mends follow from each other."""
-    for check in (*_references(), *_words(), *_documents(), *_measures(), *_derived(), *_selves()):
+def check_rows(reader: Reader, without_row: Sequence[str] = ()) -> Iterator[Finding]:
+    """Every rule that is broken, in the order in which mends follow from each other.
+
+    Args:
+        reader: of the catalog.
+        without_row: ids of models that are there but for their row, hex; `registry.contents` makes it again.
+    """
+    for check in (
+        *_references(without_row),
+        *_words(),
+        *_documents(),
+        *_measures(),
+        *_derived(),
+        *_selves(),
+    ):
         if found := check.finding(reader):
             yield found
     yield from _counts(reader)
     yield from _unplaced(reader)
 
 
-def _references() -> Iterator[_Check]:
+def _references(without_row: Sequence[str] = ()) -> Iterator[_Check]:
     """Rows that refer to what is not there."""
+    listed = ", ".join(f"'{model}'" for model in without_row)
     to_models = [(t, c, "store.model", "id") for t, c in references("model")]
     order = sorted(to_models, key=lambda r: (r[0] != "address", r[0], r[1]))
     for table, column, target, key in (*order, *_FURTHER):
         where = f"t.{column} is not null and t.{column} not in (select {key} from {target})"
+        where += f" and t.{column} not in ({listed})" if listed else ""
         what = "model" if target == "store.model" else target.rpartition(".")[2].split(" ")[0]
         what = what if what != "problem" and "union" not in target else "place"
         detail = f"{column} names a {what} that is not there"
         if (table, column) in _MAY_LACK:
-            mend: tuple[str, ...] = (f"update store.{{table}} set {column} = null where rowid in ({{rows}})",)
-            yield _Check("orphans", table, where, f"t.{column}", detail, f"{column} is emptied", mend)
+            mend: tuple[str, ...] = (
+                f"update store.{{table}} set {column} = null where rowid in ({{rows}})",
+            )
+            yield _Check(
+                "orphans", table, where, f"t.{column}", detail, f"{column} is emptied", mend
+            )
             continue
         lost = "scores that were added by hand" if table == "score" else ""
         yield _Check(
@@ -143,13 +161,28 @@ def _words() -> Iterator[_Check]:
         where = f"t.{column} not in ({listed})"
         detail = f"{column} must be one of {', '.join(words)}, and is not"
         if table not in _KEPT:
-            yield _Check("words", table, where, f"t.{column}", detail, f"the rows are removed; {_ANEW[table]}")
+            yield _Check(
+                "words",
+                table,
+                where,
+                f"t.{column}",
+                detail,
+                f"the rows are removed; {_ANEW[table]}",
+            )
         elif table == "run":
             mend = ("update store.{table} set status = 'ABORTED', error = 'its status meant nothing' where rowid in ({rows})",)  # fmt: skip
             yield _Check("words", table, where, f"t.{column}", detail, "set to ABORTED", mend)
         else:
             mend = (f"update store.{{table}} set {column} = {_GUESSED[column]} where rowid in ({{rows}})",)  # fmt: skip
-            yield _Check("words", table, where, f"t.{column}", detail, "set to what its tensors and places tell", mend)
+            yield _Check(
+                "words",
+                table,
+                where,
+                f"t.{column}",
+                detail,
+                "set to what its tensors and places tell",
+                mend,
+            )
 
 
 _GUESSED = {
@@ -167,12 +200,11 @@ def _documents() -> Iterator[_Check]:
     for (table, column), (name, goes) in _DOCUMENTS.items():
         where = f"t.{column} is not null and not json_valid(t.{column})"
         mend = f"delete from store.{goes} where {name} in (select {name} from store.{table} where rowid in ({{rows}}))"
+        mends: tuple[str, ...] = (mend,)
         if (table, column) == ("address", "config"):
             mends = (mend, "update store.address set config = '{{}}' where rowid in ({rows})")
         elif (table, column) == ("address", "says"):
             mends = (mend, "update store.address set says = null where rowid in ({rows})")
-        else:
-            mends = (mend,)
         anew = {"file": _SCAN, "tensor": _SCAN, "sketch": _INFER, "recipe": _ANEW["run"]}
         words = f"removed; {anew.get(goes, _INFER)}"
         yield _Check("documents", table, where, f"t.{name}", f"{column} is not JSON", words, mends)
@@ -190,11 +222,8 @@ def _measures() -> Iterator[_Check]:
     where = f"{_COUNTED} <> (select count(*) from store.delta x where x.child = t.child and x.base = t.base)"
     yield _Check("partial", "pair", where, "t.child", "tensors are missing of what was measured of", f"the pair is removed; {_STATS}", (pair,))  # fmt: skip
     where = "len(t.bins) <> len(t.counts) or len(t.bins) <> len(t.sums_abs) or len(t.bins) <> len(t.sums_sq)"
-    pairs = (
-        "delete from store.pair where (child, base) in "
-        "(select (child, base) from store.histogram where rowid in ({rows}))",
-        pair,
-    )
+    of_them = "select (child, base) from store.histogram where rowid in ({rows})"
+    pairs = (f"delete from store.pair where (child, base) in ({of_them})", pair)
     yield _Check("partial", "histogram", where, "t.child", "lists of different lengths", f"pair and histogram are removed; {_STATS}", pairs)  # fmt: skip
 
 
@@ -205,7 +234,7 @@ def _derived() -> Iterator[_Check]:
 
 
 def _selves() -> Iterator[_Check]:
-    """Declared edges from a model to itself: no claim makes one. (A merge may well give one of its parents.)"""
+    """Declared edges from a model to itself: no claim makes one, while a merge may well give one of its parents."""
     where = "t.child = t.parent and t.status in ('declared', 'inferred')"
     yield _Check("self", "edge", where, "t.child", "a model descends from itself", "the rows are removed")  # fmt: skip
 

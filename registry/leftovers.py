@@ -121,7 +121,12 @@ def check_outputs(reader: Reader) -> Iterator[Finding]:
         with suppress(OSError):
             for path in sorted(folder.glob(f".*{UNFINISHED}")):
                 name = path.name.removeprefix(".").removesuffix(UNFINISHED).rpartition(".")[0]
-                if name in names and path.is_dir() and not path.is_symlink() and not _is_locked(path):
+                if (
+                    name in names
+                    and path.is_dir()
+                    and not path.is_symlink()
+                    and not _is_locked(path)
+                ):
                     has_journal = (path / JOURNAL).is_file()
                     (resumable if has_journal else useless).append(path)
     if resumable:

@@ -27,6 +27,12 @@ WAL = ".wal"
 MAGIC = slice(8, 12)
 """Where a DuckDB file says that it is one."""
 
+_OURS = {
+    "setting": "key <> 'views'",
+    "migration": "version in (select version from store.migration)",
+}
+"""Rows of tables whose others belong to the old file alone."""
+
 _HEADERS = (4096, 8192)
 _HEADER_BYTES = 4096
 _ITERATION = slice(8, 16)
@@ -81,11 +87,20 @@ def _ways(path: Path, folder: Path) -> Iterator[tuple[Path, str]]:
     """Files to try, and what each leaves out."""
     yield path, ""
     bare = folder / "bare.duckdb"
-    bare.symlink_to(path.absolute())  # whose write-ahead log would be beside the link
+    try:
+        os.link(path, bare)  # its write-ahead log would be beside this name
+    except OSError:  # no links here
+        shutil.copyfile(path, bare)
     yield bare, "what its write-ahead log holds"
-    older = folder / "older.duckdb"
-    if _with_older_header(path, older):
-        yield older, "what was written between its last two checkpoints, and since"
+    without = ("", "what was written between its last two checkpoints, and since")
+    for i, header in enumerate(_headers(path)):
+        other = folder / f"header-{i}.duckdb"
+        shutil.copyfile(path, other)
+        with other.open("r+b") as file:
+            for at in _HEADERS:
+                file.seek(at)
+                file.write(header)
+        yield other, without[i]
 
 
 def _opens(file: Path) -> bool:
@@ -98,20 +113,14 @@ def _opens(file: Path) -> bool:
     return True
 
 
-def _with_older_header(path: Path, copy: Path) -> bool:
-    """Copy a file with the older one of its two headers in both places; False for a file without two."""
+def _headers(path: Path) -> list[bytes]:
+    """The two headers of a file, the newer one first; none of a file that is too short for them."""
     with path.open("rb") as file:
         start = file.read(_HEADERS[1] + _HEADER_BYTES)
     if start[MAGIC] != b"DUCK" or len(start) < _HEADERS[1] + _HEADER_BYTES:
-        return False
+        return []
     headers = [start[at : at + _HEADER_BYTES] for at in _HEADERS]
-    older = min(headers, key=lambda header: int.from_bytes(header[_ITERATION], "little"))
-    shutil.copyfile(path, copy)
-    with copy.open("r+b") as file:
-        for at in _HEADERS:
-            file.seek(at)
-            file.write(older)
-    return True
+    return sorted(headers, key=lambda h: int.from_bytes(h[_ITERATION], "little"), reverse=True)
 
 
 def unreadable_tables(connection: duckdb.DuckDBPyConnection) -> list[tuple[str, str]]:
@@ -188,7 +197,9 @@ class _Table:
         if not self._there:
             return 0, -1
         table = f"broken.store.{self._loss.table}"
-        n_rows = self._value(f"select count(*) from {table}")
+        n_rows = self._value(
+            f"select count(*) from {table} where {_OURS.get(self._loss.table, 'true')}"
+        )
         last = self._value(f"select max(rowid) from {table}")
         return n_rows or 0, n_rows - 1 if last is None and n_rows else last or 0
 
@@ -231,8 +242,7 @@ class _Table:
         table = self._loss.table
         cast = ", ".join(f'try_cast("{n}" as {self._wanted[n][0]}) as "{n}"' for n in names)
         needed = [f'"{n}" is not null' for n in names if self._wanted[n][1]]
-        ours = {"setting": "key <> 'views'", "migration": "version in (select version from store.migration)"}  # fmt: skip
-        where = " and ".join([*needed, ours.get(table, "true")])
+        where = " and ".join([*needed, _OURS.get(table, "true")])
         how = "replace" if table == "migration" else "ignore"
         listed = ", ".join(f'"{n}"' for n in names)
         sql = (

@@ -1,11 +1,13 @@
 """The structure of a catalog's file: tables, columns, keys, indexes and views, beside those that migrations make."""
 
+import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from registry.database import in_memory
+from registry.database import opened
 from registry.finding import Finding, examples
 from registry.migration import Connection, migrate
 from registry.resources import migrations
@@ -21,9 +23,7 @@ _QUERIES = {
     "key": "select table_name, constraint_type, cast(constraint_column_names as varchar) from duckdb_constraints() "
     "where schema_name = 'store' and constraint_type = 'PRIMARY KEY'",
     "index": "select table_name, index_name, cast(expressions as varchar) from duckdb_indexes()",
-    # DuckDB forgets that a part of a view is materialized when the file is closed
-    "view": "select schema_name, view_name, replace(sql, ' AS MATERIALIZED (', ' AS (') from duckdb_views() "
-    f"where {_OURS}",
+    "view": f"select schema_name, view_name, sql from duckdb_views() where {_OURS}",
     "macro": "select schema_name, function_name, string_agg(cast(parameters as varchar) || macro_definition, ' ' order by macro_definition) "
     f"from duckdb_functions() where {_OURS} and macro_definition is not null group by schema_name, function_name",
 }  # fmt: skip
@@ -53,12 +53,19 @@ class Structure:
         })  # fmt: skip
 
     @classmethod
+    @cache
     def expected(cls, version: int) -> "Structure":
-        """That which migrations give: with views where the version is today's, for who knows those of others?"""
+        """That which migrations give: with views where the version is today's, for who knows those of others?
+
+        It is that of a file that was closed: DuckDB writes views down in other words than it was given.
+        """
         newest = migrations()[-1][0]
-        with in_memory() as connection:
-            migrate(connection, Path(), None if version == newest else version)
-            return cls.of(connection)
+        with tempfile.TemporaryDirectory(prefix="homolog-") as folder:
+            file = Path(folder) / "expected.duckdb"
+            with opened(file) as connection:
+                migrate(connection, file, None if version == newest else version)
+            with opened(file) as connection:
+                return cls.of(connection)
 
 
 def compare(found: Structure, expected: Structure, *, with_views: bool) -> Iterator[Finding]:
@@ -84,7 +91,9 @@ def compare(found: Structure, expected: Structure, *, with_views: bool) -> Itera
 def _finding(kind: str, what: str, things: list[Thing], found: Structure) -> Finding:
     """Things of one sort that are missing, or are not what they should be."""
     plural = "indexes" if kind == "index" else f"{kind}s"
-    detail = f"{plural} {'missing' if what == 'missing' else 'not as they should be'}: {_listed(things)}"
+    detail = (
+        f"{plural} {'missing' if what == 'missing' else 'not as they should be'}: {_listed(things)}"
+    )
     if kind in _DERIVED and not any(thing in found.things["table"] for thing in things):
         return Finding(
             f"{what}_{kind}", kind, len(things), detail, repair="made anew", mends=(MAKE_VIEWS,), can_repair=True,

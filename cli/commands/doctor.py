@@ -19,7 +19,9 @@ _COLUMNS = (
 
 
 @click.command(cls=Command)
-@click.option("--repair", is_flag=True, help="Mend what can be mended; the old file is kept beside.")
+@click.option(
+    "--repair", is_flag=True, help="Mend what can be mended; the old file is kept beside."
+)
 @click.pass_obj
 def command(session: Session, *, repair: bool) -> bool:
     """Check that the catalog is whole, and mend it.

@@ -19,7 +19,7 @@ import duckdb
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from hub.server import LocalHub  # noqa: E402 - found by the line above
+from hub.server import LocalHub
 
 ROOT = Path(__file__).parents[2]
 KEPT = ROOT / "data" / "catalogs"

@@ -73,7 +73,9 @@ def test_it_is_migrated_and_every_value_of_every_row_is_kept(kept):
         for table, n_rows in told["counts"].items():
             if table in REGROUPED:
                 before = BY_BIN if told["version"] < 4 else BY_LIST
-                assert rows(before.format("old")) == rows(BY_LIST.format("new")) != [] or n_rows == 0
+                assert (
+                    rows(before.format("old")) == rows(BY_LIST.format("new")) != [] or n_rows == 0
+                )
                 continue
             names = [name for (name,) in rows(
                 f"select column_name from duckdb_columns() where database_name = 'old' and table_name = '{table}' "
@@ -101,7 +103,10 @@ def test_it_answers_and_the_doctor_finds_it_whole(kept, tmp_path, monkeypatch, c
     listed = {row["id"]: row["names"] for row in json.loads(capsys.readouterr().out)}
     assert all(name in listed[id_] for name, id_, _, _ in told["models"])
     found = examine(catalog)
-    assert {f.kind for f in found.findings if f.is_damage} <= {"vanished", "changed"}  # the files are gone
+    assert {f.kind for f in found.findings if f.is_damage} <= {
+        "vanished",
+        "changed",
+    }  # the files are gone
     assert found.version == NEWEST
 
 

@@ -6,7 +6,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 
 import duckdb
 import pytest
@@ -36,7 +35,7 @@ def _rich(tmp_path_factory):
 
 @pytest.fixture
 def rich(_rich, tmp_path):
-    file = tmp_path / "catalog" / "catalog.duckdb"
+    file = tmp_path / "rich" / "catalog.duckdb"
     file.parent.mkdir()
     file.write_bytes(_rich)
     return Catalog(file, wait_seconds=5.0)
@@ -93,7 +92,9 @@ def test_there_must_be_one(tmp_path):
 
 
 def test_one_that_is_written_is_not_looked_at(few):
-    program = "import duckdb, sys; c = duckdb.connect(sys.argv[1]); print(flush=True); sys.stdin.read()"
+    program = (
+        "import duckdb, sys; c = duckdb.connect(sys.argv[1]); print(flush=True); sys.stdin.read()"
+    )
     command = [sys.executable, "-c", program, str(few.path)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
         holder.stdout.readline()
@@ -146,7 +147,10 @@ def test_a_model_that_lost_only_its_row_gets_it_again(rich):
 def test_tensors_that_do_not_give_the_digest_are_read_anew(few, tmp_path):
     before = content(few)
     model = few.find("b")
-    damage(few, f"update store.tensor set digest = repeat('0', 64) where model_id = '{model}' and name = 'norm'")
+    damage(
+        few,
+        f"update store.tensor set digest = repeat('0', 64) where model_id = '{model}' and name = 'norm'",
+    )
     found = examine(few, repair=True)
     assert remaining(found) == {("digest", "tensor")}
     (told,) = (f for f in found.findings if f.remains)
@@ -251,7 +255,9 @@ def test_two_rows_of_one_key_become_one(rich):
     )
     found = examine(rich)
     assert ("missing_key", "key") in kinds(found)
-    assert any(f"{before['n']} rows of score whose key another has" in f.lost for f in found.findings)
+    assert any(
+        f"{before['n']} rows of score whose key another has" in f.lost for f in found.findings
+    )
     assert examine(rich, repair=True).ok
     assert Catalog(rich.path).rows("select count(*) as n from store.score") == [before]
 
@@ -268,7 +274,10 @@ def test_a_run_whose_process_is_gone_is_ended(rich):
             )
     assert kinds(examine(rich)) == {("dead_runs", "run"): 2}
     assert examine(rich, repair=True).ok
-    states = {r["id"]: r["status"] for r in rich.rows("select id, status from store.run where id like 'run-%'")}
+    states = {
+        r["id"]: r["status"]
+        for r in rich.rows("select id, status from store.run where id like 'run-%'")
+    }
     assert states == {"run-0": "STARTED", "run-1": "ABORTED", "run-2": "ABORTED"}
 
 
@@ -291,7 +300,9 @@ def test_leftovers_of_stopped_work_are_removed_and_those_in_use_are_not(few, tmp
     (folder / ".import-dead" / "rows.duckdb").write_bytes(b"x")
     (folder / f".catalog.duckdb.{'0' * 32}").write_bytes(b"x")
     (folder / ".import-live").mkdir()
-    program = "import duckdb, sys; c = duckdb.connect(sys.argv[1]); print(flush=True); sys.stdin.read()"
+    program = (
+        "import duckdb, sys; c = duckdb.connect(sys.argv[1]); print(flush=True); sys.stdin.read()"
+    )
     live = [sys.executable, "-c", program, str(folder / ".import-live" / "rows.duckdb")]
     with subprocess.Popen(live, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
         holder.stdout.readline()
@@ -312,7 +323,10 @@ def test_merges_that_can_go_on_are_left_and_others_are_not(rich, tmp_path):
         "resumable": False, "unfinished": True,
     }  # fmt: skip
     assert found.ok
-    assert {p.name for p in tmp_path.glob(".*")} == {".out.12345678.partial", ".other.12345678.partial"}
+    assert {p.name for p in tmp_path.glob(".*")} == {
+        ".out.12345678.partial",
+        ".other.12345678.partial",
+    }
 
 
 def test_what_waits_in_the_log_is_not_lost(few):
@@ -334,4 +348,3 @@ def test_the_report_is_of_plain_values(rich):
     damage(rich, "delete from store.recipe")
     found = examine(rich)
     assert json.dumps([[f.kind, f.where, f.n, f.detail, f.lost, f.repair] for f in found.findings])
-    assert time.time() > 0
