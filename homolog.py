@@ -39,8 +39,11 @@ if TYPE_CHECKING:
     from registry.bill_of_materials import as_bill
     from registry.candidates import Candidate, Partners, candidates
     from registry.catalog import Catalog, Columns
+    from registry.doctor import Diagnosis, examine
     from registry.errors import RegError
     from registry.estimate import Estimate, estimate, unreachable
+    from registry.export import Export, export, take_in
+    from registry.finding import Finding
     from registry.hub_digests import Digested, digest_remote
     from registry.intake import ImportReport, import_listings
     from registry.license_report import licenses
@@ -52,6 +55,7 @@ if TYPE_CHECKING:
     from registry.push import Push, push, refuse_changed, target_of
     from registry.reason import Reason
     from registry.relatives import Relatives, relatives
+    from registry.removal import Removed, collect_garbage, remove
     from registry.scan import ScanReport, ensure, scan
     from registry.scores import Score, read_harness, score_row
     from registry.sealed import query
@@ -79,8 +83,11 @@ _HOMES = {
     "registry.bill_of_materials": ("as_bill",),
     "registry.candidates": ("Candidate", "Partners", "candidates"),
     "registry.catalog": ("Catalog", "Columns"),
+    "registry.doctor": ("Diagnosis", "examine"),
     "registry.errors": ("RegError",),
     "registry.estimate": ("Estimate", "estimate", "unreachable"),
+    "registry.export": ("Export", "export", "take_in"),
+    "registry.finding": ("Finding",),
     "registry.hub_digests": ("Digested", "digest_remote"),
     "registry.intake": ("ImportReport", "import_listings"),
     "registry.license_report": ("licenses",),
@@ -92,6 +99,7 @@ _HOMES = {
     "registry.push": ("Push", "push", "refuse_changed", "target_of"),
     "registry.reason": ("Reason",),
     "registry.relatives": ("Relatives", "relatives"),
+    "registry.removal": ("Removed", "collect_garbage", "remove"),
     "registry.scan": ("ScanReport", "ensure", "scan"),
     "registry.scores": ("Score", "read_harness", "score_row"),
     "registry.sealed": ("query",),
@@ -111,9 +119,12 @@ __all__ = [
     "Candidate",
     "Catalog",
     "Columns",
+    "Diagnosis",
     "Digested",
     "Estimate",
+    "Export",
     "Extracted",
+    "Finding",
     "ImportReport",
     "Inferred",
     "Lineage",
@@ -132,6 +143,7 @@ __all__ = [
     "Recipe",
     "RegError",
     "Relatives",
+    "Removed",
     "ScanReport",
     "Score",
     "Sketched",
@@ -142,9 +154,12 @@ __all__ = [
     "as_prov",
     "candidates",
     "collect",
+    "collect_garbage",
     "digest_remote",
     "ensure",
     "estimate",
+    "examine",
+    "export",
     "extract",
     "import_listings",
     "infer",
@@ -169,6 +184,7 @@ __all__ = [
     "record_casts",
     "refuse_changed",
     "relatives",
+    "remove",
     "reproduce",
     "run_suite",
     "scan",
@@ -176,6 +192,7 @@ __all__ = [
     "sign",
     "sketch",
     "stats",
+    "take_in",
     "tampered",
     "target_of",
     "unreachable",

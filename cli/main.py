@@ -43,6 +43,10 @@ SUMMARIES = {
     "push": "Push a model to the Hub, with a card that tells its lineage.",
     "extract": "Write what training changed as a LoRA of the base.",
     "collect": "Gather Fisher information or Gram matrices of a model on a suite.",
+    "rm": "Forget models, with all that was measured of them.",
+    "gc": "Remove models that are nowhere and that nothing was made of, and recipes that nobody ran.",
+    "export": "Write the whole catalog as Parquet files.",
+    "doctor": "Check that the catalog is whole, and mend it.",
     "score": "Add, import and measure benchmark scores.",
 }
 """Every command in the order of the story, with the first sentence of its help."""

@@ -32,10 +32,8 @@ from registry.errors import (
     OutputExists,
 )
 from registry.fingerprint import digest_text
+from registry.sources import JOURNAL
 from registry.version import VERSION
-
-JOURNAL = "journal.jsonl"
-"""Name of the file in an unfinished folder."""
 
 FORMAT = "homolog-journal-1"
 """What its first line says that it is."""
@@ -180,17 +178,6 @@ def folder_of(output: Path, plan: Plan, shard_bytes: int) -> Path:
     ids = [parent.id for parent in (*plan.parents, *plan.statistics)]
     what = [plan.recipe.text, VERSION, shard_bytes, ids, output.name]
     return hidden(output, digest_text(json.dumps(what)))
-
-
-def is_alive(process: int) -> bool:
-    """Tell whether a process of this machine has this number now."""
-    try:
-        os.kill(process, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:
-        return True
-    return process > 0
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from engine.adapter_merge import RELATIVE_ERROR, merge_adapters
 from engine.assemble import decide, load_adapters, pin_down
 from engine.change import Change
 from engine.edits import EditError
-from engine.journal import Journal, begun, folder_of, is_alive
+from engine.journal import Journal, begun, folder_of
 from engine.memory import refuse_too_large
 from engine.options import Options
 from engine.output import place, refuse_full_disk
@@ -35,6 +35,7 @@ from registry.database import Reader
 from registry.errors import CatalogError, RegError, UnknownModel
 from registry.fingerprint import digest_model, digest_tensors, digest_text
 from registry.license_findings import Effective
+from registry.process import is_alive
 from registry.progress import SILENT, Progress
 from registry.records import Edge, Evidence
 from registry.records import Recipe as RecipeRow
@@ -272,10 +273,14 @@ def _record_start(
     ])  # fmt: skip
     with catalog.write() as transaction:
         started = transaction.rows(
-            "select id, process from store.run where status = 'STARTED' and recipe = ? and output = ?",
+            "select id, process, started_at from store.run where status = 'STARTED' and recipe = ? and output = ?",
             [decided.recipe.digest, str(target)],
         )
-        ended = [r["id"] for r in started if r["id"] in resumed or not is_alive(r["process"])]
+        ended = [
+            r["id"]
+            for r in started
+            if r["id"] in resumed or not is_alive(r["process"], r["started_at"])
+        ]
         transaction.execute(
             "update store.run set status = 'ABORTED', ended_at = ?, error = ? where id in (select store.each(?))",
             [now(), f"the process ended; run {run[:ID_DIGITS]} went on", ended],

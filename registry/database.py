@@ -46,7 +46,7 @@ Of an array of objects DuckDB does not guess the type, 20 times as slow; all of 
 
 _HELD = ("Could not set lock", "different configuration", "already attached")
 _OF_THE_FILE = (duckdb.IOException, duckdb.FatalException)
-_DISK = ("No space left", "Could not write", "quota")
+DISK = ("No space left", "Could not write", "quota")
 
 _writing = threading.Lock()
 """One writer at a time also among the threads of this process, where DuckDB's lock does not tell them apart."""
@@ -230,6 +230,21 @@ class Database:
                 connection.close()
 
     @contextlib.contextmanager
+    def look(self) -> Iterator[Reader]:
+        """A short read-only connection to the file as it is, of whatever version; nothing is brought up to date.
+
+        Raises:
+            CatalogLocked, CatalogDamaged: as `read`.
+        """
+        connection = self._connect(read_only=True, config={})
+        try:
+            yield Reader(connection)
+        except _OF_THE_FILE as error:
+            raise _translated(error, self.path) from error
+        finally:
+            connection.close()
+
+    @contextlib.contextmanager
     def write(self) -> Iterator[Transaction]:
         """One short write transaction; commits at the end of the block, rolls back on any error.
 
@@ -270,7 +285,7 @@ class Database:
                     connection.rollback()
                 raise
         except duckdb.Error as error:
-            if isinstance(error, _OF_THE_FILE) or any(words in str(error) for words in _DISK):
+            if isinstance(error, _OF_THE_FILE) or any(words in str(error) for words in DISK):
                 raise _translated(error, self.path) from error
             raise
         finally:
@@ -289,6 +304,13 @@ class Database:
                     raise _translated(error, self.path) from error
             time.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - a pause, not a secret
             pause = min(pause * 1.5, 0.05)
+
+
+@contextlib.contextmanager
+def opened(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A database that nobody else knows, as it is; made where there is none."""
+    with contextlib.closing(duckdb.connect(str(path), config=dict(CONFIG))) as connection:
+        yield connection
 
 
 def _bound(parameters: Sequence[Any]) -> list[Any]:
@@ -355,7 +377,7 @@ def _translated(error: duckdb.Error | OSError, path: Path) -> RegError:
         return CatalogLocked(message, hint=f"wait for process {holder[2]} to end, or stop it")
     if any(words in text for words in _HELD):
         return _held_here(path)
-    if any(words in text for words in _DISK):
+    if any(words in text for words in DISK):
         message = (
             f"catalog {path} cannot be written ({first_line(error)}); the transaction was not kept"
         )

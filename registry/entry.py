@@ -196,6 +196,10 @@ def _add_models(transaction: Transaction, readings: Sequence[Reading]) -> None:
         "select distinct model_id from store.tensor where model_id in (select store.each(?))",
         [there],
     )
+    transaction.execute(  # whose weights were lost and are here again
+        "delete from store.model where status = 'latent' and id in (select store.each(?))",
+        [list(by_id)],
+    )
     columns = Columns()
     columns.add_rows("model", (_model(reading) for reading in by_id.values()))
     columns.insert(transaction, "nothing")
@@ -274,13 +278,17 @@ def _drop_unplaced_headers(transaction: Transaction) -> None:
     )
     if not unplaced:
         return
-    ids = [row["id"] for row in unplaced]
-    take_back(transaction, ids)
+    drop_models(transaction, [row["id"] for row in unplaced])
+
+
+def drop_models(transaction: Transaction, ids: Sequence[str]) -> None:
+    """Drop models with all that hangs on them; listings of their names stand for themselves again."""
+    take_back(transaction, list(ids))
     for table, column in references("model"):
         transaction.execute(
-            f"delete from store.{table} where {column} in (select store.each(?))", [ids]
+            f"delete from store.{table} where {column} in (select store.each(?))", [list(ids)]
         )
-    transaction.execute("delete from store.model where id in (select store.each(?))", [ids])
+    transaction.execute("delete from store.model where id in (select store.each(?))", [list(ids)])
 
 
 def _model(reading: Reading) -> Row:

@@ -2,8 +2,8 @@
 
 RegError
 ├─ NotFound           UnknownModel · AmbiguousModel · UnknownMethod · UnknownTensor · UnknownDevice
-├─ BadInput           BadAddress · BadParameter · BadRecipe · BadSuite · BadListing · BadDocument
-│                     OutputExists · NothingToResume
+├─ BadInput           BadAddress · BadParameter · BadRecipe · BadSuite · BadListing · BadExport
+│                     BadDocument · OutputExists · NothingToResume · StillNeeded
 ├─ CorruptCheckpoint  EmptyCheckpoint · BadHeader · HeaderTooLarge · TruncatedFile · HoleInFile
 │                     OverlappingTensors · DuplicateTensor · BadIndex · MissingShard · PathEscapes
 │                     UnsafeFormat · DamagedDownload
@@ -87,6 +87,10 @@ class BadListing(BadInput):
     """A list of a hub's models that cannot be understood."""
 
 
+class BadExport(BadInput):
+    """A folder that is not the export of a catalog it says it is."""
+
+
 class BadDocument(BadInput):
     """A JSON or YAML file that is too large, malformed, or has duplicate keys."""
 
@@ -97,6 +101,10 @@ class OutputExists(BadInput):
 
 class NothingToResume(BadInput):
     """No unfinished run of this plan is there to go on with."""
+
+
+class StillNeeded(BadInput):
+    """A model that is to be removed, and that a recorded merge was made of."""
 
 
 class CorruptCheckpoint(RegError):

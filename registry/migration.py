@@ -33,42 +33,55 @@ def is_current(connection: Connection) -> bool:
     return has_all and _views_digest(connection) == digest_text(_views())
 
 
-def migrate(connection: Connection, path: Path) -> None:
+def migrate(connection: Connection, path: Path, version: int | None = None) -> None:
     """Bring the file to today's schema: each migration that it lacks in one transaction with its own record.
+
+    Args:
+        connection: to the file.
+        path: of the file.
+        version: of the schema to stop at, without views; None: today's.
 
     Raises:
         CatalogTooNew: it was written by a newer Homolog.
         CatalogDamaged: it is the database of something else.
     """
+    version_of(connection, path)
     found = _versions(connection)
-    steps = migrations()
-    newest = max(found, default=0)
-    if newest > steps[-1][0]:
-        message = (
-            f"catalog {path} has schema version {newest}; this Homolog knows up to {steps[-1][0]}"
-        )
-        raise CatalogTooNew(message, hint="pip install --upgrade homolog")
-    if not found and connection.execute(_OF_OTHERS).fetchone():
-        message = (
-            f"{path} is no catalog, but something else that DuckDB opens; nothing is written to it"
-        )
-        raise CatalogDamaged(message, hint="name another file in REG_CATALOG")
-    for version, file in steps:
-        if version not in found:
+    for number, file in migrations():
+        if number not in found and number <= (version or number):
             connection.begin()
             connection.execute(file.read_text(encoding="utf-8"))
             connection.execute(
-                "insert into store.migration values (?, ?, now())", [version, file.stem]
+                "insert into store.migration values (?, ?, now())", [number, file.stem]
             )
             connection.commit()
     views = _views()
-    if _views_digest(connection) != digest_text(views):
+    if version is None and _views_digest(connection) != digest_text(views):
         connection.begin()
         connection.execute(views)
         connection.execute(
             "insert or replace into store.setting values ('views', ?)", [digest_text(views)]
         )
         connection.commit()
+
+
+def version_of(connection: Connection, path: Path) -> int:
+    """The version of the schema in a file; 0 for an empty one.
+
+    Raises:
+        CatalogTooNew: it was written by a newer Homolog.
+        CatalogDamaged: it is the database of something else.
+    """
+    found, newest = max(_versions(connection), default=0), migrations()[-1][0]
+    if found > newest:
+        message = f"catalog {path} has schema version {found}; this Homolog knows up to {newest}"
+        raise CatalogTooNew(message, hint="pip install --upgrade homolog")
+    if not found and connection.execute(_OF_OTHERS).fetchone():
+        message = (
+            f"{path} is no catalog, but something else that DuckDB opens; nothing is written to it"
+        )
+        raise CatalogDamaged(message, hint="name another file in REG_CATALOG")
+    return found
 
 
 def _versions(connection: Connection) -> set[int]:

@@ -1,5 +1,6 @@
-"""Parquet files, written through databases of their own, in memory."""
+"""Parquet files, written and read through databases of their own, in memory."""
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -8,8 +9,8 @@ from uuid import uuid4
 import duckdb
 
 from registry.column import unicode
-from registry.database import CONFIG, first_line, insert_arrays
-from registry.errors import OutputExists, RunFailed
+from registry.database import CONFIG, DISK, first_line, insert_arrays
+from registry.errors import BadExport, NotEnoughDisk, OutputExists, RunFailed
 
 _PARQUET = b"PAR1"
 
@@ -54,6 +55,42 @@ def write_parquet(
     finally:
         connection.close()
         new.unlink(missing_ok=True)
+
+
+def columns_of(file: Path) -> list[tuple[str, str]]:
+    """(name, DuckDB type) of each column of a Parquet file, as its footer says.
+
+    Raises:
+        BadExport: it is no Parquet file.
+    """
+    with contextlib.closing(duckdb.connect(config=dict(CONFIG))) as connection:
+        try:
+            found = connection.execute("select * from read_parquet(?) limit 0", [str(file)])
+        except duckdb.Error as error:
+            message = f"{file} cannot be read: {first_line(error)}"
+            raise BadExport(message) from error
+        return [(str(column[0]), str(column[1])) for column in found.description or ()]
+
+
+def read_into(connection: duckdb.DuckDBPyConnection, table: str, file: Path) -> int:
+    """Insert all rows of a Parquet file of the same columns into a table; return how many.
+
+    Raises:
+        BadExport: it cannot be read, two rows have one key, or a value lacks that must be there.
+        NotEnoughDisk: they do not fit.
+    """
+    try:
+        row = connection.execute(
+            f"insert into {table} by name select * from read_parquet(?)", [str(file)]
+        ).fetchone()
+    except duckdb.Error as error:
+        text = first_line(error)
+        if any(words in text for words in DISK):
+            message = f"there is no room for {file}: {text}"
+            raise NotEnoughDisk(message, hint="free some space") from error
+        message = f"{file} cannot be taken in: {text}"
+        raise BadExport(message) from error
+    return int(row[0]) if row else 0
 
 
 def _refuse_to_replace(file: Path) -> None:

@@ -25,6 +25,9 @@ from registry.names import CACHE, HUB, Address, printable
 UNFINISHED = ".partial"
 """How the name of an output ends while it is being written."""
 
+JOURNAL = "journal.jsonl"
+"""File in an unfinished output that says what of it is finished, so that a merge goes on from there."""
+
 _COMPLETE = ("model.safetensors", "adapter_model.safetensors", "adapter_config.json")
 
 

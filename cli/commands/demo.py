@@ -61,17 +61,17 @@ def _workspace(keep: Path | None) -> Iterator[Path]:
         with tempfile.TemporaryDirectory(prefix="homolog-demo-") as folder:
             yield Path(folder).resolve()
         return
-    folder = Path(os.path.realpath(typed_path(keep)))
+    place = Path(os.path.realpath(typed_path(keep)))
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        is_taken = any(folder.iterdir())
+        place.mkdir(parents=True, exist_ok=True)
+        is_taken = any(place.iterdir())
     except OSError as error:
-        message = f"cannot work in {folder}: {error.strerror}"
+        message = f"cannot work in {place}: {error.strerror}"
         raise RunFailed(message, hint="choose another folder for --keep") from error
     if is_taken:
         message = f"{keep} exists and is not empty"
         raise OutputExists(message, hint="choose another folder for --keep")
-    yield folder
+    yield place
 
 
 @contextmanager

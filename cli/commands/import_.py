@@ -23,7 +23,7 @@ _FORMATS = ("csv", "jsonl")
     metavar="FILE...",
     nargs=-1,
     required=True,
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=click.Path(exists=True, path_type=Path),
 )
 @click.option(
     "--format",
@@ -40,11 +40,22 @@ def command(session: Session, files: tuple[Path, ...], form: "Format | None") ->
     likes, pipeline_tag, library_name, sha and times are kept. Files may be gzipped. Rows that cannot be used are counted
     and told in the view problems; the rest goes in at once or, after Ctrl-C, not at all. Reads no network.
 
+    A folder that `reg export` wrote becomes a catalog again: all of it, or nothing, and only where nothing is known yet.
+
     Examples:
       reg import hub.jsonl
       reg import hub.csv --format csv
       reg import hub.jsonl hub.csv --json
     """
+    folders = [file for file in files if file.is_dir()]
+    if folders:
+        if len(files) > 1 or form:
+            message = (
+                f"{folders[0]} is a folder: one export is taken in alone, and has its own format"
+            )
+            raise click.UsageError(message)
+        _take_in(session, folders[0])
+        return
     with session.progress() as progress:
         report = homolog.import_listings(session.catalog, files, form=form, progress=progress)
     counts = ", ".join(
@@ -64,3 +75,18 @@ def command(session: Session, files: tuple[Path, ...], form: "Format | None") ->
         session.out.note("reg sql \"from problems where uri like 'listing:%'\" tells it again")
     if report.n_new:
         session.out.hint('reg ls --where "status = \'listed\'" --sort "downloads desc" lists them')
+
+
+def _take_in(session: Session, folder: Path) -> None:
+    """Make a catalog of an export."""
+    made = homolog.take_in(session.catalog, folder)
+    rows = [{"table": name, "rows": n} for name, n in made.rows.items()]
+    document = {
+        "folder": str(made.folder),
+        "version": made.version,
+        "bytes": made.n_bytes,
+        "tables": rows,
+    }
+    said = f"{sum(made.rows.values()):,} rows of {len(rows)} tables, schema version {made.version}"
+    session.out.answer(document, Line(said), ids=[])
+    session.out.hint("reg ls lists the models; reg doctor says whether their files are here")

@@ -14,9 +14,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from engine.journal import is_alive
 from engine.verify import verify
 from registry.catalog import Catalog
+from registry.process import is_alive
 from registry.scan import scan
 
 ROOT = Path(__file__).parent.parent.parent

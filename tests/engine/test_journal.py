@@ -6,7 +6,7 @@ import os
 import pytest
 import torch
 
-from engine.journal import FORMAT, JOURNAL, begun, folder_of, is_alive
+from engine.journal import FORMAT, JOURNAL, begun, folder_of
 from engine.run import run_plan
 from registry.errors import (
     CatalogLocked,
@@ -391,9 +391,3 @@ def test_a_line_that_does_not_fit_leaves_the_journal_as_it_was(plan, tmp_path, m
         folder = stop(plan, tmp_path / "out", after=10**6, error=NotEnoughDisk)
     assert [json.loads(line).get("tensor") for line in lines_of(folder)[2:]] == ["t00.weight"]
     assert carry_out(plan, tmp_path / "out", insist=True).n_resumed == 1
-
-
-def test_a_process_is_alive_or_not():
-    assert is_alive(os.getpid())
-    assert not is_alive(2**31 - 1)
-    assert not is_alive(2**70)
