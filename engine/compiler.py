@@ -91,6 +91,6 @@ def _build(compiler: str, target: Path) -> None:
             command = [compiler, *flags, "-o", str(made), *sources, "-lm"]
             done = subprocess.run(command, capture_output=True, timeout=_SECONDS, check=False)  # noqa: S603 - the user's compiler, our arguments
             if done.returncode == 0:
-                made.replace(target)
+                put_in_place(made, target)
                 return
         raise subprocess.CalledProcessError(done.returncode, command)

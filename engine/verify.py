@@ -114,7 +114,7 @@ def _place(catalog: Catalog, target: str) -> tuple[Path, str | None]:
     on_disk = path.exists()
     path = path.resolve() if on_disk else path
     known: list[Row] = []
-    if catalog.path.exists():
+    if catalog.is_made:
         known = catalog.rows(
             "select root, model_id from store.address where root = ? order by uri", [str(path)]
         )

@@ -10,26 +10,19 @@ import fcntl
 import json
 import os
 import random
-import re
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
-from uuid import uuid4
 
 import duckdb
 
 from registry.column import Array, Column, as_array, as_mask, unicode
-from registry.errors import (
-    CatalogDamaged,
-    CatalogLocked,
-    CatalogMissing,
-    NotEnoughDisk,
-    RegError,
-    RunFailed,
-)
+from registry.errors import CatalogDamaged, CatalogLocked, CatalogMissing
 from registry.migration import is_current, migrate
+from registry.refusal import held_here, is_held, is_of_the_disk, translated
+from registry.whole_file import put_in_place
 
 Row = dict[str, Any]
 """One row: column name → value, columns in the order of the query."""
@@ -40,13 +33,13 @@ Config = dict[str, str | bool | int | float | list[str]]
 WAIT_SECONDS = 30.0
 """How long we wait for another process to let the catalog go."""
 
-_CONFIG: Config = {"dynamic_or_filter_threshold": 1_000, "pandas_analyze_sample": 0}
+CONFIG: Config = {"dynamic_or_filter_threshold": 1_000, "pandas_analyze_sample": 0}
 """A join with so many known values looks them up in an index; the default of 50 reads whole tables instead.
 Of an array of objects DuckDB does not guess the type, 20 times as slow; all of ours are text."""
 
-_HELD = ("Could not set lock", "different configuration", "already attached")
 _OF_THE_FILE = (duckdb.IOException, duckdb.FatalException)
-_DISK = ("No space left", "Could not write", "quota")
+
+_PAUSE_SECONDS = 0.01
 
 _writing = threading.Lock()
 """One writer at a time also among the threads of this process, where DuckDB's lock does not tell them apart."""
@@ -100,7 +93,7 @@ class Transaction(Reader):
         types = self._types[table]
         names = ", ".join(f'"{name}"' for name in columns)
         how = {"nothing": "or ignore ", "replace": "or replace ", "error": ""}[conflict]
-        return _insert_arrays(
+        return insert_arrays(
             self.connection,
             f"insert {how}into store.{table} ({names})",
             [(types[name], values) for name, values in columns.items()],
@@ -167,6 +160,11 @@ class Database:
         self._types: dict[str, dict[str, str]] = {}
         self._kept = _Kept()
 
+    @property
+    def is_made(self) -> bool:
+        """Whether there is more than an empty file."""
+        return _has_bytes(self.path)
+
     @contextlib.contextmanager
     def kept_open(self) -> Iterator[None]:
         """Let the reads of this thread in the block share one connection, until somebody of ours writes.
@@ -221,7 +219,7 @@ class Database:
         except _OF_THE_FILE as error:
             keeps = False
             self.let_go()
-            raise _translated(error, self.path) from error
+            raise translated(error, self.path) from error
         finally:
             if keeps:
                 self._kept.connection = connection
@@ -239,7 +237,7 @@ class Database:
             NotEnoughDisk: the transaction does not fit on the disk; nothing of it was kept.
         """
         if not _writing.acquire(timeout=self._wait_seconds):
-            raise _held_here(self.path)
+            raise held_here(self.path)
         try:
             with self._transaction() as transaction:
                 yield transaction
@@ -254,7 +252,7 @@ class Database:
         except OSError as error:
             message = f"catalog {self.path} cannot be made: {error.strerror}"
             raise CatalogDamaged(message, hint="name another place in REG_CATALOG") from error
-        _make(self.path)
+        _make(self.path, self._wait_seconds)
         self.let_go()
         connection = self._connect(read_only=False, config={})
         try:
@@ -268,8 +266,8 @@ class Database:
                     connection.rollback()
                 raise
         except duckdb.Error as error:
-            if isinstance(error, _OF_THE_FILE) or any(words in str(error) for words in _DISK):
-                raise _translated(error, self.path) from error
+            if isinstance(error, _OF_THE_FILE) or is_of_the_disk(error):
+                raise translated(error, self.path) from error
             raise
         finally:
             connection.close()
@@ -280,39 +278,12 @@ class Database:
         pause = 0.002
         while True:
             try:
-                return duckdb.connect(str(self.path), read_only=read_only, config=_CONFIG | config)
+                return duckdb.connect(str(self.path), read_only=read_only, config=CONFIG | config)
             except duckdb.Error as error:
-                is_held = any(words in str(error) for words in _HELD)
-                if not is_held or time.monotonic() > deadline:
-                    raise _translated(error, self.path) from error
+                if not is_held(error) or time.monotonic() > deadline:
+                    raise translated(error, self.path) from error
             time.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - a pause, not a secret
             pause = min(pause * 1.5, 0.05)
-
-
-def write_parquet(
-    file: Path, columns: Sequence[tuple[str, str]], rows: Sequence[tuple[Any, ...]]
-) -> None:
-    """Write rows to a Parquet file through a database of its own, in memory.
-
-    Args:
-        file: to write; replaced if it exists.
-        columns: (name, DuckDB type) of each column.
-        rows: tuples in the order of ``columns``.
-    """
-    connection = duckdb.connect(config=dict(_CONFIG))
-    try:
-        definition = ", ".join(f'"{name.replace(chr(34), chr(34) * 2)}" {t}' for name, t in columns)
-        connection.execute(f"create table result ({definition})")
-        if rows:
-            types = [kind for _, kind in columns]
-            values = list(zip(types, zip(*rows, strict=True), strict=True))
-            _insert_arrays(connection, "insert into result", values)
-        connection.table("result").write_parquet(str(file))
-    except duckdb.Error as error:
-        message = f"{file} cannot be written: {_first_line(error)}"
-        raise RunFailed(message, hint="choose another file") from error
-    finally:
-        connection.close()
 
 
 def _bound(parameters: Sequence[Any]) -> list[Any]:
@@ -321,10 +292,19 @@ def _bound(parameters: Sequence[Any]) -> list[Any]:
     return [unicode(p) if isinstance(p, str) else p for p in as_text]
 
 
-def _insert_arrays(
+def insert_arrays(
     connection: duckdb.DuckDBPyConnection, head: str, columns: Sequence[tuple[str, Column]]
 ) -> int:
-    """Insert columns of (type, values) through numpy arrays, with an array that says where one is NULL."""
+    """Insert columns of (type, values) through numpy arrays, with an array that says where one is NULL.
+
+    Args:
+        connection: to write to.
+        head: an ``insert into``, without its rows.
+        columns: of equal length.
+
+    Returns:
+        Rows that went in.
+    """
     arrays: dict[str, Any] = {}
     parts = []
     for i, (kind, values) in enumerate(columns):
@@ -347,52 +327,45 @@ def _has_bytes(path: Path) -> bool:
     return path.exists() and path.stat().st_size > 0
 
 
-def _make(path: Path) -> None:
+def _make(path: Path, wait_seconds: float) -> None:
     """Make a catalog where there is none, or an empty file such as `mktemp` makes, which DuckDB refuses.
 
     It is made whole under another name, so that of several processes that begin at once none sees half a catalog,
-    and all but one find that it is there.
+    and all but one find that it is there. Only who holds the lock makes one, in the place of what the killed left.
     """
     if _has_bytes(path):
         return
-    new = path.with_name(f".{path.name}.{uuid4().hex}")
+    new = path.with_name(f".{path.name}.new")
     try:
-        with contextlib.closing(duckdb.connect(str(new), config=dict(_CONFIG))) as connection:
-            migrate(connection, path)
-        with path.open("ab") as lock:  # makes an empty file where there is none
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            if not _has_bytes(path):
-                new.replace(path)
+        with _alone(path, wait_seconds):
+            if _has_bytes(path):
+                return
+            for old in (new, new.with_name(f"{new.name}.wal")):
+                old.unlink(missing_ok=True)
+            with contextlib.closing(duckdb.connect(str(new), config=dict(CONFIG))) as connection:
+                migrate(connection, path)
+            put_in_place(new, path)
     except (OSError, duckdb.Error) as error:
-        raise _translated(error, path) from error
+        with contextlib.suppress(OSError):
+            new.unlink(missing_ok=True)
+        raise translated(error, path) from error
+
+
+@contextlib.contextmanager
+def _alone(path: Path, wait_seconds: float) -> Iterator[None]:
+    """Let no other process be in such a block for a catalog in the same folder; no longer than we wait for anybody."""
+    deadline = time.monotonic() + wait_seconds
+    lock = os.open(path.parent, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError as error:
+                if time.monotonic() > deadline:
+                    message = f"catalog {path} is being made by another process"
+                    raise CatalogLocked(message, hint="wait for it, or stop it") from error
+            time.sleep(_PAUSE_SECONDS)
+        yield
     finally:
-        new.unlink(missing_ok=True)
-
-
-def _translated(error: duckdb.Error | OSError, path: Path) -> RegError:
-    """The error of ours that says what DuckDB said."""
-    text = str(error)
-    holder = re.search(r"held in (.+?) \(PID (\d+)\)", text)
-    if holder:
-        message = f"catalog {path} is held by process {holder[2]} ({holder[1]})"
-        return CatalogLocked(message, hint=f"wait for process {holder[2]} to end, or stop it")
-    if any(words in text for words in _HELD):
-        return _held_here(path)
-    if any(words in text for words in _DISK):
-        message = (
-            f"catalog {path} cannot be written ({_first_line(error)}); the transaction was not kept"
-        )
-        return NotEnoughDisk(message, hint="free some space and run the command again")
-    message = f"catalog {path} cannot be opened: {_first_line(error)}"
-    return CatalogDamaged(message, hint="restore a copy, or move the file away and scan again")
-
-
-def _held_here(path: Path) -> CatalogLocked:
-    """The error for a catalog that another thread of ours holds."""
-    message = f"catalog {path} is held by process {os.getpid()}, which is this one"
-    return CatalogLocked(message, hint="end the open transaction first")
-
-
-def _first_line(error: duckdb.Error | OSError) -> str:
-    """The first line of what DuckDB said."""
-    return str(error).strip().splitlines()[0]
+        os.close(lock)

@@ -6,7 +6,6 @@ what is known already are not written.
 """
 
 import json
-import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -25,6 +24,7 @@ from registry.named import NAME_DIGEST, node
 from registry.names import HUB
 from registry.progress import SILENT, Progress
 from registry.resolve import resolve_claims
+from registry.workroom import workroom
 
 _BATCH = 122_880  # rows that a database keeps together: a whole group is written once
 _ROOM_MB = 2_000
@@ -143,8 +143,8 @@ def import_listings(
     """
     names = [str(file.absolute()) for file in files]
     catalog.path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".import-", dir=catalog.path.parent) as folder:
-        staging = _Staging(Database(Path(folder) / "rows.duckdb"), form, progress)
+    with workroom(catalog.path.parent, ".import-") as folder:
+        staging = _Staging(Database(folder / "rows" / "rows.duckdb"), form, progress)
         with staging.database.write() as transaction:
             transaction.execute(_STAGED)
         for name in names:

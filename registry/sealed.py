@@ -13,8 +13,9 @@ from typing import Any
 
 import duckdb
 
-from registry.database import Config, Database, write_parquet
+from registry.database import Config, Database
 from registry.errors import BadSql, SqlRefused
+from registry.parquet import write_parquet
 
 MAX_SECONDS = 60.0
 """How long one statement may take."""

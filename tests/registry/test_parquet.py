@@ -6,10 +6,8 @@ from decimal import Decimal
 import duckdb
 import pytest
 
-from registry.database import write_parquet
-from registry.errors import (
-    RunFailed,
-)
+from registry.errors import RunFailed
+from registry.parquet import write_parquet
 
 VALUES = """
     select 1::utinyint a, 170141183460469231731687303715884105727::hugeint b, 1.5::decimal(10, 3) c,
