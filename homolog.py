@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from engine.descent.afar import Sketched, sketch
     from engine.descent.infer import Inferred, infer
     from engine.extract import Extracted, extract
-    from engine.merge import Merged, merge, plan, reproduce
+    from engine.merge import merge, plan, reproduce
     from engine.method import Method
     from engine.methods import all_methods as methods
     from engine.methods import get as method
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from engine.plan import Plan
     from engine.recipe import AdapterSize, Part, Recipe, out_dtype, parse_rounding
     from engine.recipe_file import read_recipe
+    from engine.run_record import Merged
     from engine.stats import Measured, pairs
     from engine.stats import measure as stats
     from engine.stream import merge_streamed
@@ -68,7 +69,7 @@ _HOMES = {
     "engine.descent.afar": ("Sketched", "sketch"),
     "engine.descent.infer": ("Inferred", "infer"),
     "engine.extract": ("Extracted", "extract"),
-    "engine.merge": ("Merged", "merge", "plan", "reproduce"),
+    "engine.merge": ("merge", "plan", "reproduce"),
     "engine.method": ("Method",),
     "engine.methods": ("method", "methods"),
     "engine.options": ("Options",),
@@ -76,6 +77,7 @@ _HOMES = {
     "engine.plan": ("Plan",),
     "engine.recipe": ("AdapterSize", "Part", "Recipe", "out_dtype", "parse_rounding"),
     "engine.recipe_file": ("read_recipe",),
+    "engine.run_record": ("Merged",),
     "engine.stats": ("Measured", "pairs", "stats"),
     "engine.stream": ("merge_streamed",),
     "engine.suite": ("Outcome", "run_suite"),

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
-from uuid import uuid4
 
 import torch
 from torch.nn.functional import cross_entropy
@@ -55,7 +54,7 @@ def collect(
         BadSuite, MissingExtra, Unreadable, UnknownModel: as `engine.suite.run_suite`.
     """
     questions = read_suite(suite)[:limit]
-    with unfinished(place(output), uuid4().hex) as made:
+    with unfinished(place(output)) as made:
         tokenizer, network = load_network(catalog, model)
         progress.start(kind, len(questions))
         examples = ((_encoded(tokenizer, q), q) for q in questions)

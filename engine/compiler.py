@@ -15,6 +15,7 @@ from functools import cache
 from pathlib import Path
 
 from registry.fingerprint import digest_text
+from registry.whole_file import put_in_place
 
 SOURCES = tuple(sorted(Path(__file__).parent.glob("*.[ch]")))
 """What is compiled, and the headers it includes."""
@@ -91,6 +92,6 @@ def _build(compiler: str, target: Path) -> None:
             command = [compiler, *flags, "-o", str(made), *sources, "-lm"]
             done = subprocess.run(command, capture_output=True, timeout=_SECONDS, check=False)  # noqa: S603 - the user's compiler, our arguments
             if done.returncode == 0:
-                made.replace(target)
+                put_in_place(made, target)
                 return
         raise subprocess.CalledProcessError(done.returncode, command)

@@ -13,7 +13,6 @@ from contextlib import closing
 from dataclasses import dataclass
 from math import sqrt
 from pathlib import Path
-from uuid import uuid4
 
 import torch
 
@@ -22,10 +21,11 @@ from engine.adapter import DECODERS, tied_head
 from engine.lookup import identify, load_parent
 from engine.lora_writer import NewAdapter, Pair
 from engine.low_rank import LowRank, one_thread, truncated
-from engine.output import place, refuse_full_disk, unfinished
+from engine.output import located, place, refuse_full_disk, unfinished
 from engine.parent import Parent, refuse_change
 from engine.projection import changed, homes, is_projection, is_transposed
 from engine.reader import Reader
+from engine.run_record import stranded_adapter
 from engine.source import Source, load
 from engine.threads import in_order
 from registry.catalog import ID_DIGITS, Catalog, Columns, now
@@ -139,27 +139,32 @@ def extract(
         NotMergeable, MissingTensor, ShapeMismatch, UnsupportedDtype: as `decompose`.
         FileChanged, BadAddress: the files are not there, or not as scanned.
     """
-    target = place(output)
+    left = stranded_adapter(catalog, output, METADATA_KEY)
     started = time.monotonic()
     new_side, old_side = (load_parent(catalog, identify(catalog, m)) for m in (child, base))
     sides = (new_side, old_side)
+    asked = json.dumps(
+        {
+            "base": old_side.id, "child": new_side.id, "energy": energy, "rank": rank,
+            "projections_only": projections_only, "version": VERSION,
+        },
+        sort_keys=True, separators=(",", ":"),
+    )  # fmt: skip
+    is_made = left == asked
+    target = located(output) if is_made else place(output)
     new, changes, notes = decompose(
         *sides, rank=rank, energy=energy, projections_only=projections_only, jobs=jobs,
         progress=progress,
     )  # fmt: skip
     refuse_change(sides)
     total = _total_error(changes)
-    refuse_full_disk(target, new.n_bytes)
-    asked = {
-        "base": old_side.id, "child": new_side.id, "energy": energy, "rank": rank,
-        "projections_only": projections_only, "version": VERSION,
-    }  # fmt: skip
-    with unfinished(target, uuid4().hex) as folder:
-        metadata = {METADATA_KEY: json.dumps(asked, sort_keys=True, separators=(",", ":"))}
-        new.write(
-            folder, made_by=_story(*sides, changes, total), metadata=metadata,
-            license_=_license(catalog, sides),
-        )  # fmt: skip
+    refuse_full_disk(target, 0 if is_made else new.n_bytes)
+    if not is_made:
+        with unfinished(target) as folder:
+            new.write(
+                folder, made_by=_story(*sides, changes, total), metadata={METADATA_KEY: asked},
+                license_=_license(catalog, sides),
+            )  # fmt: skip
     with catalog.database.kept_open():
         scan(catalog, [str(target)], jobs=jobs)
         model = catalog.find(str(target))

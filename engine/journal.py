@@ -9,7 +9,6 @@ A lock on the folder keeps living processes apart. Where the file system has no 
 bytes to the same places, and the slower one fails.
 """
 
-import fcntl
 import json
 import os
 import shutil
@@ -20,7 +19,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from engine.output import hidden, place, refusals, sync, take_name
+from engine.output import hidden, place, refusals, sync_all, take_name
 from engine.plan import Plan
 from registry.documents import MAX_JSON_BYTES, parse_json
 from registry.errors import (
@@ -34,6 +33,8 @@ from registry.errors import (
 from registry.fingerprint import digest_text
 from registry.sources import JOURNAL
 from registry.version import VERSION
+from registry.whole_file import put_in_place, sync
+from registry.workroom import locked
 
 FORMAT = "homolog-journal-1"
 """What its first line says that it is."""
@@ -109,7 +110,7 @@ class Journal:
         lines = [self._head, *({"run": each} for each in self.runs)]
         lines.append({"run": run, "process": os.getpid()})
         self._append(*lines, *(_line(name, line) for name, line in self.finished.items()))
-        new.replace(self.folder / JOURNAL)  # at no moment is there less than there was
+        put_in_place(new, self.folder / JOURNAL)  # at no moment is there less than there was
 
     def note(self, name: str, digest: str, numbers: Mapping[str, float]) -> None:
         """Write that a tensor is finished; safe from any thread.
@@ -132,8 +133,9 @@ class Journal:
         Raises:
             OSError: as `engine.output.take_name`.
         """
-        sync(self.folder)
+        sync_all(self.folder)
         (self.folder / JOURNAL).unlink()
+        sync(self.folder)
         take_name(self.folder, output)
         self.taken = True
 
@@ -252,26 +254,12 @@ def _kept(journal: Journal, n_tensors: int) -> Iterator[None]:
 
 def _locked(folder: Path, output: Path) -> int:
     """Make the folder if need be and lock it; return the descriptor that holds the lock."""
-    while True:
-        with suppress(FileExistsError):
-            folder.mkdir()
-        try:
-            handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        except FileNotFoundError:
-            continue  # another process has just given it its final name, or taken it away
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            os.close(handle)
-            who = Journal(folder, "").process
-            message = f"process {who or 'unknown'} is making {output} by the same plan"
-            hint = "wait until it is done, or choose another -o"
-            raise OutputExists(message, hint=hint) from error
-        except OSError:
-            return handle  # no locks here
-        if folder.exists() and os.path.samestat(os.fstat(handle), folder.stat()):
-            return handle
-        os.close(handle)
+    handle = locked(folder)
+    if handle is None:
+        who = Journal(folder, "").process
+        message = f"process {who or 'unknown'} is making {output} by the same plan"
+        raise OutputExists(message, hint="wait until it is done, or choose another -o")
+    return handle
 
 
 def _identity(plan: Plan, metadata: Mapping[str, str], shard_bytes: int) -> str:

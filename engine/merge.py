@@ -5,11 +5,9 @@ model. What was recorded can be made again: `reproduce` runs the stored recipe a
 """
 
 import json
-import os
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -17,61 +15,38 @@ from uuid import uuid4
 from engine import provenance
 from engine.adapter_merge import RELATIVE_ERROR, merge_adapters
 from engine.assemble import decide, load_adapters, pin_down
-from engine.change import Change
 from engine.edits import EditError
 from engine.journal import Journal, begun, folder_of
 from engine.memory import refuse_too_large
 from engine.options import Options
-from engine.output import place, refuse_full_disk
+from engine.output import place, refuse_full_disk, taken
 from engine.parent import refuse_change
-from engine.permission import allowances, license_of_plan, refuse_conflict
+from engine.permission import license_of_plan, refuse_conflict
 from engine.plan import Plan
 from engine.recipe import Recipe
 from engine.recorded import from_canonical
 from engine.run import Outcome, run_plan
-from registry.catalog import ID_DIGITS, Catalog, Columns, now
+from engine.run_record import (
+    Merged,
+    Stranded,
+    edges_of,
+    record_complete,
+    record_start,
+    recorded_end,
+    stranded,
+)
+from registry.catalog import ID_DIGITS, Catalog
 from registry.checkpoint import read_checkpoint
 from registry.database import Reader
-from registry.errors import CatalogError, RegError, UnknownModel
-from registry.fingerprint import digest_model, digest_tensors, digest_text
+from registry.errors import UnknownModel
+from registry.fingerprint import digest_model, digest_tensors
 from registry.license_findings import Effective
-from registry.process import is_alive
 from registry.progress import SILENT, Progress
-from registry.records import Edge, Evidence
-from registry.records import Recipe as RecipeRow
-from registry.records import Run as RunRow
 from registry.scan import ensure, scan
 from registry.version import VERSION
 
 _WORTH_SAYING = 0.01
 """Share of the changed elements that rounding took back, from which on it is said."""
-
-
-@dataclass(frozen=True)
-class Merged:
-    """A finished merge.
-
-    Attributes:
-        model: id of the new model, which is its digest.
-        run: id of the run.
-        folder: where it is.
-        seconds: the run took.
-        read_bytes: tensor bytes read, by this run and those it resumed.
-        write_bytes: tensor bytes written, likewise.
-        notes: of the plan and of the run.
-        change: against the reference; None for an adapter, which has none.
-        license: of the result, as its lineage makes it.
-    """
-
-    model: str
-    run: str
-    folder: Path
-    seconds: float
-    read_bytes: int
-    write_bytes: int
-    notes: tuple[str, ...]
-    change: Change | None
-    license: Effective
 
 
 def plan(
@@ -110,7 +85,7 @@ def merge(
         told: hears, before it begins, what needs more memory and what stays on the processor.
 
     Raises:
-        OutputExists: ``output`` is there and not empty.
+        OutputExists: ``output`` is there and not empty, and not the result of a run that was stopped from registering it.
         NotEnoughDisk: the result does not fit.
         NotEnoughMemory: what must be worked on at once does not fit.
         NothingToResume: as ``options`` insist.
@@ -119,7 +94,7 @@ def merge(
         RegError: as `plan` and `run_plan`; nothing is left at ``output`` then.
     """
     options = options or Options()
-    place(output)
+    stranded(catalog, output)  # raises where there is no room for a result
     decided = plan(catalog, recipe, allow_unrelated=options.allow_unrelated, progress=progress)
     license_ = license_of_plan(catalog, decided)
     refuse_conflict(license_, options.allow_license_conflict)
@@ -147,7 +122,7 @@ def reproduce(
         BadRecipe: what is recorded is none.
         BadAddress: a parent is gone.
     """
-    place(output)
+    stranded(catalog, output)
     expected = ensure(catalog, target)
     decided = decide(catalog, from_canonical(recorded_recipe(catalog, expected)))
     license_ = license_of_plan(catalog, decided)
@@ -179,7 +154,10 @@ def _carry_out(
     catalog: Catalog, decided: Plan, license_: Effective, output: Path, options: Options,
     *, progress: Progress,
 ) -> Merged:  # fmt: skip
-    """Carry out a plan and register the result."""
+    """Carry out a plan and register the result; one that a run was stopped from registering is registered."""
+    found = stranded(catalog, output)
+    if found is not None and found.recipe == decided.recipe.digest:
+        return _taken_in(catalog, decided, license_, found, options, progress=progress)
     target = place(output)
     started_in = folder_of(target, decided, options.shard_bytes)
     n_bytes = 0 if decided.recipe.adapter else decided.write_bytes
@@ -190,9 +168,9 @@ def _carry_out(
             target, decided, metadata=provenance.metadata(decided, VERSION),
             shard_bytes=options.shard_bytes, run=run, insist=options.resume,
         ) as journal,
-        _recorded_end(catalog, run),
+        recorded_end(catalog, run),
     ):  # fmt: skip
-        _record_start(catalog, decided, run, target, journal.runs)
+        record_start(catalog, decided, run, target, journal.runs)
         outcome = _written(catalog, decided, journal, options, progress)
         model = _describe(catalog, decided, license_, journal.folder, outcome, jobs=options.jobs)
         journal.take_name(target)
@@ -205,8 +183,34 @@ def _carry_out(
             notes=(*decided.notes, *_resumed(outcome), *_lost(decided, outcome), *outcome.notes),
             change=outcome.change, license=license_,
         )  # fmt: skip
-        columns = _edges(decided, merged, options.allow_license_conflict)
-        _record_complete(catalog, columns, merged, outcome.state)
+        columns = edges_of(decided, merged, options.allow_license_conflict)
+        record_complete(catalog, columns, merged, outcome.state)
+    return merged
+
+
+def _taken_in(
+    catalog: Catalog, decided: Plan, license_: Effective, found: Stranded, options: Options,
+    *, progress: Progress,
+) -> Merged:  # fmt: skip
+    """Register the result of a run that was stopped when all of it was made; what was not scanned yet is digested.
+
+    Raises:
+        OutputExists: what is there is not what its sidecar says.
+    """
+    started = time.monotonic()
+    scanned = scan(catalog, [str(found.folder)], jobs=options.jobs, progress=progress)
+    if [model.id for model in scanned.models] != [found.model]:
+        raise taken(found.folder)
+    note = (
+        f"run {found.run[:ID_DIGITS]} had made all of it and was stopped before it was registered"
+    )
+    merged = Merged(
+        model=found.model, run=found.run, folder=found.folder, seconds=time.monotonic() - started,
+        read_bytes=decided.read_bytes, write_bytes=read_checkpoint(found.folder).n_bytes,
+        notes=(*decided.notes, note), change=None, license=license_,
+    )  # fmt: skip
+    columns = edges_of(decided, merged, options.allow_license_conflict)
+    record_complete(catalog, columns, merged, found.state)
     return merged
 
 
@@ -235,57 +239,6 @@ def _written(
     error = next(note for note in told if note.startswith(RELATIVE_ERROR))
     what, _, value = error.partition(": ")
     return Outcome(None, notes=tuple(told), measured=((what, value),), write_bytes=new.n_bytes)
-
-
-@contextmanager
-def _recorded_end(catalog: Catalog, run: str) -> Iterator[None]:
-    """Record FAILED or ABORTED when the block does not end well, as far as the catalog can be written."""
-    try:
-        yield
-    except BaseException as error:
-        status = "FAILED" if isinstance(error, Exception) else "ABORTED"
-        text = error.message if isinstance(error, RegError) else repr(error)
-        try:
-            with catalog.write() as transaction:
-                transaction.execute(
-                    "update store.run set status = ?, ended_at = ?, error = ? where id = ?",
-                    [status, now(), text, run],
-                )
-        except CatalogError as trouble:
-            error.add_note(f"the run could not be marked as {status}: {trouble}")
-        raise
-
-
-def _record_start(
-    catalog: Catalog, decided: Plan, run: str, target: Path, resumed: Sequence[str]
-) -> None:
-    """Write the recipe and a run that has STARTED; of those it resumes, mark the killed as ABORTED."""
-    columns = Columns()
-    columns.add(
-        [RecipeRow(digest=decided.recipe.digest, canonical=decided.recipe.text, created_at=now())]
-    )
-    columns.add([
-        RunRow(
-            id=run, recipe=decided.recipe.digest, status="STARTED", output=str(target), model_id=None,
-            engine_version=VERSION, process=os.getpid(), started_at=now(), ended_at=None,
-            seconds=None, read_bytes=None, write_bytes=None, error=None, state=None,
-        )
-    ])  # fmt: skip
-    with catalog.write() as transaction:
-        started = transaction.rows(
-            "select id, process, started_at from store.run where status = 'STARTED' and recipe = ? and output = ?",
-            [decided.recipe.digest, str(target)],
-        )
-        ended = [
-            r["id"]
-            for r in started
-            if r["id"] in resumed or not is_alive(r["process"], r["started_at"])
-        ]
-        transaction.execute(
-            "update store.run set status = 'ABORTED', ended_at = ?, error = ? where id in (select store.each(?))",
-            [now(), f"the process ended; run {run[:ID_DIGITS]} went on", ended],
-        )
-        columns.insert(transaction, "nothing")
 
 
 def _describe(
@@ -359,46 +312,3 @@ def _lost(decided: Plan, outcome: Outcome) -> list[str]:
         "out_dtype: float32 keeps them, round: stochastic keeps their mean"
     )
     return [message]
-
-
-def _edges(decided: Plan, merged: Merged, allowed: str | None) -> Columns:
-    """The edges of a finished run, with their evidence."""
-    made_of: dict[tuple[str, str], float | None] = {}
-    for entry in provenance.parents_of(decided):
-        key, coefficient = (entry["digest"], entry["role"]), entry["coefficient"]
-        if entry["digest"] != merged.model:
-            before = made_of.get(key)
-            made_of[key] = coefficient if before is None else before + coefficient
-    columns = Columns()
-    for (parent, role), coefficient in made_of.items():
-        edge = Edge(
-            child=merged.model, parent=parent, relation="merge", role=role, status="recorded",
-            coefficient=coefficient, confidence=1.0, run_id=merged.run, created_at=now(),
-        )  # fmt: skip
-        columns.add([
-            edge,
-            Evidence(
-                id=digest_text(f"run\0{merged.run}\0{parent}\0{role}"), child=merged.model,
-                parent=parent, relation="merge", status="recorded", method="run", version=VERSION,
-                statistic="recipe", value=None, scope="full",
-                detail=f"run {merged.run[:ID_DIGITS]} of recipe {decided.recipe.digest[:ID_DIGITS]}",
-            ),
-        ])  # fmt: skip
-        columns.add(allowances(merged.license, allowed, [edge]))
-    return columns
-
-
-def _record_complete(
-    catalog: Catalog, columns: Columns, merged: Merged, state: dict[str, float] | None
-) -> None:
-    """Write the edges of a finished run and mark it COMPLETE."""
-    with catalog.write() as transaction:
-        columns.insert(transaction, "replace")
-        transaction.execute(
-            "update store.run set status = 'COMPLETE', model_id = ?, ended_at = ?, seconds = ?, "
-            "read_bytes = ?, write_bytes = ?, state = ? where id = ?",
-            [
-                merged.model, now(), merged.seconds, merged.read_bytes, merged.write_bytes,
-                None if state is None else json.dumps(state, sort_keys=True), merged.run,
-            ],
-        )  # fmt: skip

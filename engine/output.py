@@ -14,7 +14,9 @@ from pathlib import Path
 
 from registry.errors import NotEnoughDisk, OutputExists, RunFailed
 from registry.names import typed_path
-from registry.sources import UNFINISHED
+from registry.sources import JOURNAL, UNFINISHED
+from registry.whole_file import sync
+from registry.workroom import workroom
 
 _TAKEN = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR)
 _KEY_DIGITS = 8
@@ -28,16 +30,28 @@ def place(output: Path) -> Path:
         OutputExists: something is there; nothing is ever overwritten.
         RunFailed: the operating system does not let us look.
     """
-    path = typed_path(output)
+    path = located(output)
     try:
-        if path.is_symlink():
-            path = Path(os.path.realpath(path))
         if path.is_symlink() or (path.exists() and (not path.is_dir() or any(path.iterdir()))):
-            raise _exists(path)
+            raise taken(path)
     except OSError as error:
         message = f"cannot look at {path}: {error.strerror}"
         raise RunFailed(message) from error
     return path
+
+
+def located(output: Path) -> Path:
+    """The absolute path of an output, a link at its end followed, whatever is there.
+
+    Raises:
+        RunFailed: the operating system does not let us look.
+    """
+    path = typed_path(output)
+    try:
+        return Path(os.path.realpath(path)) if path.is_symlink() else path
+    except OSError as error:
+        message = f"cannot look at {path}: {error.strerror}"
+        raise RunFailed(message) from error
 
 
 def hidden(output: Path, key: str) -> Path:
@@ -69,27 +83,25 @@ def refuse_full_disk(output: Path, n_bytes: int, *, started: Path | None = None)
 
 
 @contextmanager
-def unfinished(output: Path, run: str) -> Iterator[Path]:
+def unfinished(output: Path) -> Iterator[Path]:
     """A folder beside ``output`` that takes its name when the block ends well, and goes when it does not.
+
+    It is locked until then. Those that were left by processes which were killed go first, but for what can be gone on with.
 
     Args:
         output: as `place` gives it; must not exist, or be an empty folder.
-        run: id of the run, so that two runs never share a folder.
 
     Raises:
         OutputExists: another run was faster.
         NotEnoughDisk, RunFailed: the operating system refuses.
     """
-    folder = hidden(output, run)
-    try:
-        with refusals(output):
-            folder.mkdir()
-            yield folder
-            sync(folder)
-            take_name(folder, output)
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
+    with (
+        refusals(output),
+        workroom(output.parent, f".{output.name}.", UNFINISHED, keep=JOURNAL) as folder,
+    ):
+        yield folder
+        sync_all(folder)
+        take_name(folder, output)
 
 
 @contextmanager
@@ -104,7 +116,7 @@ def refusals(output: Path) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in _TAKEN and output.exists():
-            raise _exists(output) from error
+            raise taken(output) from error
         kind = NotEnoughDisk if error.errno in (errno.ENOSPC, errno.EDQUOT) else RunFailed
         message = f"cannot write {output}: {error.strerror}"
         raise kind(message) from error
@@ -117,17 +129,17 @@ def take_name(folder: Path, output: Path) -> None:
         OSError: another run was faster, or the operating system refuses; `refusals` names it.
     """
     folder.rename(output)  # onto an empty folder too, and never onto another
-    _sync_one(output.parent)
+    sync(output.parent)
 
 
-def sync(folder: Path) -> None:
+def sync_all(folder: Path) -> None:
     """Put a folder and all in it on the disk."""
     for path in sorted(folder.rglob("*")):
-        _sync_one(path)
-    _sync_one(folder)
+        sync(path)
+    sync(folder)
 
 
-def _exists(path: Path) -> OutputExists:
+def taken(path: Path) -> OutputExists:
     """The error for an output that is there already."""
     message = f"{path} exists and is not empty"
     return OutputExists(message, hint="choose another -o, or remove it first")
@@ -137,12 +149,3 @@ def _held_bytes(folder: Path) -> int:
     """Room on the disk that the files of a folder take; 0 where there is no such folder."""
     files = (path.lstat() for path in folder.rglob("*") if not path.is_symlink())
     return sum(_BLOCK_BYTES * status.st_blocks for status in files)
-
-
-def _sync_one(path: Path) -> None:
-    """Put one file or folder on the disk."""
-    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

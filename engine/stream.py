@@ -13,11 +13,12 @@ from dataclasses import replace
 from pathlib import Path
 from threading import Lock
 
-from engine.merge import Merged, merge
+from engine.merge import merge
 from engine.options import Options
 from engine.parent import WORN
 from engine.reader import elsewhere
 from engine.recipe import Recipe
+from engine.run_record import Merged
 from registry.catalog import Catalog
 from registry.errors import BadAddress, FileChanged, Offline
 from registry.hub import Hub

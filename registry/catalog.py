@@ -70,6 +70,17 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
+def still_models(reader: Reader, ids: Iterable[str]) -> set[str]:
+    """Those of some ids that are models: what was known by its headers only may have been read whole meanwhile.
+
+    Who works for long writes nothing about the others, which have other ids now.
+    """
+    rows = reader.rows(
+        "select id from store.model where id in (select store.each(?))", [sorted(set(ids))]
+    )
+    return {row["id"] for row in rows}
+
+
 class Catalog:
     """One catalog file.
 
@@ -82,6 +93,11 @@ class Catalog:
         self.path = path or default_path()
         self.staged: dict[str, Checkpoint] = {}
         self.database = Database(self.path, wait_seconds=wait_seconds)
+
+    @property
+    def is_made(self) -> bool:
+        """Whether there is a catalog; an empty file is none."""
+        return self.database.is_made
 
     def rows(self, sql: str, parameters: Sequence[object] = ()) -> list[Row]:
         """The rows of one of our own read-only queries."""

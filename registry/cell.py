@@ -17,8 +17,9 @@ from typing import Any, BinaryIO
 
 import duckdb
 
-from registry.database import Config, Database, first_line
+from registry.database import Config, Database
 from registry.errors import BadSql, RegError, SqlRefused
+from registry.refusal import first_line
 
 MEMORY = "1GB"
 """What DuckDB may hold."""

@@ -9,27 +9,21 @@ import contextlib
 import fcntl
 import os
 import random
-import re
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
-from uuid import uuid4
 
 import duckdb
 
 from registry.column import Array, Column, as_array, as_json, as_mask, unicode
-from registry.errors import (
-    CatalogDamaged,
-    CatalogLocked,
-    CatalogMissing,
-    NotEnoughDisk,
-    RegError,
-)
+from registry.errors import CatalogDamaged, CatalogLocked, CatalogMissing
 from registry.migration import is_current, migrate
 from registry.names import is_there
 from registry.numbering import settle
+from registry.refusal import held_here, is_held, is_of_the_disk, translated
+from registry.whole_file import put_in_place
 
 Row = dict[str, Any]
 """One row: column name → value, columns in the order of the query."""
@@ -44,9 +38,9 @@ CONFIG: Config = {"dynamic_or_filter_threshold": 1_000, "pandas_analyze_sample":
 """A join with so many known values looks them up in an index; the default of 50 reads whole tables instead.
 Of an array of objects DuckDB does not guess the type, 20 times as slow; all of ours are text."""
 
-_HELD = ("Could not set lock", "different configuration", "already attached")
 _OF_THE_FILE = (duckdb.IOException, duckdb.FatalException)
-DISK = ("No space left", "Could not write", "quota")
+
+_PAUSE_SECONDS = 0.01
 
 _writing = threading.Lock()
 """One writer at a time also among the threads of this process, where DuckDB's lock does not tell them apart."""
@@ -168,6 +162,11 @@ class Database:
         self._types: dict[str, dict[str, str]] = {}
         self._kept = _Kept()
 
+    @property
+    def is_made(self) -> bool:
+        """Whether there is more than an empty file."""
+        return _has_bytes(self.path)
+
     @contextlib.contextmanager
     def kept_open(self) -> Iterator[None]:
         """Let the reads of this thread in the block share one connection, until somebody of ours writes.
@@ -222,7 +221,7 @@ class Database:
         except _OF_THE_FILE as error:
             keeps = False
             self.let_go()
-            raise _translated(error, self.path) from error
+            raise translated(error, self.path) from error
         finally:
             if keeps:
                 self._kept.connection = connection
@@ -240,7 +239,7 @@ class Database:
         try:
             yield Reader(connection)
         except _OF_THE_FILE as error:
-            raise _translated(error, self.path) from error
+            raise translated(error, self.path) from error
         finally:
             connection.close()
 
@@ -255,7 +254,7 @@ class Database:
             NotEnoughDisk: the transaction does not fit on the disk; nothing of it was kept.
         """
         if not _writing.acquire(timeout=self.wait_seconds):
-            raise _held_here(self.path)
+            raise held_here(self.path)
         try:
             with self._transaction() as transaction:
                 yield transaction
@@ -270,7 +269,7 @@ class Database:
         except OSError as error:
             message = f"catalog {self.path} cannot be made: {error.strerror}"
             raise CatalogDamaged(message, hint="name another place in REG_CATALOG") from error
-        _make(self.path)
+        _make(self.path, self.wait_seconds)
         self.let_go()
         connection = self._connect(read_only=False, config={})
         try:
@@ -285,8 +284,8 @@ class Database:
                     connection.rollback()
                 raise
         except duckdb.Error as error:
-            if isinstance(error, _OF_THE_FILE) or any(words in str(error) for words in DISK):
-                raise _translated(error, self.path) from error
+            if isinstance(error, _OF_THE_FILE) or is_of_the_disk(error):
+                raise translated(error, self.path) from error
             raise
         finally:
             connection.close()
@@ -299,9 +298,8 @@ class Database:
             try:
                 return duckdb.connect(str(self.path), read_only=read_only, config=CONFIG | config)
             except duckdb.Error as error:
-                is_held = any(words in str(error) for words in _HELD)
-                if not is_held or time.monotonic() > deadline:
-                    raise _translated(error, self.path) from error
+                if not is_held(error) or time.monotonic() > deadline:
+                    raise translated(error, self.path) from error
             time.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - a pause, not a secret
             pause = min(pause * 1.5, 0.05)
 
@@ -322,7 +320,16 @@ def _bound(parameters: Sequence[Any]) -> list[Any]:
 def insert_arrays(
     connection: duckdb.DuckDBPyConnection, head: str, columns: Sequence[tuple[str, Column]]
 ) -> int:
-    """Insert columns of (type, values) through numpy arrays, with an array that says where one is NULL."""
+    """Insert columns of (type, values) through numpy arrays, with an array that says where one is NULL.
+
+    Args:
+        connection: to write to.
+        head: an ``insert into``, without its rows.
+        columns: of equal length.
+
+    Returns:
+        Rows that went in.
+    """
     arrays: dict[str, Any] = {}
     parts = []
     for i, (kind, values) in enumerate(columns):
@@ -345,53 +352,45 @@ def _has_bytes(path: Path) -> bool:
     return is_there(path) and path.stat().st_size > 0
 
 
-def _make(path: Path) -> None:
+def _make(path: Path, wait_seconds: float) -> None:
     """Make a catalog where there is none, or an empty file such as `mktemp` makes, which DuckDB refuses.
 
     It is made whole under another name, so that of several processes that begin at once none sees half a catalog,
-    and all but one find that it is there.
+    and all but one find that it is there. Only who holds the lock makes one, in the place of what the killed left.
     """
     if _has_bytes(path):
         return
-    new = path.with_name(f".{path.name}.{uuid4().hex}")
+    new = path.with_name(f".{path.name}.new")
     try:
-        with contextlib.closing(duckdb.connect(str(new), config=dict(CONFIG))) as connection:
-            migrate(connection, path)
-        with path.open("ab") as lock:  # makes an empty file where there is none
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            if not _has_bytes(path):
-                new.replace(path)
+        with _alone(path, wait_seconds):
+            if _has_bytes(path):
+                return
+            for old in (new, new.with_name(f"{new.name}.wal")):
+                old.unlink(missing_ok=True)
+            with contextlib.closing(duckdb.connect(str(new), config=dict(CONFIG))) as connection:
+                migrate(connection, path)
+            put_in_place(new, path)
     except (OSError, duckdb.Error) as error:
-        raise _translated(error, path) from error
-    finally:
-        with contextlib.suppress(OSError):  # a name that is too long for the file system
+        with contextlib.suppress(OSError):
             new.unlink(missing_ok=True)
+        raise translated(error, path) from error
 
 
-def _translated(error: duckdb.Error | OSError, path: Path) -> RegError:
-    """The error of ours that says what DuckDB said."""
-    text = str(error)
-    holder = re.search(r"held in (.+?) \(PID (\d+)\)", text)
-    if holder:
-        message = f"catalog {path} is held by process {holder[2]} ({holder[1]})"
-        return CatalogLocked(message, hint=f"wait for process {holder[2]} to end, or stop it")
-    if any(words in text for words in _HELD):
-        return _held_here(path)
-    if any(words in text for words in DISK):
-        message = (
-            f"catalog {path} cannot be written ({first_line(error)}); the transaction was not kept"
-        )
-        return NotEnoughDisk(message, hint="free some space and run the command again")
-    message = f"catalog {path} cannot be opened: {first_line(error)}"
-    return CatalogDamaged(message, hint="restore a copy, or move the file away and scan again")
-
-
-def _held_here(path: Path) -> CatalogLocked:
-    """The error for a catalog that another thread of ours holds."""
-    message = f"catalog {path} is held by process {os.getpid()}, which is this one"
-    return CatalogLocked(message, hint="end the open transaction first")
-
-
-def first_line(error: duckdb.Error | OSError) -> str:
-    """The first line of what DuckDB said."""
-    return str(error).strip().splitlines()[0]
+@contextlib.contextmanager
+def _alone(path: Path, wait_seconds: float) -> Iterator[None]:
+    """Let no other process be in such a block for a catalog in the same folder; no longer than we wait for anybody."""
+    deadline = time.monotonic() + wait_seconds
+    lock = os.open(path.parent, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError as error:
+                if time.monotonic() > deadline:
+                    message = f"catalog {path} is being made by another process"
+                    raise CatalogLocked(message, hint="wait for it, or stop it") from error
+            time.sleep(_PAUSE_SECONDS)
+        yield
+    finally:
+        os.close(lock)

@@ -92,8 +92,10 @@ def scan_hub(
     with Requests(most_requests=most_requests) as requests:
         hub = Hub(requests)
         try:
+            known = _remembered(
+                catalog, with_gguf=with_gguf
+            )  # first: what is pushed later is not gone
             targets = list(_targets(hub, addresses))
-            known = _remembered(catalog, with_gguf=with_gguf)
             todo = []
             for target in targets:
                 if _is_known(target, known):
@@ -147,7 +149,7 @@ class _Repository:
 def _remembered(catalog: Catalog, *, with_gguf: bool) -> dict[str, _Repository]:
     """What the catalog holds of the Hub, by name of the repository."""
     found: dict[str, _Repository] = defaultdict(_Repository)
-    if catalog.path.exists():
+    if catalog.is_made:
         rows = catalog.rows(
             "select uri, coalesce(any_value(a.name), '') as name, "
             "list(p.error order by p.error) filter (p.error is not null and a.name is null) as errors, "
@@ -196,7 +198,7 @@ def _commit_of(uri: str) -> str:
 
 def _tokenizers(catalog: Catalog) -> Tokenizers:
     """Fingerprints of the tokenizers of places that the Hub listed."""
-    if not catalog.path.exists():
+    if not catalog.is_made:
         return {}
     rows = catalog.rows(
         "select a.tokenizer, list([f.path, f.etag] order by f.path) as files from store.file f "

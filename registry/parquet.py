@@ -9,8 +9,10 @@ from uuid import uuid4
 import duckdb
 
 from registry.column import unicode
-from registry.database import CONFIG, DISK, first_line, insert_arrays
+from registry.database import CONFIG, insert_arrays
 from registry.errors import BadExport, NotEnoughDisk, OutputExists, RunFailed
+from registry.refusal import first_line, is_of_the_disk
+from registry.whole_file import put_in_place
 
 _PARQUET = b"PAR1"
 
@@ -48,7 +50,7 @@ def write_parquet(
             values = list(zip(types, zip(*rows, strict=True), strict=True))
             insert_arrays(connection, "insert into result", values)
         connection.table("result").write_parquet(str(new))
-        new.replace(file)
+        put_in_place(new, file)
     except (OSError, duckdb.Error) as error:
         message = f"{file} cannot be written: {first_line(error)}"
         raise RunFailed(message, hint="choose another file") from error
@@ -85,7 +87,7 @@ def read_into(connection: duckdb.DuckDBPyConnection, table: str, file: Path) -> 
         ).fetchone()
     except duckdb.Error as error:
         text = first_line(error)
-        if any(words in text for words in DISK):
+        if is_of_the_disk(error):
             message = f"there is no room for {file}: {text}"
             raise NotEnoughDisk(message, hint="free some space") from error
         message = f"{file} cannot be taken in: {text}"

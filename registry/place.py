@@ -26,7 +26,7 @@ def place(catalog: Catalog, target: str) -> tuple[Path, str | None]:
     on_disk = is_there(path)
     path = path.resolve() if on_disk else path
     known: list[Row] = []
-    if is_there(catalog.path):
+    if catalog.is_made:
         known = catalog.rows(
             "select root, model_id from store.address where root = ? order by uri", [str(path)]
         )

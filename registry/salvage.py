@@ -17,8 +17,9 @@ from pathlib import Path
 
 import duckdb
 
-from registry.database import CONFIG, first_line
+from registry.database import CONFIG
 from registry.migration import migrate
+from registry.refusal import first_line
 from registry.resources import migrations
 
 WAL = ".wal"

@@ -22,6 +22,8 @@ from registry.hub_known import recognise
 from registry.hub_requests import Requests, is_offline
 from registry.hub_scan import HubScan, scan_hub
 from registry.names import CACHE, HUB, Address, is_there, parse
+from registry.overtaking import Stamps, is_back, newest
+from registry.pending import leave
 from registry.progress import SILENT, Progress
 from registry.remote import meant, places
 from registry.resolve import is_unresolved, mark_unresolved, resolve_claims
@@ -85,7 +87,7 @@ class _Known:
         problems: file, error and detail of each.
     """
 
-    files: Mapping[str, tuple[int, int, int]]
+    files: Stamps
     status: str | None
     problems: frozenset[tuple[str, str, str]]
 
@@ -173,6 +175,10 @@ def _scan_here(
     if not headers_only:
         n_bytes = sum(f.size_bytes for t in todo for f in t.weights)
         progress.start("scan", n_bytes)
+
+    def stamps(uri: str) -> Stamps:
+        return known[uri].files if uri in known else {}
+
     entries = (
         read_entry(f, headers_only=headers_only, jobs=jobs, progress=progress, known=digests)
         for f in todo
@@ -181,20 +187,22 @@ def _scan_here(
         news = [e for e in batch if not _says_nothing_new(e, known.get(e.found.uri))]
         if news:
             with catalog.write() as transaction:
+                news = newest(transaction, news, stamps)
                 store(transaction, news)
                 mark_unresolved(transaction)
+                leave(
+                    transaction, (e.reading.model for e in news if e.reading and e.reading.digests)
+                )
     n_new = sum(f.uri not in known for f in todo)
     return _Here(list(found), n_new, len(todo) - n_new, gone)
 
 
 def _settle(catalog: Catalog, gone: Sequence[str]) -> None:
     """Forget what is gone and find out whom the claims mean, if anything changed since that was last done."""
-    if is_there(catalog.path) and (
-        gone or is_unresolved(catalog.rows("select key from store.setting"))
-    ):
+    if catalog.is_made and (gone or is_unresolved(catalog.rows("select key from store.setting"))):
         recognise(catalog)
         with catalog.write() as transaction:
-            forget(transaction, gone)
+            forget(transaction, [uri for uri in gone if not is_back(uri)])
             resolve_claims(transaction)
 
 
@@ -263,7 +271,7 @@ def _ensure_remote(catalog: Catalog, address: Address, progress: Progress) -> st
 
 def _is_known(catalog: Catalog, text: str) -> bool:
     """Tell whether the catalog has a model of this very name."""
-    if not is_there(catalog.path):
+    if not catalog.is_made:
         return False
     return bool(catalog.rows("select 1 from store.address where lower(name) = lower(?)", [text]))
 
@@ -272,7 +280,7 @@ def _remembered(
     catalog: Catalog, found: Mapping[str, Found], addresses: Sequence[Address]
 ) -> tuple[dict[str, _Known], list[str]]:
     """What the catalog knows of the places that were found, and those that are gone."""
-    if not is_there(catalog.path):
+    if not catalog.is_made:
         return {}, []
     files: dict[str, dict[str, tuple[int, int, int]]] = defaultdict(dict)
     problems: dict[str, set[tuple[str, str, str]]] = defaultdict(set)

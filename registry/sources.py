@@ -81,6 +81,18 @@ def find(address: Address) -> Iterator[Found]:
         yield from _find_cached(address)
 
 
+def is_checkpoint(path: Path) -> bool:
+    """Tell whether a walk that comes by finds a checkpoint at this very path now; nothing below it is looked at."""
+    folder = path if os.path.isdir(path) else path.parent  # noqa: PTH112 (unlike Path.is_dir, never raises)
+    if not os.path.lexists(path):
+        return False
+    try:
+        files, inner = list_folder(folder)
+    except Unreadable:
+        return path == folder
+    return any(found.root == path for found in _checkpoints(folder, files, empty=not inner))
+
+
 def _find_path(path: Path) -> Iterator[Found]:
     """Walk a tree, or name a file."""
     if os.path.isdir(path):  # noqa: PTH112 (unlike Path.is_dir, never raises)

@@ -9,6 +9,7 @@ import homolog
 from cli.block import Column, Line, Table
 from cli.command import Command
 from cli.session import Session
+from registry.pending import pending, settle
 
 if TYPE_CHECKING:
     from homolog import ScanReport, Sketched
@@ -82,9 +83,7 @@ def command(
             most_requests=requests,
             with_gguf=gguf,
         )
-    n_casts = 0
-    if report.new + report.updated:
-        n_casts = _record_casts(session, [m.id for m in report.models])
+    n_casts = _record_casts(session)
     if digests:
         report = _digest(session, report, requests)
     found = _sketch(session, report, jobs, requests) if sketch else None
@@ -171,12 +170,19 @@ def _sketch(
         )  # fmt: skip
 
 
-def _record_casts(session: Session, models: list[str]) -> int:
-    """Look for casts among ``models``, but only where there can be any: it takes torch, and reads weights."""
+def _record_casts(session: Session) -> int:
+    """Look for casts among what came since that was last done, where there can be any: it takes torch, and reads weights."""
+    left = pending(session.catalog)
+    if not left.notes:
+        return 0
+    models = list(left.models)
     possible = session.catalog.rows(
         f"select signature from models where status = 'full' and kind = 'model' and dtype in {_FLOATS} "
         "and signature in (select signature from models where id in (select store.each(?))) "
         "group by signature having count(distinct dtype) > 1 limit 1",
         [models],
     )
-    return homolog.record_casts(session.catalog, models) if possible else 0
+    n_found = homolog.record_casts(session.catalog, models) if possible else 0
+    with session.catalog.write() as transaction:
+        settle(transaction, left.notes)
+    return n_found

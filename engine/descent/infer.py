@@ -17,7 +17,7 @@ from engine.descent.patch import N_SCALARS
 from engine.descent.recall import recalled, recalled_clans, remember, remember_clans
 from engine.descent.shelf import out_of_reach, shelved_ids, sketches_of, spec_of
 from engine.descent.sketch import Sketch
-from registry.catalog import Catalog, Columns, now
+from registry.catalog import Catalog, Columns, now, still_models
 from registry.database import Row, Transaction
 from registry.errors import CatalogChanged, Interrupted, NotHomologous
 from registry.fingerprint import digest_text
@@ -245,11 +245,18 @@ def _store(
         seen: scope of what was compared: sampled or full.
         against: evidence against claims.
     """
+    ends = {end for e in edges for end in (e.child, e.parent)}
+    ends |= {row[end] for row in against for end in ("child", "parent")}
+    known = still_models(transaction, ends) | set(latent)
     columns = Columns()
     columns.add_rows("model", [_latent(id_) for id_ in latent])
-    columns.add_rows("evidence", against)
+    columns.add_rows(
+        "evidence", [r for r in against if known.issuperset((r["child"], r["parent"]))]
+    )
     made = now()
     for edge in edges:
+        if not known.issuperset((edge.child, edge.parent)):
+            continue
         columns.add_rows("edge", [{
             "child": edge.child, "parent": edge.parent, "relation": edge.kind.name, "role": edge.role,
             "status": "inferred", "coefficient": edge.coefficient, "confidence": edge.confidence,

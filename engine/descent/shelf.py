@@ -11,7 +11,7 @@ from engine.descent.invariant import Values
 from engine.descent.patch import SPEC, Layout, Patch
 from engine.descent.sketch import Sketch, layout_for, take, weights
 from engine.reader import Reader
-from registry.catalog import Catalog, Columns, now
+from registry.catalog import Catalog, Columns, now, still_models
 from registry.dtypes import QUANTS
 from registry.errors import (
     BadAddress,
@@ -202,8 +202,7 @@ def _invariants(turned: Mapping[str, Values]) -> str:
 
 def put(catalog: Catalog, sketches: Sequence[Sketch], spec: str) -> None:
     """Put sketches on the shelf; models of which only headers were known are sampled from then on."""
-    columns = Columns()
-    columns.add(
+    rows = [
         SketchRow(
             model_id=s.model, spec=spec, dtype=s.dtype, patches=_patches(s.layout),
             n_scalars=s.layout.size, scalars=s.values.astype("<f4").tobytes(),
@@ -211,8 +210,11 @@ def put(catalog: Catalog, sketches: Sequence[Sketch], spec: str) -> None:
             read_bytes=s.read_bytes, taken_at=now(),
         )
         for s in sketches
-    )  # fmt: skip
+    ]  # fmt: skip
     with catalog.write() as transaction:
+        known = still_models(transaction, (row.model_id for row in rows))
+        columns = Columns()
+        columns.add(row for row in rows if row.model_id in known)
         columns.insert(transaction, "replace")
         transaction.execute(
             "update store.model set status = 'sampled' where status = 'header' "

@@ -97,9 +97,11 @@ engine.merge.merge(Catalog(Path(sys.argv[1])), recipe, Path(sys.argv[2]))
     ("moment", "statuses"),
     [
         ("engine.journal.Journal", ["COMPLETE"]),
-        ("engine.merge._record_start", ["COMPLETE"]),
+        ("engine.merge.record_start", ["COMPLETE"]),
         ("engine.merge._describe", ["ABORTED", "COMPLETE"]),
         ("engine.journal.take_name", ["ABORTED", "COMPLETE"]),
+        ("engine.merge.scan", ["COMPLETE"]),
+        ("engine.merge.record_complete", ["COMPLETE"]),
     ],
 )
 def test_a_kill_at_any_step_leaves_what_the_same_merge_goes_on_with(

@@ -64,7 +64,7 @@ def test_the_folder_takes_its_name_when_it_is_whole(there, tmp_path):
     output = tmp_path / "out"
     if there:
         output.mkdir()
-    with unfinished(output, "0123456789") as folder:
+    with unfinished(output) as folder:
         assert folder.parent == tmp_path
         (folder / "inner").mkdir()
         (folder / "inner" / "file").write_text("x", encoding="utf-8")
@@ -74,7 +74,7 @@ def test_the_folder_takes_its_name_when_it_is_whole(there, tmp_path):
 
 
 def fail(output, error):
-    with unfinished(output, "0123456789") as folder:
+    with unfinished(output) as folder:
         (folder / "file").write_text("x", encoding="utf-8")
         raise error
 
@@ -94,9 +94,9 @@ def test_what_the_system_refuses_has_a_name(number, kind, tmp_path):
 
 
 def race(output):
-    with unfinished(output, "aaaaaaaaaa") as slow:
+    with unfinished(output) as slow:
         (slow / "who").write_text("slow", encoding="utf-8")
-        with unfinished(output, "bbbbbbbbbb") as fast:
+        with unfinished(output) as fast:
             (fast / "who").write_text("fast", encoding="utf-8")
 
 
@@ -109,7 +109,7 @@ def test_the_faster_of_two_runs_wins(tmp_path):
 
 def test_an_unfinished_folder_is_never_scanned(tmp_path, family):
     (tmp_path / "models").mkdir()
-    with unfinished(tmp_path / "models" / "out", "0123456789") as folder:
+    with unfinished(tmp_path / "models" / "out") as folder:
         for name in ("model.safetensors", "config.json"):
             (folder / name).write_bytes((family.base / name).read_bytes())
         assert not [found for found in find(parse(str(tmp_path))) if found.files]
