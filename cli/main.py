@@ -17,7 +17,7 @@ import click
 
 from cli.command import Group
 from cli.session import Session
-from registry.errors import Interrupted, RegError
+from registry.errors import Interrupted, RegError, Unreadable
 
 SUMMARIES = {
     "demo": "Run the whole story on a small family of really trained models.",
@@ -87,6 +87,7 @@ class Reg(Group):
         """Run a command; turn what stops it into words and an exit code."""
         session = ctx.ensure_object(Session)
         try:
+            _refuse_no_folder()
             answer = super().invoke(ctx)
             sys.stdout.flush()
         except RegError as error:
@@ -106,6 +107,19 @@ class Reg(Group):
             _discard_output()
             ctx.exit(NOBODY_READS)
         return answer
+
+
+def _refuse_no_folder() -> None:
+    """Say that the working folder is gone: no relative path means anything then.
+
+    Raises:
+        Unreadable: it is.
+    """
+    try:
+        os.getcwd()  # noqa: PTH109 - a question, not a path
+    except OSError as error:
+        message = f"the working folder cannot be read: {error.strerror}"
+        raise Unreadable(message, hint="cd to a folder that exists") from error
 
 
 def _going_on(ctx: click.Context, words: Sequence[str]) -> str:

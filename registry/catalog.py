@@ -16,7 +16,7 @@ from typing import ClassVar, Literal, Protocol
 
 from registry.checkpoint import Checkpoint, read_checkpoint
 from registry.database import WAIT_SECONDS, Database, Reader, Row, Transaction
-from registry.errors import AmbiguousModel, BadAddress, FileChanged, UnknownModel
+from registry.errors import AmbiguousModel, BadAddress, CatalogMissing, FileChanged, UnknownModel
 from registry.file_ref import list_files
 from registry.names import CACHE, HUB
 
@@ -41,21 +41,36 @@ class Record(Protocol):
 
 
 def default_path() -> Path:
-    """Where the catalog is: $REG_CATALOG, else `.reg/` of the nearest parent folder that has one, else the user's."""
+    """Where the catalog is: $REG_CATALOG, else `.reg/` of the nearest parent folder that has one, else the user's.
+
+    Raises:
+        CatalogMissing: nobody knows the user's home.
+    """
     named = os.environ.get("REG_CATALOG")
     if named:
-        return Path(named).expanduser().absolute()
+        return Path(os.path.abspath(os.path.expanduser(named)))  # noqa: PTH100, PTH111 - never raise
     here = Path.cwd()
     for folder in (here, *here.parents):
-        if (folder / ".reg").is_dir():
+        if os.path.isdir(folder / ".reg"):  # noqa: PTH112 - unlike Path.is_dir, never raises
             return folder / ".reg" / "catalog.duckdb"
+    try:
+        return _users_own() / "homolog" / "catalog.duckdb"
+    except RuntimeError as error:
+        message = "there is no place for the catalog: this user has no home folder"
+        raise CatalogMissing(message, hint="name a file in REG_CATALOG") from error
+
+
+def _users_own() -> Path:
+    """Where a user's programs keep their data.
+
+    Raises:
+        RuntimeError: nobody knows the user's home.
+    """
     if sys.platform == "darwin":
-        data = Path.home() / "Library" / "Application Support"
-    elif sys.platform == "win32":
-        data = Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local"))
-    else:
-        data = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
-    return data / "homolog" / "catalog.duckdb"
+        return Path.home() / "Library" / "Application Support"
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
+    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
 
 
 def _real(text: str) -> str:
@@ -81,6 +96,11 @@ class Catalog:
         self.path = path or default_path()
         self.staged: dict[str, Checkpoint] = {}
         self.database = Database(self.path, wait_seconds=wait_seconds)
+
+    @property
+    def is_there(self) -> bool:
+        """Whether its file exists, as far as we may look."""
+        return os.path.exists(self.path)  # noqa: PTH110 - unlike Path.exists, never raises
 
     def rows(self, sql: str, parameters: Sequence[object] = ()) -> list[Row]:
         """The rows of one of our own read-only queries."""

@@ -8,9 +8,8 @@ that finds the file held waits with growing, jittered pauses and says who holds 
 import contextlib
 import fcntl
 import json
-import os
 import random
-import re
+import stat
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,14 +20,8 @@ from uuid import uuid4
 import duckdb
 
 from registry.column import Array, Column, as_array, as_mask, unicode
-from registry.errors import (
-    CatalogDamaged,
-    CatalogLocked,
-    CatalogMissing,
-    NotEnoughDisk,
-    RegError,
-    RunFailed,
-)
+from registry.database_failure import DISK, HELD, failure_of, first_line, held_here, prove_room
+from registry.errors import CatalogDamaged, CatalogMissing, NotEnoughDisk, RunFailed
 from registry.migration import is_current, migrate
 
 Row = dict[str, Any]
@@ -44,9 +37,9 @@ _CONFIG: Config = {"dynamic_or_filter_threshold": 1_000, "pandas_analyze_sample"
 """A join with so many known values looks them up in an index; the default of 50 reads whole tables instead.
 Of an array of objects DuckDB does not guess the type, 20 times as slow; all of ours are text."""
 
-_HELD = ("Could not set lock", "different configuration", "already attached")
+_NAME_DIGITS = 50  # of a long name, so that ours beside it is not too long
 _OF_THE_FILE = (duckdb.IOException, duckdb.FatalException)
-_DISK = ("No space left", "Could not write", "quota")
+_CELL_BYTES, _CHANGE_BYTES = 128, 512  # of a value that is inserted, and of a row that SQL changes
 
 _writing = threading.Lock()
 """One writer at a time also among the threads of this process, where DuckDB's lock does not tell them apart."""
@@ -66,18 +59,25 @@ class Reader:
 
 
 class Transaction(Reader):
-    """One open write transaction; made by `Database.write`."""
+    """One open write transaction; made by `Database.write`.
+
+    Attributes:
+        n_bytes: that committing it may take, roughly.
+    """
 
     def __init__(
         self, connection: duckdb.DuckDBPyConnection, types: dict[str, dict[str, str]]
     ) -> None:
         super().__init__(connection)
+        self.n_bytes = 0
         self._types = types
 
     def execute(self, sql: str, parameters: Sequence[Any] = ()) -> int:
         """Run one statement and return how many rows it changed."""
         result = self.connection.execute(sql, _bound(parameters)).fetchone()
-        return int(result[0]) if result else 0
+        n_rows = int(result[0]) if result and isinstance(result[0], int) else 0
+        self.n_bytes += n_rows * _CHANGE_BYTES
+        return n_rows
 
     def insert(
         self,
@@ -98,6 +98,7 @@ class Transaction(Reader):
             none = self.connection.execute(f"select * from store.{table} limit 0").description or ()
             self._types[table] = {str(column[0]): str(column[1]) for column in none}
         types = self._types[table]
+        self.n_bytes += len(columns) * len(next(iter(columns.values()))) * _CELL_BYTES
         names = ", ".join(f'"{name}"' for name in columns)
         how = {"nothing": "or ignore ", "replace": "or replace ", "error": ""}[conflict]
         return _insert_arrays(
@@ -128,6 +129,7 @@ class Transaction(Reader):
         }
         flat["place"] = np.repeat(np.arange(len(rows)), [len(row) for row in rows])
         flat["n"] = np.arange(len(flat["place"]))
+        self.n_bytes += sum(array.nbytes for array in flat.values())
         one = {
             f"k{i}": as_array("VARCHAR", column, "")[0] for i, column in enumerate(keys.values())
         }
@@ -221,7 +223,7 @@ class Database:
         except _OF_THE_FILE as error:
             keeps = False
             self.let_go()
-            raise _translated(error, self.path) from error
+            raise failure_of(error, self.path) from error
         finally:
             if keeps:
                 self._kept.connection = connection
@@ -239,7 +241,7 @@ class Database:
             NotEnoughDisk: the transaction does not fit on the disk; nothing of it was kept.
         """
         if not _writing.acquire(timeout=self._wait_seconds):
-            raise _held_here(self.path)
+            raise held_here(self.path)
         try:
             with self._transaction() as transaction:
                 yield transaction
@@ -252,8 +254,7 @@ class Database:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            message = f"catalog {self.path} cannot be made: {error.strerror}"
-            raise CatalogDamaged(message, hint="name another place in REG_CATALOG") from error
+            raise failure_of(error, self.path) from error
         _make(self.path)
         self.let_go()
         connection = self._connect(read_only=False, config={})
@@ -261,15 +262,17 @@ class Database:
             migrate(connection, self.path)
             connection.begin()
             try:
-                yield Transaction(connection, self._types)
+                transaction = Transaction(connection, self._types)
+                yield transaction
+                prove_room(self.path, transaction.n_bytes)
                 connection.commit()
             except BaseException:
                 with contextlib.suppress(duckdb.Error):  # a commit that failed has ended it already
                     connection.rollback()
                 raise
         except duckdb.Error as error:
-            if isinstance(error, _OF_THE_FILE) or any(words in str(error) for words in _DISK):
-                raise _translated(error, self.path) from error
+            if isinstance(error, _OF_THE_FILE) or any(words in str(error) for words in DISK):
+                raise failure_of(error, self.path) from error
             raise
         finally:
             connection.close()
@@ -282,9 +285,9 @@ class Database:
             try:
                 return duckdb.connect(str(self.path), read_only=read_only, config=_CONFIG | config)
             except duckdb.Error as error:
-                is_held = any(words in str(error) for words in _HELD)
+                is_held = any(words in str(error) for words in HELD)
                 if not is_held or time.monotonic() > deadline:
-                    raise _translated(error, self.path) from error
+                    raise failure_of(error, self.path) from error
             time.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - a pause, not a secret
             pause = min(pause * 1.5, 0.05)
 
@@ -295,10 +298,12 @@ def write_parquet(
     """Write rows to a Parquet file through a database of its own, in memory.
 
     Args:
-        file: to write; replaced if it exists.
+        file: to write; one that exists is replaced once the new one is whole.
         columns: (name, DuckDB type) of each column.
         rows: tuples in the order of ``columns``.
     """
+    is_device = file.exists() and not file.is_file()
+    new = file if is_device else file.with_name(f".{uuid4().hex}.parquet")
     connection = duckdb.connect(config=dict(_CONFIG))
     try:
         definition = ", ".join(f'"{name.replace(chr(34), chr(34) * 2)}" {t}' for name, t in columns)
@@ -307,12 +312,18 @@ def write_parquet(
             types = [kind for _, kind in columns]
             values = list(zip(types, zip(*rows, strict=True), strict=True))
             _insert_arrays(connection, "insert into result", values)
-        connection.table("result").write_parquet(str(file))
-    except duckdb.Error as error:
-        message = f"{file} cannot be written: {_first_line(error)}"
+        connection.table("result").write_parquet(str(new))
+        if new != file:
+            new.replace(file)
+    except (duckdb.Error, OSError) as error:
+        message = f"{file} cannot be written: {first_line(error)}"
+        if any(words in str(error) for words in DISK):
+            raise NotEnoughDisk(message, hint="free some space, or choose another file") from error
         raise RunFailed(message, hint="choose another file") from error
     finally:
         connection.close()
+        if new != file:
+            new.unlink(missing_ok=True)
 
 
 def _bound(parameters: Sequence[Any]) -> list[Any]:
@@ -343,8 +354,21 @@ def _insert_arrays(
 
 
 def _has_bytes(path: Path) -> bool:
-    """Tell whether there is more than an empty file."""
-    return path.exists() and path.stat().st_size > 0
+    """Tell whether there is more than an empty file.
+
+    Raises:
+        CatalogDamaged: there is something else, or we may not look.
+    """
+    try:
+        status = path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise failure_of(error, path) from error
+    if not stat.S_ISREG(status.st_mode):
+        message = f"catalog {path} is no file"
+        raise CatalogDamaged(message, hint="name another place in REG_CATALOG")
+    return status.st_size > 0
 
 
 def _make(path: Path) -> None:
@@ -355,44 +379,18 @@ def _make(path: Path) -> None:
     """
     if _has_bytes(path):
         return
-    new = path.with_name(f".{path.name}.{uuid4().hex}")
+    new = path.with_name(f".{path.name[:_NAME_DIGITS]}.{uuid4().hex}")
     try:
         with contextlib.closing(duckdb.connect(str(new), config=dict(_CONFIG))) as connection:
             migrate(connection, path)
+            connection.execute("checkpoint")  # closing does it too, and says nothing when it cannot
         with path.open("ab") as lock:  # makes an empty file where there is none
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not _has_bytes(path):
                 new.replace(path)
     except (OSError, duckdb.Error) as error:
-        raise _translated(error, path) from error
+        raise failure_of(error, path) from error
     finally:
-        new.unlink(missing_ok=True)
-
-
-def _translated(error: duckdb.Error | OSError, path: Path) -> RegError:
-    """The error of ours that says what DuckDB said."""
-    text = str(error)
-    holder = re.search(r"held in (.+?) \(PID (\d+)\)", text)
-    if holder:
-        message = f"catalog {path} is held by process {holder[2]} ({holder[1]})"
-        return CatalogLocked(message, hint=f"wait for process {holder[2]} to end, or stop it")
-    if any(words in text for words in _HELD):
-        return _held_here(path)
-    if any(words in text for words in _DISK):
-        message = (
-            f"catalog {path} cannot be written ({_first_line(error)}); the transaction was not kept"
-        )
-        return NotEnoughDisk(message, hint="free some space and run the command again")
-    message = f"catalog {path} cannot be opened: {_first_line(error)}"
-    return CatalogDamaged(message, hint="restore a copy, or move the file away and scan again")
-
-
-def _held_here(path: Path) -> CatalogLocked:
-    """The error for a catalog that another thread of ours holds."""
-    message = f"catalog {path} is held by process {os.getpid()}, which is this one"
-    return CatalogLocked(message, hint="end the open transaction first")
-
-
-def _first_line(error: duckdb.Error | OSError) -> str:
-    """The first line of what DuckDB said."""
-    return str(error).strip().splitlines()[0]
+        for left in (new, new.with_name(f"{new.name}.wal")):
+            with contextlib.suppress(OSError):
+                left.unlink()

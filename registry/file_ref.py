@@ -61,6 +61,7 @@ class FileRef:
         etag: what the Hub calls its content: the SHA-256 of a large file, git's blob id of a small one, hex; None
             for a file that was not listed by the Hub.
         xet: what its storage calls the content, where it says so.
+        ctime_ns: time at which anything of it last changed, its owner or its times too; for as long as it is read.
     """
 
     path: str
@@ -70,6 +71,7 @@ class FileRef:
     format: Format
     etag: str | None = None
     xet: str | None = None
+    ctime_ns: int = 0
 
     @property
     def dangling(self) -> bool:
@@ -177,7 +179,10 @@ def _file_ref(entry: "os.DirEntry[str]", prefix: str) -> FileRef | None:
     if stat.S_ISDIR(status.st_mode):
         return None
     etag = _blob_name(entry) if entry.is_symlink() else None
-    return FileRef(prefix + name, status.st_size, status.st_mtime_ns, status.st_ino, kind, etag)
+    return FileRef(
+        prefix + name, status.st_size, status.st_mtime_ns, status.st_ino, kind, etag,
+        ctime_ns=status.st_ctime_ns,
+    )  # fmt: skip
 
 
 def _blob_name(entry: "os.DirEntry[str]") -> str | None:

@@ -16,6 +16,7 @@ from typing import Any
 
 from registry.catalog import Catalog, now
 from registry.database import Database, Row, Transaction
+from registry.database_failure import failure_of
 from registry.errors import BadListing
 from registry.fingerprint import digest_text
 from registry.listed import SOURCE, declare
@@ -142,8 +143,7 @@ def import_listings(
         BadListing: a file is no listing, or not one of its rows is good.
     """
     names = [str(file.absolute()) for file in files]
-    catalog.path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".import-", dir=catalog.path.parent) as folder:
+    with _folder_beside(catalog.path) as folder:
         staging = _Staging(Database(Path(folder) / "rows.duckdb"), form, progress)
         with staging.database.write() as transaction:
             transaction.execute(_STAGED)
@@ -159,6 +159,19 @@ def import_listings(
         n_repeated=staging.n_rows - bad[_LEFT_OUT] - n_named, n_bad=bad[_LEFT_OUT], n_partly=bad[_PARTLY],
         problems=tuple(staging.problems),
     )  # fmt: skip
+
+
+def _folder_beside(path: Path) -> tempfile.TemporaryDirectory[str]:
+    """A folder for a while beside the catalog.
+
+    Raises:
+        CatalogDamaged, NotEnoughDisk: the operating system refuses.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return tempfile.TemporaryDirectory(prefix=".import-", dir=path.parent)
+    except OSError as error:
+        raise failure_of(error, path) from error
 
 
 @dataclass
