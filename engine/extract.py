@@ -7,6 +7,7 @@ hold, such as norms, embeddings and heads, is taken along whole, or left out if 
 import json
 import os
 import re
+import shutil
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
@@ -28,8 +29,8 @@ from engine.projection import changed, homes, is_projection, is_transposed
 from engine.reader import Reader
 from engine.source import Source, load
 from engine.threads import in_order
-from registry.catalog import ID_DIGITS, Catalog, Columns, now
-from registry.errors import BadParameter, NotMergeable
+from registry.catalog import ID_DIGITS, Catalog, Columns, now, refuse_lost
+from registry.errors import BadParameter, NotMergeable, RegError
 from registry.fingerprint import digest_text
 from registry.header import TensorRef
 from registry.license_report import card_license, license_of_merge
@@ -160,10 +161,14 @@ def extract(
             folder, made_by=_story(*sides, changes, total), metadata=metadata,
             license_=_license(catalog, sides),
         )  # fmt: skip
-    with catalog.database.kept_open():
-        scan(catalog, [str(target)], jobs=jobs)
-        model = catalog.find(str(target))
-    _record(catalog, model, sides, total)
+    try:
+        with catalog.database.kept_open():
+            scan(catalog, [str(target)], jobs=jobs)
+            model = catalog.find(str(target))
+        _record(catalog, model, sides, total)
+    except RegError:  # what nobody knows of would stand in the way of the next try
+        shutil.rmtree(target, ignore_errors=True)
+        raise
     return Extracted(
         model, new_side.id, old_side.id, target, tuple(changes), total, new.n_bytes,
         new_side.checkpoint.n_bytes, time.monotonic() - started, tuple(notes),
@@ -387,4 +392,5 @@ def _record(catalog: Catalog, model: str, sides: tuple[Parent, Parent], total: f
         ),
     ])  # fmt: skip
     with catalog.write() as transaction:
+        refuse_lost(transaction, (model, base.id))
         columns.insert(transaction, "replace")

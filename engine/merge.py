@@ -29,7 +29,7 @@ from engine.plan import Plan
 from engine.recipe import Recipe
 from engine.recorded import from_canonical
 from engine.run import Outcome, run_plan
-from registry.catalog import ID_DIGITS, Catalog, Columns, now
+from registry.catalog import ID_DIGITS, Catalog, Columns, now, refuse_lost
 from registry.checkpoint import read_checkpoint
 from registry.database import Reader
 from registry.errors import CatalogError, RegError, UnknownModel
@@ -205,7 +205,7 @@ def _carry_out(
             change=outcome.change, license=license_,
         )  # fmt: skip
         columns = _edges(decided, merged, options.allow_license_conflict)
-        _record_complete(catalog, columns, merged, outcome.state)
+        _record_complete(catalog, decided, columns, merged, outcome.state)
     return merged
 
 
@@ -384,10 +384,11 @@ def _edges(decided: Plan, merged: Merged, allowed: str | None) -> Columns:
 
 
 def _record_complete(
-    catalog: Catalog, columns: Columns, merged: Merged, state: dict[str, float] | None
-) -> None:
+    catalog: Catalog, decided: Plan, columns: Columns, merged: Merged, state: dict[str, float] | None
+) -> None:  # fmt: skip
     """Write the edges of a finished run and mark it COMPLETE."""
     with catalog.write() as transaction:
+        refuse_lost(transaction, (p["digest"] for p in provenance.parents_of(decided)))
         columns.insert(transaction, "replace")
         transaction.execute(
             "update store.run set status = 'COMPLETE', model_id = ?, ended_at = ?, seconds = ?, "

@@ -22,7 +22,7 @@ from engine.parent import Parent, family, refuse_change
 from engine.reader import DTYPES, FLOATS, Reader
 from engine.spectral import Spectrum, spectrum
 from engine.threads import in_order
-from registry.catalog import Catalog, Columns, now
+from registry.catalog import Catalog, Columns, now, refuse_lost
 from registry.database import Row, Transaction
 from registry.errors import NotMergeable
 from registry.header import TensorRef
@@ -286,6 +286,7 @@ def _store(catalog: Catalog, pair: Pair, rows: _Rows) -> None:
     """Write all rows of a pair in one transaction, in place of older ones."""
     rows.columns.add([pair])
     with catalog.write() as transaction:
+        refuse_lost(transaction, (pair.child, pair.base))
         for table in ("pair", "delta", "histogram", "spectrum"):
             transaction.execute(
                 f"delete from store.{table} where child = ? and base = ?", [pair.child, pair.base]

@@ -118,7 +118,7 @@ def _place(catalog: Catalog, target: str) -> tuple[Path, str | None]:
     on_disk = os.path.exists(path)  # noqa: PTH110 - unlike Path.exists, never raises
     path = path.resolve() if on_disk else path
     known: list[Row] = []
-    if catalog.is_there:
+    if catalog.is_made:
         known = catalog.rows(
             "select root, model_id from store.address where root = ? order by uri", [str(path)]
         )

@@ -98,9 +98,9 @@ class Catalog:
         self.database = Database(self.path, wait_seconds=wait_seconds)
 
     @property
-    def is_there(self) -> bool:
-        """Whether its file exists, as far as we may look."""
-        return os.path.exists(self.path)  # noqa: PTH110 - unlike Path.exists, never raises
+    def is_made(self) -> bool:
+        """Whether there is a catalog; an empty file is none."""
+        return self.database.is_made
 
     def rows(self, sql: str, parameters: Sequence[object] = ()) -> list[Row]:
         """The rows of one of our own read-only queries."""
@@ -222,6 +222,24 @@ class Catalog:
         places = ", ".join(recorded) or "no place at all"
         message = f"the files of {name} are gone; the catalog knows of {places}"
         raise BadAddress(message, hint="reg scan the folder where they are now")
+
+
+def refuse_lost(transaction: Transaction, models: Iterable[str]) -> None:
+    """Refuse to write about models that the catalog does not have: its file was taken away while they were worked with.
+
+    Raises:
+        UnknownModel: naming one of them.
+    """
+    wanted = list(dict.fromkeys(models))
+    rows = transaction.rows(
+        "select id from store.model where id in (select store.each(?))", [wanted]
+    )
+    lost = sorted(set(wanted) - {row["id"] for row in rows})
+    if lost:
+        message = (
+            f"the catalog no longer has model {lost[0][:ID_DIGITS]}: it was replaced meanwhile"
+        )
+        raise UnknownModel(message, hint="reg scan the models again, then run the same command")
 
 
 class Columns:

@@ -8,6 +8,7 @@ that finds the file held waits with growing, jittered pauses and says who holds 
 import contextlib
 import fcntl
 import json
+import os
 import random
 import stat
 import threading
@@ -20,9 +21,10 @@ from uuid import uuid4
 import duckdb
 
 from registry.column import Array, Column, as_array, as_mask, unicode
-from registry.database_failure import DISK, HELD, failure_of, first_line, held_here, prove_room
-from registry.errors import CatalogDamaged, CatalogMissing, NotEnoughDisk, RunFailed
+from registry.errors import CatalogDamaged, CatalogMissing, RunFailed
 from registry.migration import is_current, migrate
+from registry.refusal import first_line, held_here, is_held, is_of_the_disk, translated
+from registry.room import prove_room
 
 Row = dict[str, Any]
 """One row: column name → value, columns in the order of the query."""
@@ -185,6 +187,11 @@ class Database:
             self._kept.wanted = False
             self.let_go()
 
+    @property
+    def is_made(self) -> bool:
+        """Whether there is more than an empty file; errors as `_has_bytes`."""
+        return _has_bytes(self.path)
+
     def let_go(self) -> None:
         """Close what `kept_open` keeps for this thread."""
         if self._kept.connection is not None:
@@ -223,7 +230,7 @@ class Database:
         except _OF_THE_FILE as error:
             keeps = False
             self.let_go()
-            raise failure_of(error, self.path) from error
+            raise translated(error, self.path) from error
         finally:
             if keeps:
                 self._kept.connection = connection
@@ -254,7 +261,7 @@ class Database:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise failure_of(error, self.path) from error
+            raise translated(error, self.path) from error
         _make(self.path)
         self.let_go()
         connection = self._connect(read_only=False, config={})
@@ -271,8 +278,8 @@ class Database:
                     connection.rollback()
                 raise
         except duckdb.Error as error:
-            if isinstance(error, _OF_THE_FILE) or any(words in str(error) for words in DISK):
-                raise failure_of(error, self.path) from error
+            if isinstance(error, _OF_THE_FILE) or is_of_the_disk(error):
+                raise translated(error, self.path) from error
             raise
         finally:
             connection.close()
@@ -285,9 +292,8 @@ class Database:
             try:
                 return duckdb.connect(str(self.path), read_only=read_only, config=_CONFIG | config)
             except duckdb.Error as error:
-                is_held = any(words in str(error) for words in HELD)
-                if not is_held or time.monotonic() > deadline:
-                    raise failure_of(error, self.path) from error
+                if not is_held(error) or time.monotonic() > deadline:
+                    raise translated(error, self.path) from error
             time.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - a pause, not a secret
             pause = min(pause * 1.5, 0.05)
 
@@ -298,12 +304,13 @@ def write_parquet(
     """Write rows to a Parquet file through a database of its own, in memory.
 
     Args:
-        file: to write; one that exists is replaced once the new one is whole.
+        file: to write; replaced if it exists.
         columns: (name, DuckDB type) of each column.
         rows: tuples in the order of ``columns``.
+
+    Raises:
+        RunFailed: the file cannot be written; half a file is not left.
     """
-    is_device = file.exists() and not file.is_file()
-    new = file if is_device else file.with_name(f".{uuid4().hex}.parquet")
     connection = duckdb.connect(config=dict(_CONFIG))
     try:
         definition = ", ".join(f'"{name.replace(chr(34), chr(34) * 2)}" {t}' for name, t in columns)
@@ -312,18 +319,14 @@ def write_parquet(
             types = [kind for _, kind in columns]
             values = list(zip(types, zip(*rows, strict=True), strict=True))
             _insert_arrays(connection, "insert into result", values)
-        connection.table("result").write_parquet(str(new))
-        if new != file:
-            new.replace(file)
-    except (duckdb.Error, OSError) as error:
+        connection.table("result").write_parquet(str(file))
+    except duckdb.Error as error:
+        if os.path.isfile(file):  # noqa: PTH113 - never raises
+            file.unlink()
         message = f"{file} cannot be written: {first_line(error)}"
-        if any(words in str(error) for words in DISK):
-            raise NotEnoughDisk(message, hint="free some space, or choose another file") from error
         raise RunFailed(message, hint="choose another file") from error
     finally:
         connection.close()
-        if new != file:
-            new.unlink(missing_ok=True)
 
 
 def _bound(parameters: Sequence[Any]) -> list[Any]:
@@ -364,7 +367,7 @@ def _has_bytes(path: Path) -> bool:
     except (FileNotFoundError, NotADirectoryError):
         return False
     except OSError as error:
-        raise failure_of(error, path) from error
+        raise translated(error, path) from error
     if not stat.S_ISREG(status.st_mode):
         message = f"catalog {path} is no file"
         raise CatalogDamaged(message, hint="name another place in REG_CATALOG")
@@ -389,7 +392,7 @@ def _make(path: Path) -> None:
             if not _has_bytes(path):
                 new.replace(path)
     except (OSError, duckdb.Error) as error:
-        raise failure_of(error, path) from error
+        raise translated(error, path) from error
     finally:
         for left in (new, new.with_name(f"{new.name}.wal")):
             with contextlib.suppress(OSError):

@@ -16,6 +16,7 @@ from registry.checkpoint import Checkpoint, Problem, read_checkpoint
 from registry.claims import Claim, read_claims
 from registry.database import Row, Transaction
 from registry.errors import FileChanged, RegError
+from registry.file_ref import state_of
 from registry.fingerprint import (
     MODEL_DIGEST,
     architecture_fingerprint,
@@ -148,8 +149,7 @@ def _refuse_change(found: Found) -> None:
     for ref in found.files:
         if ref.format in DECISIVE or folder != found.root:
             status = os.stat(folder / ref.path)  # noqa: PTH116 - a hundred thousand times
-            now = (status.st_size, status.st_mtime_ns, status.st_ino, status.st_ctime_ns)
-            if now != (ref.size_bytes, ref.mtime_ns, ref.inode, ref.ctime_ns):
+            if state_of(status) != (ref.size_bytes, ref.mtime_ns, ref.inode, ref.ctime_ns):
                 message = f"{folder / ref.path}: changed while it was read"
                 raise FileChanged(message, hint=f"reg scan {found.root} when nothing writes there")
 

@@ -33,7 +33,7 @@ _WEIGHTS = f"""
 
 def recognise(catalog: Catalog) -> int:
     """Give places of the Hub of which only headers were read the models they are, where those are known; how many."""
-    if not catalog.is_there:
+    if not catalog.is_made:
         return 0
     _hash_alike(catalog)
     rows = catalog.rows(

@@ -147,7 +147,7 @@ class _Repository:
 def _remembered(catalog: Catalog, *, with_gguf: bool) -> dict[str, _Repository]:
     """What the catalog holds of the Hub, by name of the repository."""
     found: dict[str, _Repository] = defaultdict(_Repository)
-    if catalog.is_there:
+    if catalog.is_made:
         rows = catalog.rows(
             "select uri, coalesce(any_value(a.name), '') as name, "
             "list(p.error order by p.error) filter (p.error is not null and a.name is null) as errors, "
@@ -196,7 +196,7 @@ def _commit_of(uri: str) -> str:
 
 def _tokenizers(catalog: Catalog) -> Tokenizers:
     """Fingerprints of the tokenizers of places that the Hub listed."""
-    if not catalog.is_there:
+    if not catalog.is_made:
         return {}
     rows = catalog.rows(
         "select a.tokenizer, list([f.path, f.etag] order by f.path) as files from store.file f "

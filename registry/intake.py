@@ -16,7 +16,6 @@ from typing import Any
 
 from registry.catalog import Catalog, now
 from registry.database import Database, Row, Transaction
-from registry.database_failure import failure_of
 from registry.errors import BadListing
 from registry.fingerprint import digest_text
 from registry.listed import SOURCE, declare
@@ -25,6 +24,7 @@ from registry.listing_file import FileRow, Format, read_rows
 from registry.named import NAME_DIGEST, node
 from registry.names import HUB
 from registry.progress import SILENT, Progress
+from registry.refusal import translated
 from registry.resolve import resolve_claims
 
 _BATCH = 122_880  # rows that a database keeps together: a whole group is written once
@@ -171,7 +171,7 @@ def _folder_beside(path: Path) -> tempfile.TemporaryDirectory[str]:
         path.parent.mkdir(parents=True, exist_ok=True)
         return tempfile.TemporaryDirectory(prefix=".import-", dir=path.parent)
     except OSError as error:
-        raise failure_of(error, path) from error
+        raise translated(error, path) from error
 
 
 @dataclass

@@ -48,7 +48,7 @@ def remembered(
     catalog: Catalog, found: Mapping[str, Found], addresses: Sequence[Address]
 ) -> tuple[dict[str, Known], list[str]]:
     """What the catalog knows of the places that were found, and those that are gone."""
-    if not catalog.is_there:
+    if not catalog.is_made:
         return {}, []
     files: dict[str, dict[str, tuple[int, int, int]]] = defaultdict(dict)
     problems: dict[str, set[tuple[str, str, str]]] = defaultdict(set)

@@ -180,7 +180,7 @@ def _scan_here(
 
 def _settle(catalog: Catalog, gone: Sequence[str]) -> None:
     """Forget what is gone and find out whom the claims mean, if anything changed since that was last done."""
-    if catalog.is_there and (gone or is_unresolved(catalog.rows("select key from store.setting"))):
+    if catalog.is_made and (gone or is_unresolved(catalog.rows("select key from store.setting"))):
         recognise(catalog)
         with catalog.write() as transaction:
             forget(transaction, gone)
@@ -252,7 +252,7 @@ def _ensure_remote(catalog: Catalog, address: Address, progress: Progress) -> st
 
 def _is_known(catalog: Catalog, text: str) -> bool:
     """Tell whether the catalog has a model of this very name."""
-    if not catalog.is_there:
+    if not catalog.is_made:
         return False
     return bool(catalog.rows("select 1 from store.address where lower(name) = lower(?)", [text]))
 

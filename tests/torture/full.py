@@ -132,7 +132,7 @@ def try_stage(lab: Lab, name: str) -> None:
     with lab.small_disk(room.small):
         room.prepare()
         before = rows(lab, room.catalog)
-        free = lab.rng.randrange(0, int(want["takes"] * 1.2) + 8192)
+        free = lab.rng.choice((0, lab.rng.randrange(0, want["takes"] + 4096)))
         mounted = lab.may_mount and lab.rng.random() < 0.7
         if mounted:
             _fill(room.small, free)
