@@ -5,6 +5,7 @@ name for, 2 wrong usage, 3 the answer is no, 130 interrupted, 141 nobody reads a
 `RegError` is our own bug and shows its traceback.
 """
 
+import errno
 import io
 import os
 import shlex
@@ -17,7 +18,7 @@ import click
 
 from cli.command import Group
 from cli.session import Session
-from registry.errors import Interrupted, RegError, Unreadable
+from registry.errors import Interrupted, NotEnoughDisk, RegError, Unreadable
 
 SUMMARIES = {
     "demo": "Run the whole story on a small family of really trained models.",
@@ -49,6 +50,8 @@ MODULES = {"import": "import_"}
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 NOBODY_READS = 141
 """Exit code after the reader of our pipe went away, as shells have it."""
@@ -106,6 +109,13 @@ class Reg(Group):
         except BrokenPipeError:
             _discard_output()
             ctx.exit(NOBODY_READS)
+        except OSError as error:  # of the file that the answer goes to
+            if error.errno not in _FULL or error.filename:
+                raise
+            _discard_output()
+            message = f"the answer cannot be written: {error.strerror}"
+            session.out.error(NotEnoughDisk(message, hint="free some space, or write it elsewhere"))
+            ctx.exit(1)
         return answer
 
 

@@ -4,39 +4,42 @@ Every command is a real process. Where the system lets us mount one, the small d
 writes fail as on one, as it does besides for reads that fail and for the moments in which files change.
 """
 
+import random
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from torture import changes, full, oddities, refusals
-from torture.lab import Server
+from torture import changes, full, oddities, refusals, remote
+from torture.lab import Found, Server
 from torture.trial import Trial
 
-CASES = (*full.CASES, *changes.CASES, *refusals.CASES, *oddities.CASES)
-"""Each is tried once at least, and again and again while it has time."""
+CASES = (*full.CASES, *remote.CASES, *changes.CASES, *refusals.CASES, *oddities.CASES)
 
 
 def trials(seed: int, seconds: float, folder: Path) -> Iterator[Trial]:
-    """A line for each kind of damage."""
+    """A line for each kind of damage: in little time for some of them, by chance; in much, for each several tries."""
     deadline = time.monotonic() + seconds
+    cases = list(CASES)
+    random.Random(seed).shuffle(cases)
     with Server(folder) as server:
-        left = len(CASES)
-        for what, case, words in CASES:
-            share, started = (deadline - time.monotonic()) / left, time.monotonic()
-            left -= 1
-            kind = " (mounted)" if server.may_mount and case.__module__ == full.__name__ else ""
-            trial = Trial("disk", what + kind)
+        for i, (what, case, words) in enumerate(cases):
+            started = time.monotonic()
+            if i and started > deadline:
+                return
+            share = (deadline - started) / (len(cases) - i)
+            is_mounted = server.may_mount and case.__module__ == full.__name__
+            trial = Trial("disk", what + (" (mounted)" if is_mounted else ""))
             while not trial.tries or time.monotonic() - started < share:
-                found = server.run(case, words, f"{seed}:{what}:{trial.tries}")
-                trial.tries += 1
-                trial.faults += found.faults
-                trial.lost_rows += len(found.lost_rows)
-                trial.unnamed_errors += len(found.unnamed_errors)
-                trial.half_models += len(found.half_models)
-                trial.details += [
-                    f"try {trial.tries - 1}: {text}"
-                    for text in (
-                        *found.lost_rows, *found.unnamed_errors, *found.half_models, *found.wrong
-                    )
-                ]  # fmt: skip
+                _count(trial, server.run(case, words, f"{seed}:{what}:{trial.tries}"))
             yield trial
+
+
+def _count(trial: Trial, found: Found) -> None:
+    """Add one try to its line."""
+    bad = (found.lost_rows, found.unnamed_errors, found.half_models, found.wrong)
+    trial.details += [f"try {trial.tries}: {text}" for texts in bad for text in texts]
+    trial.tries += 1
+    trial.faults += found.faults
+    trial.lost_rows += len(found.lost_rows)
+    trial.unnamed_errors += len(found.unnamed_errors)
+    trial.half_models += len(found.half_models)
