@@ -5,6 +5,7 @@ name for, 2 wrong usage, 3 the answer is no, 130 interrupted, 141 nobody reads a
 `RegError` is our own bug and shows its traceback.
 """
 
+import errno
 import io
 import os
 import shlex
@@ -19,7 +20,7 @@ import click
 from cli.command import Group
 from cli.output import lines
 from cli.session import Session
-from registry.errors import Interrupted, RegError
+from registry.errors import Interrupted, NotEnoughDisk, RegError, Unreadable
 
 SUMMARIES = {
     "demo": "Run the whole story on a small family of really trained models.",
@@ -56,6 +57,8 @@ MODULES = {"import": "import_"}
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 NOBODY_READS = 141
 """Exit code after the reader of our pipe went away, as shells have it."""
@@ -99,6 +102,7 @@ class Reg(Group):
         """Run a command; turn what stops it into words and an exit code."""
         session = ctx.ensure_object(Session)
         try:
+            _refuse_no_folder()
             with _told_safely():
                 answer = super().invoke(ctx)
             sys.stdout.flush()
@@ -118,6 +122,13 @@ class Reg(Group):
         except BrokenPipeError:
             _discard_output()
             ctx.exit(NOBODY_READS)
+        except OSError as error:  # of the file that the answer goes to
+            if error.errno not in _FULL or error.filename:
+                raise
+            _discard_output()
+            message = f"the answer cannot be written: {error.strerror}"
+            session.out.error(NotEnoughDisk(message, hint="free some space, or write it elsewhere"))
+            ctx.exit(1)
         return answer
 
 
@@ -131,6 +142,19 @@ def _told_safely() -> Iterator[None]:
         if lines(text) == text:
             raise
         raise click.UsageError(lines(text), error.ctx) from error
+
+
+def _refuse_no_folder() -> None:
+    """Say that the working folder is gone: no relative path means anything then.
+
+    Raises:
+        Unreadable: it is.
+    """
+    try:
+        os.getcwd()  # noqa: PTH109 - a question, not a path
+    except OSError as error:
+        message = f"the working folder cannot be read: {error.strerror}"
+        raise Unreadable(message, hint="cd to a folder that exists") from error
 
 
 def _going_on(ctx: click.Context, words: Sequence[str]) -> str:

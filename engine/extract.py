@@ -28,7 +28,7 @@ from engine.reader import Reader
 from engine.run_record import stranded_adapter
 from engine.source import Source, load
 from engine.threads import in_order
-from registry.catalog import ID_DIGITS, Catalog, Columns, now
+from registry.catalog import ID_DIGITS, Catalog, Columns, now, refuse_lost
 from registry.errors import BadParameter, NotMergeable
 from registry.fingerprint import digest_text
 from registry.header import TensorRef
@@ -392,4 +392,5 @@ def _record(catalog: Catalog, model: str, sides: tuple[Parent, Parent], total: f
         ),
     ])  # fmt: skip
     with catalog.write() as transaction:
+        refuse_lost(transaction, (model, base.id))
         columns.insert(transaction, "replace")

@@ -184,7 +184,7 @@ def _carry_out(
             change=outcome.change, license=license_,
         )  # fmt: skip
         columns = edges_of(decided, merged, options.allow_license_conflict)
-        record_complete(catalog, columns, merged, outcome.state)
+        record_complete(catalog, decided, columns, merged, outcome.state)
     return merged
 
 
@@ -210,7 +210,7 @@ def _taken_in(
         notes=(*decided.notes, note), change=None, license=license_,
     )  # fmt: skip
     columns = edges_of(decided, merged, options.allow_license_conflict)
-    record_complete(catalog, columns, merged, found.state)
+    record_complete(catalog, decided, columns, merged, found.state)
     return merged
 
 

@@ -12,8 +12,9 @@ from typing import TypeVar
 
 from engine.source import Source
 from registry.checkpoint import Checkpoint
-from registry.errors import FileChanged
-from registry.file_ref import list_files
+from registry.errors import FileChanged, TruncatedFile, Unreadable
+from registry.file_ref import FileRef, list_files
+from registry.fingerprint import digest_tensors
 from registry.header import TensorRef
 from registry.tensor_name import EMBEDDING, HEAD
 
@@ -114,19 +115,39 @@ class Family:
 def refuse_change(parents: Sequence[Parent]) -> None:
     """Refuse parents whose weights are not the files they were when the checkpoint was read.
 
+    Who writes into a file can put its old time back, but not the time at which that was done. Where only the latter
+    differs, as it does after a mere copy by a link or other permissions, the bytes are digested again.
+
     Raises:
         FileChanged: naming the first file that differs; what was computed from it belongs to no model.
     """
     for parent in [each for one in parents for each in one.read_from]:
         root = parent.checkpoint.root
-        now = {f.path: (f.size_bytes, f.mtime_ns) for f in list_files(root)}
+        now = {f.path: f for f in list_files(root)}
         bare = parent.checkpoint.layout == "file"
         for file in parent.checkpoint.files:
-            same = now.get(file.path) == (file.size_bytes, file.mtime_ns)
-            if not same and (bare or file.format in _WEIGHTS):
+            is_read = bare or file.format in _WEIGHTS
+            if is_read and not _is_same(parent, file, now.get(file.path)):
                 path = root if bare else root / file.path
                 message = f"{path} of {parent.name} changed while it was read"
                 raise FileChanged(message, hint=f"reg scan {root}, when nothing writes there")
+
+
+def _is_same(parent: Parent, then: FileRef, now: FileRef | None) -> bool:
+    """Whether a file holds what it held."""
+    if now is None or (now.size_bytes, now.mtime_ns) != (then.size_bytes, then.mtime_ns):
+        return False
+    if (now.inode, now.ctime_ns) == (then.inode, then.ctime_ns) or then.format == "index":
+        return True
+    held = [t for t in parent.checkpoint.tensors if t.file.name == then.path]
+    try:
+        digests = digest_tensors(held)
+    except (TruncatedFile, Unreadable):
+        return False
+    known, copies = parent.digests, set(parent.copies)  # of a copy no digest is kept
+    return all(
+        known.get(n) == d or (n in copies and d in known.values()) for n, d in digests.items()
+    )
 
 
 def family(parents: Sequence[Parent]) -> Family:

@@ -17,7 +17,7 @@ from engine.lora_writer import WEIGHTS
 from engine.output import located, place
 from engine.permission import allowances
 from engine.plan import Plan
-from registry.catalog import ID_DIGITS, Catalog, Columns, now
+from registry.catalog import ID_DIGITS, Catalog, Columns, now, refuse_lost
 from registry.errors import CatalogError, OutputExists, RegError
 from registry.fingerprint import digest_text
 from registry.header import read_header
@@ -239,10 +239,11 @@ def edges_of(decided: Plan, merged: Merged, allowed: str | None) -> Columns:
 
 
 def record_complete(
-    catalog: Catalog, columns: Columns, merged: Merged, state: dict[str, float] | None
-) -> None:
+    catalog: Catalog, decided: Plan, columns: Columns, merged: Merged, state: dict[str, float] | None
+) -> None:  # fmt: skip
     """Write the edges of a finished run and mark it COMPLETE."""
     with catalog.write() as transaction:
+        refuse_lost(transaction, (p["digest"] for p in provenance.parents_of(decided)))
         columns.insert(transaction, "replace")
         transaction.execute(
             "update store.run set status = 'COMPLETE', model_id = ?, ended_at = ?, seconds = ?, "

@@ -22,9 +22,9 @@ from engine.parent import Parent, family, refuse_change
 from engine.reader import DTYPES, FLOATS, Reader
 from engine.spectral import Spectrum, spectrum
 from engine.threads import in_order
-from registry.catalog import ID_DIGITS, Catalog, Columns, now, still_models
+from registry.catalog import Catalog, Columns, now, refuse_lost
 from registry.database import Row, Transaction
-from registry.errors import FileChanged, NotMergeable
+from registry.errors import NotMergeable
 from registry.header import TensorRef
 from registry.lineage import Lineage
 from registry.progress import SILENT, Progress
@@ -286,11 +286,7 @@ def _store(catalog: Catalog, pair: Pair, rows: _Rows) -> None:
     """Write all rows of a pair in one transaction, in place of older ones."""
     rows.columns.add([pair])
     with catalog.write() as transaction:
-        if gone := sorted(
-            {pair.child, pair.base} - still_models(transaction, (pair.child, pair.base))
-        ):
-            message = f"model {gone[0][:ID_DIGITS]} was scanned whole while it was measured, and has another id now"
-            raise FileChanged(message, hint="run the same command again")
+        refuse_lost(transaction, (pair.child, pair.base))
         for table in ("pair", "delta", "histogram", "spectrum"):
             transaction.execute(
                 f"delete from store.{table} where child = ? and base = ?", [pair.child, pair.base]

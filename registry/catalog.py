@@ -17,7 +17,7 @@ from typing import ClassVar, Literal, Protocol
 from registry.checkpoint import Checkpoint, read_checkpoint
 from registry.column import Column
 from registry.database import WAIT_SECONDS, Database, Reader, Row, Transaction
-from registry.errors import AmbiguousModel, BadAddress, FileChanged, UnknownModel
+from registry.errors import AmbiguousModel, BadAddress, CatalogMissing, FileChanged, UnknownModel
 from registry.file_ref import list_files
 from registry.names import CACHE, HUB, is_there, typed_path
 
@@ -42,21 +42,36 @@ class Record(Protocol):
 
 
 def default_path() -> Path:
-    """Where the catalog is: $REG_CATALOG, else `.reg/` of the nearest parent folder that has one, else the user's."""
+    """Where the catalog is: $REG_CATALOG, else `.reg/` of the nearest parent folder that has one, else the user's.
+
+    Raises:
+        CatalogMissing: nobody knows the user's home.
+    """
     named = os.environ.get("REG_CATALOG")
     if named:
         return typed_path(named)
     here = Path.cwd()
     for folder in (here, *here.parents):
-        if (folder / ".reg").is_dir():
+        if os.path.isdir(folder / ".reg"):  # noqa: PTH112 - unlike Path.is_dir, never raises
             return folder / ".reg" / "catalog.duckdb"
+    try:
+        return _users_own() / "homolog" / "catalog.duckdb"
+    except RuntimeError as error:
+        message = "there is no place for the catalog: this user has no home folder"
+        raise CatalogMissing(message, hint="name a file in REG_CATALOG") from error
+
+
+def _users_own() -> Path:
+    """Where a user's programs keep their data.
+
+    Raises:
+        RuntimeError: nobody knows the user's home.
+    """
     if sys.platform == "darwin":
-        data = Path.home() / "Library" / "Application Support"
-    elif sys.platform == "win32":
-        data = Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local"))
-    else:
-        data = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
-    return data / "homolog" / "catalog.duckdb"
+        return Path.home() / "Library" / "Application Support"
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
+    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
 
 
 def _real(text: str) -> str:
@@ -218,6 +233,21 @@ class Catalog:
         places = ", ".join(recorded) or "no place at all"
         message = f"the files of {name} are gone; the catalog knows of {places}"
         raise BadAddress(message, hint="reg scan the folder where they are now")
+
+
+def refuse_lost(transaction: Transaction, models: Iterable[str]) -> None:
+    """Refuse to write about models that the catalog does not have: its file was taken away while they were worked with.
+
+    Raises:
+        UnknownModel: naming one of them.
+    """
+    wanted = set(models)
+    lost = sorted(wanted - still_models(transaction, wanted))
+    if lost:
+        message = (
+            f"the catalog no longer has model {lost[0][:ID_DIGITS]}: it was replaced meanwhile"
+        )
+        raise UnknownModel(message, hint="reg scan the models again, then run the same command")
 
 
 class Columns:

@@ -17,7 +17,8 @@ from typing import Any, BinaryIO
 
 import duckdb
 
-from registry.database import Config, Database
+from registry.catalog_file import Config
+from registry.database import Database
 from registry.errors import BadSql, RegError, SqlRefused
 from registry.refusal import first_line
 

@@ -6,8 +6,6 @@ that finds the file held waits with growing, jittered pauses and says who holds 
 """
 
 import contextlib
-import fcntl
-import os
 import random
 import threading
 import time
@@ -17,30 +15,22 @@ from typing import Any, Literal
 
 import duckdb
 
+from registry.catalog_file import CONFIG, Config, has_bytes, make
 from registry.column import Array, Column, as_array, as_json, as_mask, unicode
-from registry.errors import CatalogDamaged, CatalogLocked, CatalogMissing
+from registry.errors import CatalogMissing
 from registry.migration import is_current, migrate
-from registry.names import is_there
 from registry.numbering import settle
 from registry.refusal import held_here, is_held, is_of_the_disk, translated
-from registry.whole_file import put_in_place
+from registry.room import prove_room
 
 Row = dict[str, Any]
 """One row: column name → value, columns in the order of the query."""
 
-Config = dict[str, str | bool | int | float | list[str]]
-"""Settings of a connection, as DuckDB names them."""
-
 WAIT_SECONDS = 30.0
 """How long we wait for another process to let the catalog go."""
 
-CONFIG: Config = {"dynamic_or_filter_threshold": 1_000, "pandas_analyze_sample": 0}
-"""A join with so many known values looks them up in an index; the default of 50 reads whole tables instead.
-Of an array of objects DuckDB does not guess the type, 20 times as slow; all of ours are text."""
-
 _OF_THE_FILE = (duckdb.IOException, duckdb.FatalException)
-
-_PAUSE_SECONDS = 0.01
+_CELL_BYTES, _CHANGE_BYTES = 128, 512  # of a value that is inserted, and of a row that SQL changes
 
 _writing = threading.Lock()
 """One writer at a time also among the threads of this process, where DuckDB's lock does not tell them apart."""
@@ -60,18 +50,25 @@ class Reader:
 
 
 class Transaction(Reader):
-    """One open write transaction; made by `Database.write`."""
+    """One open write transaction; made by `Database.write`.
+
+    Attributes:
+        n_bytes: that committing it may take, roughly.
+    """
 
     def __init__(
         self, connection: duckdb.DuckDBPyConnection, types: dict[str, dict[str, str]]
     ) -> None:
         super().__init__(connection)
+        self.n_bytes = 0
         self._types = types
 
     def execute(self, sql: str, parameters: Sequence[Any] = ()) -> int:
         """Run one statement and return how many rows it changed."""
         result = self.connection.execute(sql, _bound(parameters)).fetchone()
-        return int(result[0]) if result else 0
+        n_rows = int(result[0]) if result and isinstance(result[0], int) else 0
+        self.n_bytes += n_rows * _CHANGE_BYTES
+        return n_rows
 
     def insert(
         self,
@@ -92,6 +89,7 @@ class Transaction(Reader):
             none = self.connection.execute(f"select * from store.{table} limit 0").description or ()
             self._types[table] = {str(column[0]): str(column[1]) for column in none}
         types = self._types[table]
+        self.n_bytes += len(columns) * len(next(iter(columns.values()))) * _CELL_BYTES
         names = ", ".join(f'"{name}"' for name in columns)
         how = {"nothing": "or ignore ", "replace": "or replace ", "error": ""}[conflict]
         return insert_arrays(
@@ -122,6 +120,7 @@ class Transaction(Reader):
         }
         flat["place"] = np.repeat(np.arange(len(rows)), [len(row) for row in rows])
         flat["n"] = np.arange(len(flat["place"]))
+        self.n_bytes += sum(array.nbytes for array in flat.values())
         one = {
             f"k{i}": as_array("VARCHAR", column, "")[0] for i, column in enumerate(keys.values())
         }
@@ -162,11 +161,6 @@ class Database:
         self._types: dict[str, dict[str, str]] = {}
         self._kept = _Kept()
 
-    @property
-    def is_made(self) -> bool:
-        """Whether there is more than an empty file."""
-        return _has_bytes(self.path)
-
     @contextlib.contextmanager
     def kept_open(self) -> Iterator[None]:
         """Let the reads of this thread in the block share one connection, until somebody of ours writes.
@@ -182,6 +176,11 @@ class Database:
         finally:
             self._kept.wanted = False
             self.let_go()
+
+    @property
+    def is_made(self) -> bool:
+        """Whether there is more than an empty file; errors as `registry.catalog_file.has_bytes`."""
+        return has_bytes(self.path)
 
     def let_go(self) -> None:
         """Close what `kept_open` keeps for this thread."""
@@ -204,7 +203,7 @@ class Database:
             CatalogTooNew: the catalog was written by a newer Homolog.
             CatalogDamaged: the file cannot be opened or read.
         """
-        if not _has_bytes(self.path):
+        if not has_bytes(self.path):
             message = f"there is no catalog at {self.path}"
             raise CatalogMissing(message, hint="reg scan PATH makes one")
         keeps = self._kept.wanted and not config
@@ -267,17 +266,18 @@ class Database:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            message = f"catalog {self.path} cannot be made: {error.strerror}"
-            raise CatalogDamaged(message, hint="name another place in REG_CATALOG") from error
-        _make(self.path, self.wait_seconds)
+            raise translated(error, self.path) from error
+        make(self.path, self.wait_seconds)
         self.let_go()
         connection = self._connect(read_only=False, config={})
         try:
             migrate(connection, self.path)
             connection.begin()
             try:
-                yield Transaction(connection, self._types)
+                transaction = Transaction(connection, self._types)
+                yield transaction
                 settle(connection)
+                prove_room(self.path, transaction.n_bytes)
                 connection.commit()
             except BaseException:
                 with contextlib.suppress(duckdb.Error):  # a commit that failed has ended it already
@@ -302,13 +302,6 @@ class Database:
                     raise translated(error, self.path) from error
             time.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - a pause, not a secret
             pause = min(pause * 1.5, 0.05)
-
-
-@contextlib.contextmanager
-def opened(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A database that nobody else knows, as it is; made where there is none."""
-    with contextlib.closing(duckdb.connect(str(path), config=dict(CONFIG))) as connection:
-        yield connection
 
 
 def _bound(parameters: Sequence[Any]) -> list[Any]:
@@ -345,52 +338,3 @@ def insert_arrays(
     finally:
         connection.unregister("incoming")
     return int(result[0]) if result else 0
-
-
-def _has_bytes(path: Path) -> bool:
-    """Tell whether there is more than an empty file."""
-    return is_there(path) and path.stat().st_size > 0
-
-
-def _make(path: Path, wait_seconds: float) -> None:
-    """Make a catalog where there is none, or an empty file such as `mktemp` makes, which DuckDB refuses.
-
-    It is made whole under another name, so that of several processes that begin at once none sees half a catalog,
-    and all but one find that it is there. Only who holds the lock makes one, in the place of what the killed left.
-    """
-    if _has_bytes(path):
-        return
-    new = path.with_name(f".{path.name}.new")
-    try:
-        with _alone(path, wait_seconds):
-            if _has_bytes(path):
-                return
-            for old in (new, new.with_name(f"{new.name}.wal")):
-                old.unlink(missing_ok=True)
-            with contextlib.closing(duckdb.connect(str(new), config=dict(CONFIG))) as connection:
-                migrate(connection, path)
-            put_in_place(new, path)
-    except (OSError, duckdb.Error) as error:
-        with contextlib.suppress(OSError):
-            new.unlink(missing_ok=True)
-        raise translated(error, path) from error
-
-
-@contextlib.contextmanager
-def _alone(path: Path, wait_seconds: float) -> Iterator[None]:
-    """Let no other process be in such a block for a catalog in the same folder; no longer than we wait for anybody."""
-    deadline = time.monotonic() + wait_seconds
-    lock = os.open(path.parent, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        while True:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError as error:
-                if time.monotonic() > deadline:
-                    message = f"catalog {path} is being made by another process"
-                    raise CatalogLocked(message, hint="wait for it, or stop it") from error
-            time.sleep(_PAUSE_SECONDS)
-        yield
-    finally:
-        os.close(lock)

@@ -72,16 +72,14 @@ def read_bytes(path: Path, max_bytes: int = MAX_JSON_BYTES) -> bytes:
     """All of a file of at most ``max_bytes`` bytes.
 
     Raises:
-        BadDocument: when it is missing, unreadable or too large.
+        BadDocument: when it is too large.
+        Unreadable: when it is missing, or the operating system refuses; another time it may be read.
     """
-    try:
-        with open_file(path) as (descriptor, status):
-            if status.st_size > max_bytes:
-                message = f"{path}: has {status.st_size} bytes; at most {max_bytes} are read"
-                raise BadDocument(message)
-            return _read_all(descriptor, max_bytes)
-    except Unreadable as error:
-        raise BadDocument(str(error)) from error
+    with open_file(path) as (descriptor, status):
+        if status.st_size > max_bytes:
+            message = f"{path}: has {status.st_size} bytes; at most {max_bytes} are read"
+            raise BadDocument(message)
+        return _read_all(descriptor, max_bytes)
 
 
 def decoded(content: bytes, *, where: str = "text") -> str:
@@ -101,7 +99,8 @@ def read_json(path: Path, *, max_bytes: int = MAX_JSON_BYTES) -> Any:
     """Read a JSON file of at most ``max_bytes`` bytes.
 
     Raises:
-        BadDocument: when it is missing, unreadable, too large, or not JSON as `parse_json` wants it.
+        BadDocument: when it is too large, or not JSON as `parse_json` wants it.
+        Unreadable: as `read_bytes`.
     """
     return parse_json(decoded(read_bytes(path, max_bytes), where=str(path)), where=str(path))
 
@@ -143,7 +142,8 @@ def read_yaml(path: Path, *, max_bytes: int = MAX_YAML_BYTES) -> Any:
     """Read a YAML file of at most ``max_bytes`` bytes.
 
     Raises:
-        BadDocument: when it is missing, unreadable, too large, or not YAML as `parse_yaml` wants it.
+        BadDocument: when it is too large, or not YAML as `parse_yaml` wants it.
+        Unreadable: as `read_bytes`.
     """
     return parse_yaml(decoded(read_bytes(path, max_bytes), where=str(path)), where=str(path))
 

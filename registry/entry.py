@@ -18,6 +18,7 @@ from registry.claims import Claim, read_claims
 from registry.column import Column
 from registry.database import Row, Transaction
 from registry.errors import FileChanged, RegError
+from registry.file_ref import state_of
 from registry.fingerprint import (
     MODEL_DIGEST,
     architecture_fingerprint,
@@ -150,9 +151,18 @@ def _refuse_change(found: Found) -> None:
     for ref in found.files:
         if ref.format in DECISIVE or folder != found.root:
             status = os.stat(folder / ref.path)  # noqa: PTH116 - a hundred thousand times
-            if (status.st_size, status.st_mtime_ns) != (ref.size_bytes, ref.mtime_ns):
+            if state_of(status) != (ref.size_bytes, ref.mtime_ns, ref.inode, ref.ctime_ns):
                 message = f"{folder / ref.path}: changed while it was read"
                 raise FileChanged(message, hint=f"reg scan {found.root} when nothing writes there")
+
+
+def note_problems(transaction: Transaction, entries: Sequence[Entry]) -> None:
+    """Write what is wrong with places now, and let all else that is known of them stay."""
+    uris = [e.found.uri for e in entries]
+    transaction.execute("delete from store.problem where uri in (select store.each(?))", [uris])
+    columns = Columns()
+    columns.add_rows("problem", (row for e in entries for row in _problems(e)))
+    columns.insert(transaction, "replace")
 
 
 def store(transaction: Transaction, entries: Sequence[Entry]) -> None:

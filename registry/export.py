@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from registry.catalog import Catalog, now
-from registry.database import Reader, Transaction, opened
+from registry.catalog_file import opened
+from registry.database import Reader, Transaction
 from registry.documents import open_file, read_json
 from registry.errors import (
     BadDocument,

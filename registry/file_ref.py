@@ -42,6 +42,7 @@ _SUFFIXES: dict[Format, tuple[str, ...]] = {
 
 _ETAG = re.compile("[0-9a-f]{40}|[0-9a-f]{64}")
 _EVAL_FOLDER = ".eval_results"
+_LATEST = 2**63 - 1
 _SPLIT = re.compile(r"(.+)-([0-9]{5})-of-([0-9]{5})\.gguf", re.IGNORECASE)
 _HOLDERS = ("safetensors", "index", "adapter_config")
 _TRAINER_STATE = ("training_args", "optimizer", "scheduler", "rng_state", "scaler")
@@ -61,6 +62,7 @@ class FileRef:
         etag: what the Hub calls its content: the SHA-256 of a large file, git's blob id of a small one, hex; None
             for a file that was not listed by the Hub.
         xet: what its storage calls the content, where it says so.
+        ctime_ns: time at which anything of it last changed, its owner or its times too; for as long as it is read.
     """
 
     path: str
@@ -70,6 +72,7 @@ class FileRef:
     format: Format
     etag: str | None = None
     xet: str | None = None
+    ctime_ns: int = 0
 
     @property
     def dangling(self) -> bool:
@@ -177,7 +180,19 @@ def _file_ref(entry: "os.DirEntry[str]", prefix: str) -> FileRef | None:
     if stat.S_ISDIR(status.st_mode):
         return None
     etag = _blob_name(entry) if entry.is_symlink() else None
-    return FileRef(prefix + name, status.st_size, status.st_mtime_ns, status.st_ino, kind, etag)
+    size, mtime_ns, inode, ctime_ns = state_of(status)
+    return FileRef(prefix + name, size, mtime_ns, inode, kind, etag, ctime_ns=ctime_ns)
+
+
+def state_of(status: os.stat_result) -> tuple[int, int, int, int]:
+    """Size, times of change in nanoseconds, the inode between them: as `FileRef` and the catalog hold them, in 64 bits.
+
+    A file system may know years that no column does; those after 2262 are all one.
+    """
+    return (
+        status.st_size, min(status.st_mtime_ns, _LATEST), status.st_ino & _LATEST,
+        min(status.st_ctime_ns, _LATEST),
+    )  # fmt: skip
 
 
 def _blob_name(entry: "os.DirEntry[str]") -> str | None:

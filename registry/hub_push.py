@@ -22,6 +22,7 @@ from registry.errors import (
     Interrupted,
     RequestsSpent,
 )
+from registry.file_ref import state_of
 from registry.hub import Hub, HubFile, Listed
 from registry.hub_failure import failure_of, library_errors
 from registry.hub_requests import MOST_WAITS
@@ -67,7 +68,7 @@ class Upload:
             status = self.content.stat()
         except OSError:
             return False
-        return (status.st_size, status.st_mtime_ns) == (self.size_bytes, self.mtime_ns)
+        return state_of(status)[:2] == (self.size_bytes, self.mtime_ns)
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,9 @@ from uuid import uuid4
 
 import duckdb
 
+from registry.catalog_file import CONFIG
 from registry.column import unicode
-from registry.database import CONFIG, insert_arrays
+from registry.database import insert_arrays
 from registry.errors import BadExport, NotEnoughDisk, OutputExists, RunFailed
 from registry.refusal import first_line, is_of_the_disk
 from registry.whole_file import put_in_place

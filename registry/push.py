@@ -189,7 +189,7 @@ def _entry(catalog: Catalog, publication: Publication, pushed: Pushed) -> Entry 
     unknown = [t for t in publication.checkpoint.tensors if t.name not in digests]
     digests |= digest_tensors(unknown) if unknown else {}
     own = {tensor.name: digests[tensor.name] for tensor in publication.checkpoint.tensors}
-    with TemporaryDirectory(prefix="homolog-") as folder:
+    with suppress(OSError), TemporaryDirectory(prefix="homolog-") as folder:
         root = Path(folder).resolve()
         for upload in publication.uploads:
             _put(root / upload.path, upload.content)
@@ -199,11 +199,11 @@ def _entry(catalog: Catalog, publication: Publication, pushed: Pushed) -> Entry 
             for found in find(Address("path", str(root)))
             if found.root == root or publication.checkpoint.layout == "file"
         ]
-    for entry in entries:
-        known = identified(entry, own)
-        if known.reading is not None and known.reading.model == publication.model:
-            return known
-    return None
+        for entry in entries:
+            known = identified(entry, own)
+            if known.reading is not None and known.reading.model == publication.model:
+                return known
+    return None  # also where there was no room: it is on the Hub by now
 
 
 def _put(path: Path, content: Path | bytes) -> None:

@@ -8,6 +8,7 @@ from registry.errors import CatalogDamaged, CatalogLocked, NotEnoughDisk, RegErr
 
 _HELD = ("Could not set lock", "different configuration", "already attached")
 _DISK = ("No space left", "Could not write", "quota")
+_FORBIDDEN = ("Permission denied", "Read-only file system", "Operation not permitted")
 
 
 def is_held(error: Exception) -> bool:
@@ -21,7 +22,7 @@ def is_of_the_disk(error: Exception) -> bool:
 
 
 def translated(error: Exception, path: Path) -> RegError:
-    """The error of ours that says what DuckDB said."""
+    """The error of ours that says what DuckDB or the operating system said."""
     text = str(error)
     holder = re.search(r"held in (.+?) \(PID (\d+)\)", text)
     if holder:
@@ -29,11 +30,18 @@ def translated(error: Exception, path: Path) -> RegError:
         return CatalogLocked(message, hint=f"wait for process {holder[2]} to end, or stop it")
     if is_held(error):
         return held_here(path)
+    if any(words in text for words in _FORBIDDEN):
+        message = f"catalog {path} may not be read or written: {first_line(error)}"
+        hint = "change its permissions and those of its folder, or name another file in REG_CATALOG"
+        return CatalogDamaged(message, hint=hint)
     if is_of_the_disk(error):
         message = (
             f"catalog {path} cannot be written ({first_line(error)}); the transaction was not kept"
         )
         return NotEnoughDisk(message, hint="free some space and run the command again")
+    if isinstance(error, OSError):
+        message = f"catalog {path} cannot be made: {error.strerror}"
+        return CatalogDamaged(message, hint="name another place in REG_CATALOG")
     message = f"catalog {path} cannot be opened: {first_line(error)}"
     return CatalogDamaged(message, hint="restore a copy, or move the file away and scan again")
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import duckdb
 
-from registry.database import CONFIG
+from registry.catalog_file import CONFIG
 from registry.migration import migrate
 from registry.refusal import first_line
 from registry.resources import migrations

@@ -6,15 +6,13 @@ catalog remembers them (size, time, inode) is not opened again.
 """
 
 import os
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from registry.catalog import Catalog
 from registry.checkpoint import Problem
-from registry.database import Reader
 from registry.download import fetched
-from registry.entry import Entry, adopt, forget, read_entry, store
+from registry.entry import Entry, adopt, forget, note_problems, read_entry, store
 from registry.errors import AmbiguousModel, BadAddress, CorruptCheckpoint, FileChanged
 from registry.hub import Hub
 from registry.hub_cache import snapshots
@@ -25,20 +23,22 @@ from registry.names import CACHE, HUB, Address, is_there, parse
 from registry.overtaking import Stamps, is_back, newest
 from registry.pending import leave
 from registry.progress import SILENT, Progress
+from registry.remembered import (
+    digests_of,
+    is_kept,
+    is_refused,
+    is_unchanged,
+    remembered,
+    says_nothing_new,
+)
 from registry.remote import meant, places
 from registry.resolve import is_unresolved, mark_unresolved, resolve_claims
-from registry.sources import Found, find
+from registry.sources import find
 
 _BATCH = 4096
 _BATCH_TENSORS = 1 << 18
 _BATCH_BYTES = 4 << 30
 """A transaction is full when it has so many places, tensors, or bytes of weights that were read for it."""
-
-_PASSING = ("Unreadable", "FileChanged", "OSError", "PermissionError", "FileNotFoundError")
-"""Errors that may pass without any file changing: such places are tried again."""
-
-_UNREAD = ("header", "sampled")
-"""Statuses of models that were not read whole."""
 
 
 @dataclass(frozen=True)
@@ -75,21 +75,6 @@ class ScanReport:
     models: tuple[ScannedModel, ...]
     n_requests: int = 0
     received_bytes: int = 0
-
-
-@dataclass(frozen=True)
-class _Known:
-    """What the catalog remembers of a place.
-
-    Attributes:
-        files: path → size, time and inode.
-        status: of the model found there; None where none could be read.
-        problems: file, error and detail of each.
-    """
-
-    files: Stamps
-    status: str | None
-    problems: frozenset[tuple[str, str, str]]
 
 
 def scan(
@@ -168,8 +153,8 @@ def _scan_here(
 ) -> _Here:  # fmt: skip
     """Index places on this machine; what is gone and what claims mean is left to `_settle`."""
     found = {f.uri: f for address in addresses for f in find(address)}
-    known, gone = _remembered(catalog, found, addresses)
-    todo = [f for f in found.values() if not _unchanged(f, known.get(f.uri), headers_only)]
+    known, gone = remembered(catalog, found, addresses)
+    todo = [f for f in found.values() if not is_unchanged(f, known.get(f.uri), headers_only)]
     if todo:
         catalog.database.let_go()  # reading weights takes long, and others may want to write
     if not headers_only:
@@ -180,19 +165,28 @@ def _scan_here(
         return known[uri].files if uri in known else {}
 
     entries = (
-        read_entry(f, headers_only=headers_only, jobs=jobs, progress=progress, known=digests)
+        read_entry(
+            f, headers_only=headers_only, jobs=jobs, progress=progress,
+            known=digests or digests_of(catalog, f, known.get(f.uri)),
+        )
         for f in todo
-    )
+    )  # fmt: skip
+    closed = []
     for batch in _batches(entries, headers_only=headers_only):
-        news = [e for e in batch if not _says_nothing_new(e, known.get(e.found.uri))]
+        closed += [f"{e.found.uri}/" for e in batch if is_refused(e) and not e.found.files]
+        news = [e for e in batch if not says_nothing_new(e, known.get(e.found.uri))]
         if news:
             with catalog.write() as transaction:
                 news = newest(transaction, news, stamps)
+                kept = [e for e in news if is_kept(e, known.get(e.found.uri))]
+                news = [e for e in news if not is_kept(e, known.get(e.found.uri))]
+                note_problems(transaction, kept)
                 store(transaction, news)
                 mark_unresolved(transaction)
                 leave(
                     transaction, (e.reading.model for e in news if e.reading and e.reading.digests)
                 )
+    gone = [uri for uri in gone if not uri.startswith(tuple(closed))]
     n_new = sum(f.uri not in known for f in todo)
     return _Here(list(found), n_new, len(todo) - n_new, gone)
 
@@ -274,81 +268,6 @@ def _is_known(catalog: Catalog, text: str) -> bool:
     if not catalog.is_made:
         return False
     return bool(catalog.rows("select 1 from store.address where lower(name) = lower(?)", [text]))
-
-
-def _remembered(
-    catalog: Catalog, found: Mapping[str, Found], addresses: Sequence[Address]
-) -> tuple[dict[str, _Known], list[str]]:
-    """What the catalog knows of the places that were found, and those that are gone."""
-    if not catalog.is_made:
-        return {}, []
-    files: dict[str, dict[str, tuple[int, int, int]]] = defaultdict(dict)
-    problems: dict[str, set[tuple[str, str, str]]] = defaultdict(set)
-    with catalog.read() as reader:
-        uris = [list(found)]
-        for r in reader.rows(
-            "select uri, path, size_bytes, mtime_ns, inode from store.file "
-            "where uri in (select store.each(?))",
-            uris,
-        ):
-            files[r["uri"]][r["path"]] = (r["size_bytes"], r["mtime_ns"], r["inode"])
-        for r in reader.rows(
-            "select uri, file, error, detail from store.problem "
-            "where uri in (select store.each(?))",
-            uris,
-        ):
-            problems[r["uri"]].add((r["file"], r["error"], r["detail"]))
-        models = reader.rows(
-            "select uri, status from store.address a join store.model m on m.id = a.model_id "
-            "where uri in (select store.each(?))",
-            uris,
-        )
-        gone = [uri for address in addresses for uri in _gone(reader, found, address)]
-    status = dict.fromkeys(problems) | {r["uri"]: r["status"] for r in models}
-    known = {
-        uri: _Known(files.get(uri, {}), status[uri], frozenset(problems.get(uri, ())))
-        for uri in status
-    }
-    return known, list(dict.fromkeys(gone))
-
-
-def _gone(reader: Reader, found: Mapping[str, Found], address: Address) -> Iterator[str]:
-    """The known places at an address that were not found again."""
-    places = "(select uri, root from store.address union all select uri, null from store.problem)"
-    if address.kind == "path":
-        root = str(address.path.resolve())
-        rows = reader.rows(
-            f"select distinct uri from {places} where uri = ? or starts_with(uri, ?) order by uri",
-            [root, root.rstrip("/") + "/"],
-        )
-        yield from (row["uri"] for row in rows if row["uri"] not in found)
-    elif address.revision is None:
-        rows = reader.rows(
-            f"select uri, max(root) as root from {places} where starts_with(uri, ?) group by uri "
-            "order by uri",
-            [CACHE + (f"{address.name}@" if address.name else "")],
-        )
-        for row in rows:  # another cache may hold what this one lacks
-            if row["uri"] not in found and not is_there(row["root"] or ""):
-                yield row["uri"]
-
-
-def _unchanged(found: Found, known: _Known | None, headers_only: bool) -> bool:  # noqa: FBT001
-    """Tell whether the catalog already holds what a scan of ``found`` would write."""
-    if known is None or (known.status in _UNREAD and not headers_only):
-        return False
-    if known.status is None and any(error in _PASSING for _, error, _ in known.problems):
-        return False
-    return known.files == {f.path: (f.size_bytes, f.mtime_ns, f.inode) for f in found.files}
-
-
-def _says_nothing_new(entry: Entry, known: _Known | None) -> bool:
-    """Tell whether a place is as unusable as it was, by the same files and for the same reasons."""
-    if entry.reading or known is None or known.status is not None:
-        return False
-    files = {f.path: (f.size_bytes, f.mtime_ns, f.inode) for f in entry.found.files}
-    problems = {(p.file, p.error, p.detail) for p in entry.problems}
-    return files == known.files and problems == known.problems
 
 
 def _batches(entries: Iterable[Entry], *, headers_only: bool) -> Iterator[list[Entry]]:

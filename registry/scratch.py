@@ -1,11 +1,10 @@
 """A folder beside the catalog for work on its way into it: gone when the work ends, or when the next one begins."""
 
 import contextlib
-import errno
 from collections.abc import Iterator
 from pathlib import Path
 
-from registry.errors import CatalogDamaged, NotEnoughDisk
+from registry.refusal import translated
 from registry.workroom import workroom
 
 _PREFIX = ".import-"
@@ -24,12 +23,5 @@ def scratch(catalog: Path) -> Iterator[Path]:
             catalog.parent.mkdir(parents=True, exist_ok=True)
             folder = stack.enter_context(workroom(catalog.parent, _PREFIX))
         except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                message = (
-                    f"{catalog.parent}: no room for what goes into the catalog; nothing was kept"
-                )
-                hint = "free some space and run the command again"
-                raise NotEnoughDisk(message, hint=hint) from error
-            message = f"catalog {catalog} cannot be made: {error.strerror}"
-            raise CatalogDamaged(message, hint="name another place in REG_CATALOG") from error
+            raise translated(error, catalog) from error
         yield folder

@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from registry.database import opened
+from registry.catalog_file import opened
 from registry.finding import Finding, examples
 from registry.migration import Connection, migrate
 from registry.resources import migrations

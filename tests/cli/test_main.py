@@ -239,3 +239,27 @@ def test_any_text_can_be_printed_to_any_terminal(known):
 def test_commands_are_documented_functions_of_a_group():
     assert reg.help
     assert "MODEL is a name" in reg.help
+
+
+def test_a_working_folder_that_was_removed_is_told_of(tmp_path):
+    folder = tmp_path / "gone"
+    folder.mkdir()
+    code = "import os; os.rmdir(os.getcwd()); from cli.main import main; main()"
+    done = _python(code, folder, "ls")
+    assert done.returncode == 1
+    assert "error: the working folder cannot be read" in done.stderr
+    assert "hint: cd to a folder" in done.stderr
+
+
+@pytest.mark.parametrize("voice", ["--json", "--quiet", None])
+def test_an_answer_that_does_not_fit_is_told_of(tmp_path, voice):
+    with Path("/dev/full").open("w") as full:
+        words = ["methods", *([voice] if voice else [])]
+        environment = os.environ | {"PYTHONPATH": str(ROOT)}
+        done = subprocess.run(
+            [sys.executable, "-m", "cli", *words], cwd=tmp_path, env=environment, text=True,
+            stdout=full, stderr=subprocess.PIPE, check=False,
+        )  # fmt: skip
+    assert done.returncode == 1
+    assert "the answer cannot be written: No space left" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -92,3 +92,39 @@ def test_weights_that_changed_are_refused(what, make_parent):
     ) as caught:
         refuse_change([parent])
     assert str(parent.checkpoint.root) in caught.value.hint
+
+
+def rewritten(file, content):
+    """Write into a file and put its old time back."""
+    status = file.stat()
+    with file.open("r+b") as there:
+        there.write(content)
+    os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def test_weights_that_were_rewritten_with_their_old_time_are_refused(make_parent):
+    parent = make_parent("a", state(), config=UNTIED)
+    file = next(parent.checkpoint.root.glob("*.safetensors"))
+    rewritten(file, file.read_bytes()[:-1] + b"x")
+    with pytest.raises(FileChanged, match="changed while it was read"):
+        refuse_change([parent])
+
+
+def test_weights_that_were_replaced_by_others_of_their_size_and_time_are_refused(make_parent):
+    parent = make_parent("a", state(), config=UNTIED)
+    file = next(parent.checkpoint.root.glob("*.safetensors"))
+    new, status = file.with_name("new"), file.stat()
+    new.write_bytes(file.read_bytes()[:-1] + b"x")
+    os.utime(new, ns=(status.st_atime_ns, status.st_mtime_ns))
+    new.replace(file)
+    with pytest.raises(FileChanged):
+        refuse_change([parent])
+
+
+@pytest.mark.parametrize("head", [None, "copy", "own"])
+def test_a_link_or_other_permissions_are_no_change(make_parent, head):
+    parent = make_parent("a", state(head=head), config=UNTIED if head == "own" else TIED)
+    file = next(parent.checkpoint.root.glob("*.safetensors"))
+    os.link(file, parent.checkpoint.root.parent / "backup")
+    file.chmod(0o600)
+    refuse_change([parent])

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 
 import pytest
 from conftest import save_model
@@ -286,3 +288,34 @@ def test_a_tied_model_may_be_stored_with_and_without_its_head(catalog, family, t
 def test_a_link_to_a_known_folder_is_that_folder(made, known, tmp_path):
     (tmp_path / "link").symlink_to(made[0].folder)
     assert "catalog" in verify(known, str(tmp_path / "link")).checked
+
+
+CUT = """
+import os, sys
+from pathlib import Path
+import safetensors
+from engine.verify import verify
+from registry.catalog import Catalog
+
+shard, real = Path(sys.argv[1]), safetensors.safe_open
+
+class Cut:
+    def __init__(self, file, **options):
+        self.inner = real(file, framework="pt")
+    def __enter__(self):
+        os.truncate(shard, 0)  # a mapping of it has no pages from now on
+        for name in self.inner.keys():
+            self.inner.get_tensor(name)
+        return self
+    def __exit__(self, *_):
+        pass
+
+safetensors.safe_open = Cut
+print(verify(Catalog(shard.parent.parent / "none.duckdb"), str(shard.parent)).ok)
+"""
+
+
+def test_a_shard_that_is_cut_short_under_the_reference_reader_does_not_kill_the_process(out):
+    words = [sys.executable, "-c", CUT, str(shard_of(out, 0))]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, (done.returncode, done.stderr)
