@@ -11,9 +11,14 @@ from registry.scratch import scratch
 
 def test_it_is_gone_whatever_happened_in_it(tmp_path):
     catalog = tmp_path / "deep" / "catalog.duckdb"
-    with pytest.raises(KeyboardInterrupt), scratch(catalog) as folder:
-        (folder / "rows").write_text("x")
-        raise KeyboardInterrupt
+
+    def interrupted():
+        with scratch(catalog) as folder:
+            (folder / "rows").write_text("x")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
     assert list(catalog.parent.iterdir()) == []
 
 
