@@ -1,7 +1,8 @@
-# The words of the project: demo, test, check, fix, torture, bench, zoo, zoo-report, zoo-lineage.
+# The words of the project: demo, test, check, fix, torture, bench, zoo, zoo-report, zoo-lineage, lock, dependencies.
 VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
+PIP = $(BIN)/pip install --quiet --disable-pip-version-check
 TORCH := torch==2.13.0
 JOBS ?= 2
 BENCH ?=
@@ -10,7 +11,7 @@ ZOO_LINEAGE ?= lineage-zoo
 ZOO_LINEAGE_REPORT ?=
 export HF_HUB_DISABLE_TELEMETRY = 1
 
-.PHONY: demo test check fix torture bench zoo zoo-report zoo-lineage install install-dev clean
+.PHONY: demo test check fix torture bench zoo zoo-report zoo-lineage install install-dev lock dependencies clean
 
 demo: install                       ## environment, then the whole story on really trained weights
 	$(BIN)/reg demo
@@ -53,19 +54,39 @@ zoo-lineage: install-dev            ## families whose descent is known, inferred
 install: $(VENV)/.installed
 install-dev: $(VENV)/.installed-dev
 
+# torch first and alone: which build of it suits a machine, the CPU's or one for a GPU with a dozen packages of its maker,
+# is for that machine and its package index to say, so no lock holds it. All else comes by the hashes of the locks,
+# what torch brought with it once more.
 $(VENV)/.torch:
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --upgrade pip
-	$(BIN)/pip install --quiet --disable-pip-version-check $(TORCH)
+	$(PIP) $(TORCH)
 	touch $@
 
-$(VENV)/.installed: $(VENV)/.torch pyproject.toml
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt -e '.[score]'
+$(VENV)/.locked: $(VENV)/.torch .ci/requirements.lock
+	$(PIP) --no-deps --require-hashes --force-reinstall -r .ci/requirements.lock
 	touch $@
 
-$(VENV)/.installed-dev: $(VENV)/.installed pyproject.toml
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt -e '.[dev,real]'
+$(VENV)/.installed: $(VENV)/.locked pyproject.toml
+	$(PIP) --no-deps --no-build-isolation -e .
+	$(BIN)/pip check
 	touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed .ci/requirements-dev.lock
+	$(PIP) --no-deps --require-hashes -r .ci/requirements-dev.lock
+	$(BIN)/pip check
+	touch $@
+
+LOCK = $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+	--constraint .ci/constraints.txt .ci/build.in pyproject.toml
+WITHOUT_TORCH = awk '/^[a-z]/ {keep = $$0 !~ /^(torch|triton|(nvidia|cuda)-[a-z0-9-]*)==/} keep'
+
+lock: $(VENV)/.torch                ## pin all that is needed, with hashes, at today's newest
+	$(PIP) uv
+	$(LOCK) --upgrade --extra score --extra dev --extra real | $(WITHOUT_TORCH) > .ci/requirements-dev.lock
+	$(LOCK) --extra score --constraint .ci/requirements-dev.lock | $(WITHOUT_TORCH) > .ci/requirements.lock
+
+dependencies: install-dev           ## the licences of all that is needed: data/dependencies.md
+	$(BIN)/python tests/dependencies.py > data/dependencies.md
 
 clean:                              ## remove the environment and all caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
