@@ -72,57 +72,51 @@ class Chance(random.Random):
 
     def _changed(self, value: Any, words: Sequence[str]) -> Any:
         """A value with one place changed, at any depth."""
-        if isinstance(value, dict) and value and self.now_and_then(0.9):
-            key = self.one(list(value))
-            match self.randrange(12):
-                case 0:
-                    del value[key]
-                case 1:
-                    value[self._word(words)] = value.pop(key)
-                case 2:
-                    value[self._word(words)] = self.value(2)
-                case 3:
-                    value[self.one(list(value))] = value[key]
-                case _:
-                    value[key] = self._changed(value[key], words)
-            return value
-        if isinstance(value, list) and value and self.now_and_then(0.9):
-            place = self.randrange(len(value))
-            match self.randrange(10):
-                case 0:
-                    del value[place]
-                case 1:
-                    value.insert(place, value[self.randrange(len(value))])
-                case 2:
-                    value.insert(place, self.value(2))
-                case 3:
-                    self.shuffle(value)
-                case _:
-                    value[place] = self._changed(value[place], words)
-            return value
-        return self._other(value, words)
+        if not isinstance(value, dict | list) or not value or self.now_and_then(0.1):
+            return self._other(value, words)
+        (self._change_object if isinstance(value, dict) else self._change_list)(value, words)
+        return value
+
+    def _change_object(self, value: dict[str, Any], words: Sequence[str]) -> None:
+        """Change one place in an object."""
+        key = self.one(list(value))
+        match self.randrange(12):
+            case 0:
+                del value[key]
+            case 1:
+                value[self._word(words)] = value.pop(key)
+            case 2:
+                value[self._word(words)] = self.value(2)
+            case 3:
+                value[self.one(list(value))] = value[key]
+            case _:
+                value[key] = self._changed(value[key], words)
+
+    def _change_list(self, value: list[Any], words: Sequence[str]) -> None:
+        """Change one place in a list."""
+        place = self.randrange(len(value))
+        match self.randrange(10):
+            case 0:
+                del value[place]
+            case 1:
+                value.insert(place, self.one(value))
+            case 2:
+                value.insert(place, self.value(2))
+            case 3:
+                self.shuffle(value)
+            case _:
+                value[place] = self._changed(value[place], words)
 
     def _other(self, value: Any, words: Sequence[str]) -> Any:
         """A value in the place of another, often a near one."""
-        match self.randrange(8):
-            case 0:
-                return [value]
-            case 1:
-                return {self._word(words): value}
-            case 2:
-                return str(value)
-            case 3 if isinstance(value, int | float):
-                return self._near(value)
-            case 3 | 4 if isinstance(value, str):
-                return self.one(
-                    (value + self.text(), self.text() + value, value[:-1], value.upper(), value * 2)
-                )
-            case 5:
-                return self._word(words)
-            case 6:
-                return self.value(2)
-            case _:
-                return self.scalar()  # fmt: skip
+        near = value
+        if isinstance(value, int | float):
+            near = self._near(value)
+        elif isinstance(value, str):
+            near = self.one((value + self.text(), self.text() + value, value[:-1], value.upper(), value * 2))  # fmt: skip
+        return self.one((
+            [value], {self._word(words): value}, str(value), near, near, self._word(words), self.value(2), self.scalar(),
+        ))  # fmt: skip
 
     def _near(self, number: float) -> float:
         """A number near another, or what it overflows to."""

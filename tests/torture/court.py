@@ -100,7 +100,7 @@ class Court:
         ended = Ended(None, "", "")
         with self._bounded(what), _streams(stdin, out, err):
             try:
-                reg.main(list(words), prog_name="reg")
+                reg.main(list(words), prog_name="reg", color=True)  # else click strips escapes
             except SystemExit as end:
                 ended.code = end.code if isinstance(end.code, int) else 0 if end.code is None else 1
             except (Exception, click.ClickException) as error:  # noqa: BLE001 - this is what we look for

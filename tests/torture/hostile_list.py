@@ -116,6 +116,18 @@ def _plain(ground: Ground, text: str) -> str:
     return text if len(text) <= _MOST else text[:_MOST] + "…"
 
 
+_OTHERS = re.compile(
+    r"(not valid JSON|not valid YAML|is no JSON|value that cannot be read|beyond line \d+|is not there|[A-Z][a-z]+ Error|\| 2 \| Error): "
+    r"[^|]*"
+)
+"""Words of Python, click, DuckDB and torch, which differ from version to version."""
+
+
+def stable(text: str) -> str:
+    """What must be the same of a list with every version of the libraries."""
+    return _OTHERS.sub(r"\1", text)
+
+
 def rendered(found: Sequence[Told]) -> str:
     """The list as Markdown."""
     text = _HEAD

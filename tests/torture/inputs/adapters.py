@@ -63,23 +63,26 @@ def _damage(chance: Chance, folder: Path) -> None:
         weights = folder / "adapter_model.safetensors"
         tensors = load_file(weights)
         for _ in range(chance.randrange(1, 3)):
-            name = chance.one(sorted(tensors))
-            tensor = tensors.pop(name)
-            match chance.randrange(6):
-                case 0:
-                    name = "".join(chance.one(_NAMES) for _ in range(3))
-                case 1:
-                    tensor = tensor.to(chance.one(_DTYPES))
-                case 2:
-                    tensor = torch.ones([chance.one((0, 1, 2, 3, 16, 24)) for _ in range(chance.randrange(5))])  # fmt: skip
-                case 3:
-                    tensor = tensor * chance.one((0.0, float("nan"), float("inf"), -1.0, 1e30))
-                case 4:
-                    continue
-                case _:
-                    tensors["".join(chance.one(_NAMES) for _ in range(3))] = torch.ones(2, 16)
-            tensors[name] = tensor.contiguous()
-            if not tensors:
-                return
-        if tensors:
-            save_file(tensors, weights, metadata={"format": "pt"})
+            _damage_one(chance, tensors)
+        save_file(tensors, weights, metadata={"format": "pt"})
+
+
+def _damage_one(chance: Chance, tensors: dict[str, torch.Tensor]) -> None:
+    """Rename, change, drop or add one tensor; at least one is left."""
+    name = chance.one(sorted(tensors))
+    other = "".join(chance.one(_NAMES) for _ in range(3))
+    match chance.randrange(6):
+        case 0:
+            tensors[other] = tensors.pop(name)
+        case 1:
+            tensors[name] = tensors[name].to(chance.one(_DTYPES))
+        case 2:
+            shape = [chance.one((0, 1, 2, 3, 16, 24)) for _ in range(chance.randrange(5))]
+            tensors[name] = torch.ones(shape)
+        case 3:
+            factor = chance.one((0.0, float("nan"), float("inf"), -1.0, 1e30))
+            tensors[name] = tensors[name] * factor
+        case 4 if len(tensors) > 1:
+            del tensors[name]
+        case _:
+            tensors[other] = torch.ones(2, 16)

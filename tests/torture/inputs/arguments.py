@@ -1,10 +1,13 @@
 """What is typed: every command, every option, in any order and with any value."""
 
+import shlex
+
 import click
 from torture.chance import TEXTS, Chance
 from torture.court import Court
 from torture.ground import Ground
 
+from cli.command import Command
 from cli.main import SUMMARIES, reg
 
 WHAT = "command lines"
@@ -24,24 +27,33 @@ def attempt(chance: Chance, court: Court, ground: Ground) -> None:
     ground.catalog()
     (folder / "recipe.yaml").write_text("merge_method: linear\nmodels: [chat, math]\n")
     (folder / "suite.jsonl").write_text('{"prompt": "a", "answer": "b"}\n')
-    name = chance.one(sorted(set(SUMMARIES) - _SLOW))
-    command = reg.get_command(click.Context(reg), name)
-    words = [name]
-    if isinstance(command, click.Group):
-        inner = chance.one(sorted(command.commands))
-        words.append(inner)
-        command = command.commands[inner]
-    assert command is not None
-    for parameter in command.params:
-        words += _given(chance, parameter)
+    words = _words(chance)
     if chance.now_and_then(0.2):
         words.insert(chance.randrange(len(words) + 1), chance.text())
     if chance.now_and_then(0.1):
         chance.shuffle(words)
-    if any(word in ("--catalog", "--keep", "--version") for word in words) or any(".." in w or w.startswith(("/", "~")) for w in words):  # fmt: skip
+    if any(word in {"--catalog", "--keep", "--version"} or ".." in word or word.startswith(("/", "~")) for word in words):  # fmt: skip
         return  # what is not ours is left alone
     given = [word.replace("\0", "").encode(errors="surrogatepass").decode(errors="surrogateescape") for word in words]  # fmt: skip
     court.types(*given, stdin=chance.text(), data="--csv" in given)
+
+
+def _words(chance: Chance) -> list[str]:
+    """A command with options drawn at random, or one of its examples with a few of its words changed."""
+    words = [chance.one(sorted(set(SUMMARIES) - _SLOW))]
+    command = reg.get_command(click.Context(reg), words[0])
+    if isinstance(command, click.Group):
+        words.append(chance.one(sorted(command.commands)))
+        command = command.commands[words[1]]
+    assert isinstance(command, Command)
+    if chance.now_and_then(0.4):
+        words = shlex.split(chance.one([e for e in command.examples if e.startswith("reg ")]))[1:]
+        for _ in range(chance.randrange(4)):
+            words[chance.randrange(1, len(words))] = _value(chance)
+        return words
+    for parameter in command.params:
+        words += _given(chance, parameter)
+    return words
 
 
 def _given(chance: Chance, parameter: click.Parameter) -> list[str]:
