@@ -182,6 +182,7 @@ def measure(
     Raises:
         NotMergeable: no tensor name is in both.
         FileChanged, BadAddress: the files are not there, or not as scanned.
+        CatalogChanged: one of them was scanned whole meanwhile, and has another id now.
     """
     started = time.monotonic()
     with catalog.database.kept_open():  # opening once for all questions is what takes the time

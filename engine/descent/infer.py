@@ -129,7 +129,7 @@ def _inferred(
     edges = tuple(_renamed(edge, ids) for edge in told)
     wrong = contradictions([(e["child"], e["parent"]) for e in said], models, found, joined=claims)
     with catalog.write() as transaction:
-        gone = _gone(transaction, models)
+        gone = sorted(set(models) - still_models(transaction, models))
         if not gone:
             _store(transaction, edges, sorted(ids.values()), seen, _against(wrong, said, seen))
         remember(transaction, spec, found.components, known)
@@ -178,14 +178,6 @@ def _too_few(catalog: Catalog, n_models: int, problems: Mapping[str, str]) -> No
     if out_of_reach(catalog, N_SCALARS):
         return NotHomologous(message, hint="reg scan --sketch hf://org/name fetches what it takes")
     return NotHomologous(message, hint="reg scan PATH adds models")
-
-
-def _gone(transaction: Transaction, models: Sequence[str]) -> list[str]:
-    """Those of some models that the catalog has no more, in order."""
-    rows = transaction.rows(
-        "select id from store.model where id in (select store.each(?))", [list(models)]
-    )
-    return sorted(set(models) - {row["id"] for row in rows})
 
 
 def _latent_ids(found: Forest) -> dict[str, str]:
@@ -245,18 +237,11 @@ def _store(
         seen: scope of what was compared: sampled or full.
         against: evidence against claims.
     """
-    ends = {end for e in edges for end in (e.child, e.parent)}
-    ends |= {row[end] for row in against for end in ("child", "parent")}
-    known = still_models(transaction, ends) | set(latent)
     columns = Columns()
     columns.add_rows("model", [_latent(id_) for id_ in latent])
-    columns.add_rows(
-        "evidence", [r for r in against if known.issuperset((r["child"], r["parent"]))]
-    )
+    columns.add_rows("evidence", against)
     made = now()
     for edge in edges:
-        if not known.issuperset((edge.child, edge.parent)):
-            continue
         columns.add_rows("edge", [{
             "child": edge.child, "parent": edge.parent, "relation": edge.kind.name, "role": edge.role,
             "status": "inferred", "coefficient": edge.coefficient, "confidence": edge.confidence,

@@ -1,5 +1,7 @@
 """A model that is read whole while somebody works with what its headers told has another id then; nothing is written of the old one."""
 
+from contextlib import nullcontext
+
 import pytest
 from scanned import orphans
 
@@ -9,7 +11,7 @@ import engine.stats
 from engine.descent.infer import infer
 from engine.stats import measure
 from registry.catalog import Catalog
-from registry.errors import FileChanged
+from registry.errors import CatalogChanged
 from registry.scan import scan
 
 
@@ -37,7 +39,7 @@ def read_whole_after(monkeypatch, module, name, catalog, folder):
 def test_what_was_measured_of_it_is_refused_and_measured_again(headers, family, monkeypatch):
     child, base = headers.find("chat"), headers.find("base")
     read_whole_after(monkeypatch, engine.stats, "refuse_change", headers, family.chat)
-    with pytest.raises(FileChanged, match=f"model {child[:12]} was scanned whole") as caught:
+    with pytest.raises(CatalogChanged, match=f"model {child[:12]} was scanned whole") as caught:
         measure(headers, child, base)
     assert "again" in caught.value.hint
     assert not orphans(headers)
@@ -46,13 +48,15 @@ def test_what_was_measured_of_it_is_refused_and_measured_again(headers, family, 
 
 
 @pytest.mark.parametrize(
-    ("module", "name"), [(engine.descent.infer, "forest"), (engine.descent.shelf, "take")]
+    ("module", "name", "is_told"),
+    [(engine.descent.infer, "forest", True), (engine.descent.shelf, "take", False)],
 )
-def test_what_was_inferred_of_it_is_left_out_until_the_next_time(
-    headers, family, monkeypatch, module, name
+def test_what_was_inferred_of_it_is_not_written(
+    *, headers, family, monkeypatch, module, name, is_told
 ):
     read_whole_after(monkeypatch, module, name, headers, family.chat)
-    infer(headers)
+    with pytest.raises(CatalogChanged) if is_told else nullcontext():
+        infer(headers)
     assert not orphans(headers)
     infer(headers)
     assert not orphans(headers)

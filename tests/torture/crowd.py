@@ -271,7 +271,17 @@ class Bustle:
         self.done: dict[str, list[tuple[str, Any]]] = defaultdict(list)
         self.longest = 0.0
         self._n = count()
-        self._kinds = ["own", "merge", "all", "stats", "infer", "read", "score", "extract"]
+        self._kinds = [
+            "own",
+            "merge",
+            "all",
+            "stats",
+            "infer",
+            "read",
+            "score",
+            "extract",
+            "headers",
+        ]
 
     def go_on(self, until: float) -> None:
         """Keep eight of them at it, each kind at least once."""
@@ -296,11 +306,12 @@ class Bustle:
         """A command of a kind, and the name of what it makes."""
         name = f"{kind}{next(self._n)}"
         folder = str(self.trees / name)
-        if kind == "own":
+        if kind in ("own", "headers"):
             tiny(self.trees / name, self.draw.random())
         a, b = self.draw.choice(PAIRS)
         words = {
             "own": ["scan", folder],
+            "headers": ["scan", "--headers-only", folder],
             "all": ["scan", str(self.trees)],
             "merge": ["merge", "--method", self.draw.choice(METHODS), "-o", folder, a, b],
             "stats": ["stats", a, "--base", b],
@@ -314,7 +325,7 @@ class Bustle:
     def _ended(self, kind: str, name: str, began: float, process: Process) -> None:
         """Take in what a process said."""
         self.crowd.ended(process)
-        self.crowd.expect(process)
+        self.crowd.expect(process, *(["CatalogChanged"] if kind in ("infer", "stats") else []))
         if kind == "read":
             self.longest = max(self.longest, time.monotonic() - began)
         if process.code == 0:
@@ -330,6 +341,11 @@ class Bustle:
         for name, said in self.done["own"]:
             if at.get(str(self.trees / name)) != said["models"][0]["id"]:
                 yield f"the scanned model {name}"
+        yield from (
+            f"the place {name}"
+            for name, _ in self.done["headers"]
+            if str(self.trees / name) not in at
+        )
         for name, said in self.done["merge"]:
             right = at.get(str(self.trees / name)) == said["digest"] and said["run"] in runs
             if not right or made[said["digest"]] < 2:
