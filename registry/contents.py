@@ -138,7 +138,7 @@ def _digests(reader: Reader) -> Iterator[Finding]:
             _each("update store.model set status = 'latent' where id in ({})", gone),
         )
         yield Finding(
-            "digest", "tensor", len(gone), f"tensors do not give the digest of their model, and no file of it is known: {_ids(gone)}",
+            "digest", "model", len(gone), f"tensors do not give the digest of their model, and no file of it is known: {_ids(gone)}",
             "the tensors of these models", "the tensors are removed; a model remains that is known by name alone",
             mends, can_repair=True,
         )  # fmt: skip

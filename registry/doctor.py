@@ -228,11 +228,11 @@ class _Patient:
                 break
             self._mend(todo)
             found = self._of_rows()
+            told = {(f.kind, f.where) for f in self.findings}
+            self.findings += [f for f in found if (f.kind, f.where) not in told]
             todo = [f for f in found if f.can_repair]
         still = {(f.kind, f.where): f for f in found}
-        told = [self._after(finding, still) for finding in self.findings]
-        known = {(f.kind, f.where) for f in told}
-        self.findings = [*told, *(f for key, f in still.items() if key not in known)]
+        self.findings = [self._after(finding, still) for finding in self.findings]
 
     def _after(self, finding: Finding, still: dict[tuple[str, str], Finding]) -> Finding:
         """A finding after the repair: gone, or as it is now."""

@@ -78,8 +78,9 @@ class _Check:
         name: SQL of what names a row.
         detail: what is wrong.
         repair: what is done.
-        mends: statements; {rows} stands for the rows' numbers. None: there is no repair.
+        mends: statements; {rows} stands for the rows' numbers.
         lost: what is lost.
+        column: that breaks it; empty: the row does.
     """
 
     kind: str
@@ -88,8 +89,14 @@ class _Check:
     name: str
     detail: str
     repair: str
-    mends: tuple[str, ...] | None = ("delete from store.{table} where rowid in ({rows})",)
+    mends: tuple[str, ...] = ("delete from store.{table} where rowid in ({rows})",)
     lost: str = ""
+    column: str = ""
+
+    @property
+    def where_shown(self) -> str:
+        """Where the finding is said to be: the table, and the column if it is one's."""
+        return f"{self.table}.{self.column}" if self.column else self.table
 
     def finding(self, reader: Reader) -> Finding | None:
         """What breaks the rule; None: nothing."""
@@ -102,9 +109,9 @@ class _Check:
         numbers = f"select t.rowid from store.{self.table} t where {self.where}"
         names = [name[:60] for name in row["names"] or [] if name is not None]
         detail = f"{self.detail}: {examples(names, len(names))}"
-        mends = [(sql.format(table=self.table, rows=numbers), ()) for sql in self.mends or ()]
+        mends = [(sql.format(table=self.table, rows=numbers), ()) for sql in self.mends]
         return Finding(
-            self.kind, self.table, row["n"], detail, self.lost, self.repair, tuple(mends), can_repair=self.mends is not None,
+            self.kind, self.where_shown, row["n"], detail, self.lost, self.repair, tuple(mends), can_repair=True,
         )  # fmt: skip
 
 
@@ -145,12 +152,12 @@ def _references(without_row: Sequence[str] = ()) -> Iterator[_Check]:
                 f"update store.{{table}} set {column} = null where rowid in ({{rows}})",
             )
             yield _Check(
-                "orphans", table, where, f"t.{column}", detail, f"{column} is emptied", mend
-            )
+                "orphans", table, where, f"t.{column}", detail, f"{column} is emptied", mend, column=column
+            )  # fmt: skip
             continue
         lost = "scores that were added by hand" if table == "score" else ""
         yield _Check(
-            "orphans", table, where, f"t.{column}", detail, f"the rows are removed; {_ANEW[table]}", lost=lost
+            "orphans", table, where, f"t.{column}", detail, f"the rows are removed; {_ANEW[table]}", lost=lost, column=column,
         )  # fmt: skip
 
 
@@ -162,27 +169,18 @@ def _words() -> Iterator[_Check]:
         detail = f"{column} must be one of {', '.join(words)}, and is not"
         if table not in _KEPT:
             yield _Check(
-                "words",
-                table,
-                where,
-                f"t.{column}",
-                detail,
-                f"the rows are removed; {_ANEW[table]}",
-            )
+                "words", table, where, f"t.{column}", detail, f"the rows are removed; {_ANEW[table]}", column=column
+            )  # fmt: skip
         elif table == "run":
             mend = ("update store.{table} set status = 'ABORTED', error = 'its status meant nothing' where rowid in ({rows})",)  # fmt: skip
-            yield _Check("words", table, where, f"t.{column}", detail, "set to ABORTED", mend)
+            yield _Check(
+                "words", table, where, f"t.{column}", detail, "set to ABORTED", mend, column=column
+            )
         else:
             mend = (f"update store.{{table}} set {column} = {_GUESSED[column]} where rowid in ({{rows}})",)  # fmt: skip
             yield _Check(
-                "words",
-                table,
-                where,
-                f"t.{column}",
-                detail,
-                "set to what its tensors and places tell",
-                mend,
-            )
+                "words", table, where, f"t.{column}", detail, "set to what its tensors and places tell", mend, column=column
+            )  # fmt: skip
 
 
 _GUESSED = {
@@ -207,7 +205,7 @@ def _documents() -> Iterator[_Check]:
             mends = (mend, "update store.address set says = null where rowid in ({rows})")
         anew = {"file": _SCAN, "tensor": _SCAN, "sketch": _INFER, "recipe": _ANEW["run"]}
         words = f"removed; {anew.get(goes, _INFER)}"
-        yield _Check("documents", table, where, f"t.{name}", f"{column} is not JSON", words, mends)
+        yield _Check("documents", table, where, f"t.{name}", f"{column} is not JSON", words, mends, column=column)  # fmt: skip
 
 
 def _measures() -> Iterator[_Check]:

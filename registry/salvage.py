@@ -93,15 +93,14 @@ def _ways(path: Path, folder: Path) -> Iterator[tuple[Path, str]]:
     except OSError:  # no links here
         shutil.copyfile(path, bare)
     yield bare, "what its write-ahead log holds"
-    without = ("", "what was written between its last two checkpoints, and since")
-    for i, header in enumerate(_headers(path)):
+    for i, (header, without) in enumerate(_headers(path)):
         other = folder / f"header-{i}.duckdb"
         shutil.copyfile(path, other)
         with other.open("r+b") as file:
             for at in _HEADERS:
                 file.seek(at)
                 file.write(header)
-        yield other, without[i]
+        yield other, without
 
 
 def _opens(file: Path) -> bool:
@@ -114,14 +113,27 @@ def _opens(file: Path) -> bool:
     return True
 
 
-def _headers(path: Path) -> list[bytes]:
-    """The two headers of a file, the newer one first; none of a file that is too short for them."""
+def _headers(path: Path) -> list[tuple[bytes, str]]:
+    """The two headers of a file and what each leaves out, the newer one first; none of a file that is too short.
+
+    They are numbered one after the other. If they are not, one of them was overwritten, most probably the one with the larger
+    number, and nobody knows whether it was the newer one.
+    """
     with path.open("rb") as file:
         start = file.read(_HEADERS[1] + _HEADER_BYTES)
     if start[MAGIC] != b"DUCK" or len(start) < _HEADERS[1] + _HEADER_BYTES:
         return []
     headers = [start[at : at + _HEADER_BYTES] for at in _HEADERS]
-    return sorted(headers, key=lambda h: int.from_bytes(h[_ITERATION], "little"), reverse=True)
+    older, newer = sorted(headers, key=_number)
+    between = "what was written between its last two checkpoints, and since"
+    if _number(newer) - _number(older) == 1:
+        return [(newer, ""), (older, between)]
+    return [(older, f"it may be {between}"), (newer, "")]
+
+
+def _number(header: bytes) -> int:
+    """The number of a header."""
+    return int.from_bytes(header[_ITERATION], "little")
 
 
 def unreadable_tables(connection: duckdb.DuckDBPyConnection) -> list[tuple[str, str]]:

@@ -32,7 +32,7 @@ def command(
     deleted. Who claims to descend from a model that is gone is said to descend from its name.
 
     Examples:
-      reg rm chat --dry-run
+      reg rm merged --dry-run
       reg rm chat --files --force --dry-run
     """
     ids = [session.catalog.find(model) for model in models]

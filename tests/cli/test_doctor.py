@@ -20,7 +20,7 @@ def test_a_damaged_catalog_is_a_no_until_it_is_repaired(place):
     assert "reg doctor --repair" in said.stderr
     found = place.json("doctor", "--repair", code=3)
     by_kind = {(f["kind"], f["where"]): f for f in found["findings"]}
-    assert by_kind["orphans", "file"]["repaired"]
+    assert by_kind["orphans", "file.uri"]["repaired"]
     assert not by_kind["changed", "file"]["repaired"]
     assert f"reg scan {place.folder / 'models' / 'math'}" in by_kind["changed", "file"]["repair"]
     assert found["kept"]

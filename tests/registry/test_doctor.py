@@ -116,10 +116,14 @@ def test_rows_that_were_removed_by_hand_are_told_table_by_table(rich):
     assert orphans(rich)
     found = examine(rich)
     assert not found.ok
-    assert {("orphans", "address"), ("orphans", "edge"), ("orphans", "run")} <= kinds(found).keys()
+    assert {
+        ("orphans", "address.model_id"),
+        ("orphans", "edge.child"),
+        ("orphans", "run.recipe"),
+    } <= kinds(found).keys()
     told = {(f.kind, f.where): f for f in found.findings}
-    assert merged[:12] in told["orphans", "address"].detail
-    assert "reg scan" in told["orphans", "address"].repair
+    assert merged[:12] in told["orphans", "address.model_id"].detail
+    assert "reg scan" in told["orphans", "address.model_id"].repair
     assert content(rich).keys() == before.keys()
 
     done = examine(rich, repair=True)
@@ -165,10 +169,15 @@ def test_tensors_that_are_gone_with_their_files_leave_a_name(few, tmp_path):
     damage(few, f"delete from store.tensor where model_id = '{model}'")
     shutil.rmtree(tmp_path / "models" / "b")
     found = examine(few, repair=True)
-    assert {("vanished", "address"), ("digest", "tensor")} <= kinds(found).keys()
+    assert {("vanished", "address"), ("digest", "model")} <= kinds(found).keys()
+    assert any("the tensors of these models" in f.lost for f in found.findings)
     assert found.ok
     (row,) = few.rows("select status from store.model where id = ?", [model])
     assert row["status"] == "latent"
+    tiny(tmp_path / "models" / "again", 2.0)
+    scan(few, [str(tmp_path / "models")])
+    (row,) = few.rows("select status, n_tensors from store.model where id = ?", [model])
+    assert row == {"status": "full", "n_tensors": 2}
 
 
 def test_files_that_vanished_are_forgotten_as_a_scan_forgets_them(few, tmp_path):
@@ -198,23 +207,23 @@ def test_places_on_a_disk_that_is_not_there_are_kept(few, tmp_path):
 @pytest.mark.parametrize(
     ("statement", "kind"),
     [
-        ("update store.edge set status = 'sure' where status = 'recorded'", ("words", "edge")),
-        ("update store.model set status = 'fulll'", ("words", "model")),
-        ("update store.run set status = 'DONE'", ("words", "run")),
+        ("update store.edge set status = 'sure' where status = 'recorded'", ("words", "edge.status")),
+        ("update store.model set status = 'fulll'", ("words", "model.status")),
+        ("update store.run set status = 'DONE'", ("words", "run.status")),
         ("update store.recipe set canonical = canonical || ' '", ("recipe", "recipe")),
-        ("update store.recipe set canonical = '{'", ("documents", "recipe")),
-        ("update store.address set config = 'x'", ("documents", "address")),
+        ("update store.recipe set canonical = '{'", ("documents", "recipe.canonical")),
+        ("update store.address set config = 'x'", ("documents", "address.config")),
         ("update store.model set n_params = 7 where status = 'full'", ("counts", "model")),
         ("update store.component set found = replace(found, 'finetune', '')", None),
         ("update store.component set found = '[]'", ("derived", "component")),
-        ("update store.clans set found = replace(found, left(found, 80), '')", ("documents", "clans")),
+        ("update store.clans set found = replace(found, left(found, 80), '')", ("documents", "clans.found")),
         ("update store.sketch set scalars = 'abc'::blob", ("derived", "sketch")),
         ("delete from store.delta where tensor like '%norm%'", ("partial", "pair")),
         ("delete from store.pair", ("orphans", "delta")),
         ("update store.histogram set counts = counts[2:] where len(bins) > 3", ("partial", "histogram")),
-        ("update store.edge set run_id = 'x' where status = 'recorded'", ("orphans", "edge")),
-        ("update store.claim set resolved_id = 'nobody' where resolved_id is not null", ("orphans", "claim")),
-        ("delete from store.address where name = 'base'", ("orphans", "file")),
+        ("update store.edge set run_id = 'x' where status = 'recorded'", ("orphans", "edge.run_id")),
+        ("update store.claim set resolved_id = 'nobody' where resolved_id is not null", ("orphans", "claim.resolved_id")),
+        ("delete from store.address where name = 'base'", ("orphans", "file.uri")),
         ("insert into store.edge by name select parent as child, parent, relation, role, status, confidence, created_at "
          "from store.edge where status = 'declared' limit 1", ("self", "edge")),
         ("drop view models", ("missing_view", "view")),

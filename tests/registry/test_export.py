@@ -121,7 +121,7 @@ numbers = st.one_of(st.none(), st.floats(allow_nan=False))
 
 @settings(max_examples=5, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
-    st.lists(
+    rows=st.lists(
         st.tuples(texts, texts, numbers, st.none() | st.integers(-(2**63), 2**63 - 1)), max_size=30
     )
 )
