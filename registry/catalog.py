@@ -17,7 +17,14 @@ from typing import ClassVar, Literal, Protocol
 from registry.checkpoint import Checkpoint, read_checkpoint
 from registry.column import Column
 from registry.database import WAIT_SECONDS, Database, Reader, Row, Transaction
-from registry.errors import AmbiguousModel, BadAddress, CatalogMissing, FileChanged, UnknownModel
+from registry.errors import (
+    AmbiguousModel,
+    BadAddress,
+    CatalogChanged,
+    CatalogMissing,
+    FileChanged,
+    UnknownModel,
+)
 from registry.file_ref import list_files
 from registry.names import CACHE, HUB, is_there, typed_path
 
@@ -236,18 +243,19 @@ class Catalog:
 
 
 def refuse_lost(transaction: Transaction, models: Iterable[str]) -> None:
-    """Refuse to write about models that the catalog does not have: its file was taken away while they were worked with.
+    """Refuse to write about models that the catalog no longer has under these ids.
 
     Raises:
-        UnknownModel: naming one of them.
+        CatalogChanged: naming one of them.
     """
     wanted = set(models)
     lost = sorted(wanted - still_models(transaction, wanted))
     if lost:
         message = (
-            f"the catalog no longer has model {lost[0][:ID_DIGITS]}: it was replaced meanwhile"
+            f"model {lost[0][:ID_DIGITS]} was scanned whole meanwhile and has another id now, or the catalog "
+            "was replaced"
         )
-        raise UnknownModel(message, hint="reg scan the models again, then run the same command")
+        raise CatalogChanged(message, hint="run the same command again")
 
 
 class Columns:
