@@ -256,8 +256,7 @@ def _check_events(text: str, max_nodes: int) -> None:
             elif count.n_expanded > max_nodes:
                 problem = f"aliases make more than {max_nodes} values"
         if problem:
-            message = f"line {event.start_mark.line + 1}: {problem}"
-            raise yaml.YAMLError(message)
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=event.start_mark)
 
 
 class _Count:

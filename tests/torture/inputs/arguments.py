@@ -48,7 +48,7 @@ def _words(chance: Chance) -> list[str]:
     assert isinstance(command, Command)
     if chance.now_and_then(0.4):
         words = shlex.split(chance.one([e for e in command.examples if e.startswith("reg ")]))[1:]
-        for _ in range(chance.randrange(4)):
+        for _ in range(chance.randrange(4) if len(words) > 1 else 0):
             words[chance.randrange(1, len(words))] = _value(chance)
         return words
     for parameter in command.params:

@@ -65,7 +65,7 @@ def _damage(chance: Chance, folder: Path) -> None:
             metadata[key] = changed if isinstance(changed, str) else json.dumps(changed)
         if chance.now_and_then(0.1):
             header["__metadata__"] = chance.damaged(metadata, vocabulary=_WORDS)
-    except (ValueError, KeyError, AttributeError):
+    except (ValueError, KeyError, AttributeError, TypeError):  # of an earlier damage
         return
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
