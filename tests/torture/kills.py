@@ -94,10 +94,10 @@ def _once(on: Stage, scene: Scene, whole: Whole, draw: random.Random, found: Tri
         story.append(_kill(on, process, whole, draw))
         found.tries += 1
         found.faults += process.code == -signal.SIGKILL
-        if process.code not in (0, -signal.SIGKILL):
+        if process.code not in (0, -signal.SIGKILL) and not _was_done(process, known, whole):
             _note(found, "unnamed_errors", story, f"ended {process.code}: {process.said}")
         known = _look(on, whole, known, story, found)
-        if process.code == 0:
+        if process.code != -signal.SIGKILL:
             break
     _finish(on, scene, whole, known, story, found)
 
@@ -155,6 +155,12 @@ def _half_models(on: Stage, whole: Whole) -> Iterator[str]:
             yield f"{folder} lacks {sorted(missing)}"
 
 
+def _was_done(process: Process, known: Ledger | None, whole: Whole) -> bool:
+    """Tell whether a command only found that the one before was killed when all was done but its last words."""
+    refused = "exists and is not empty" in process.said
+    return refused and known is not None and not known.differs(whole.ledger)
+
+
 def _leaves(whole: Whole, lost: tuple[str, tuple[Any, ...]]) -> bool:
     """Tell whether a whole run takes a row away too; runs it knows under other names."""
     table, key = lost
@@ -170,10 +176,7 @@ def _finish(
         story.append("resumed")
     else:
         process = on.run(*scene.words)
-    is_done = "exists and is not empty" in process.said and known is not None
-    if process.code and not (
-        is_done and not known.differs(whole.ledger)
-    ):  # killed when all was done
+    if process.code and not _was_done(process, known, whole):
         _note(found, "unnamed_errors", story, f"the next run ended {process.code}: {process.said}")
         return
     now = Ledger(on.catalog)
