@@ -256,7 +256,7 @@ def _check_events(text: str, max_nodes: int) -> None:
             elif count.n_expanded > max_nodes:
                 problem = f"aliases make more than {max_nodes} values"
         if problem:
-            raise yaml.MarkedYAMLError(problem=problem, problem_mark=event.start_mark)
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=event.start_mark)  # type: ignore[arg-type]
 
 
 class _Count:

@@ -43,3 +43,34 @@ comment on column store.edge.created_at is 'When the edge was written';
 comment on column store.edge.child_number is 'store.model.number of the child; null where there is no such model';
 comment on column store.edge.parent_number is 'store.model.number of the parent; null where there is no such model';
 
+
+-- Tensors without an index: most of a catalog's rows. Their key, (model_id, name), is kept by whoever writes them.
+
+create table store.unkeyed as from store.tensor order by model_id, name;
+drop table store.tensor;
+create table store.tensor (
+    model_id varchar not null,
+    name     varchar not null,
+    dtype    varchar not null,
+    shape    varchar not null,
+    n_params bigint not null,
+    n_bytes  bigint not null,
+    layer    integer,
+    module   varchar not null,
+    digest   varchar
+);
+insert into store.tensor from store.unkeyed;
+drop table store.unkeyed;
+comment on table store.tensor is 'Tensors of every model';
+comment on column store.tensor.model_id is 'Model it belongs to';
+comment on column store.tensor.name is 'Name as stored';
+comment on column store.tensor.dtype is 'Dtype as safetensors spells it';
+comment on column store.tensor.shape is 'Shape as a JSON list';
+comment on column store.tensor.n_params is 'Number of elements';
+comment on column store.tensor.n_bytes is 'Size, bytes';
+comment on column store.tensor.layer is 'Number of the layer, from 0; null outside of layers';
+comment on column store.tensor.module is 'Part it plays: embedding, attention_q, mlp_down, norm, lm_head, …';
+comment on column store.tensor.digest is 'Hex digest of dtype, shape and bytes; null when only headers were read';
+
+comment on column store.component.id is 'Digest of all it follows from: the rules'' sources, the models'' ids, dtypes and which of their entries were looked at, and what is claimed of them';
+comment on column store.component.found is 'JSON list of edges, names of latent parents, the root, and searches that found nothing: keys of each and of its parts, in a line';
