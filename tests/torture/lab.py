@@ -296,7 +296,7 @@ class Server:
         source = Path(__file__).with_name("faults.c")
         words = ["cc", "-shared", "-fPIC", "-O1", "-o", str(library), str(source), "-ldl"]
         subprocess.run(words, check=True)
-        before = mounting()
+        before = mounting() or []
         self.may_mount = bool(before)
         home = folder / "home"
         for name in ("home", "tmp", "lab"):
@@ -311,7 +311,7 @@ class Server:
         )
         cache = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
         env = {k: v for k, v in os.environ.items() if k not in hidden} | {
-            "PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "tests"))), "HOME": str(home),
+            "PYTHONPATH": os.pathsep.join(map(str, (ROOT, ROOT / "tests", *sys.path[1:]))), "HOME": str(home),
             "XDG_CACHE_HOME": cache, "TMPDIR": str(folder / "tmp"), "HF_HOME": str(folder / "hf"),
             "HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_OFFLINE": "0",
             "OMP_NUM_THREADS": "1", "LD_PRELOAD": str(library), "COLUMNS": "200",
