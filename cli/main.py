@@ -45,7 +45,7 @@ SUMMARIES = {
     "extract": "Write what training changed as a LoRA of the base.",
     "collect": "Gather Fisher information or Gram matrices of a model on a suite.",
     "rm": "Forget models, with all that was measured of them.",
-    "gc": "Remove models that are nowhere and that nothing was made of, and recipes that nobody ran.",
+    "gc": "Remove what nothing refers to.",
     "export": "Write the whole catalog as Parquet files.",
     "doctor": "Check that the catalog is whole, and mend it.",
     "score": "Add, import and measure benchmark scores.",

@@ -11,7 +11,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ from registry.parquet import columns_of, read_into
 from registry.resources import migrations
 from registry.sources import UNFINISHED
 from registry.version import VERSION
+from registry.whole_file import put_in_place, sync
 
 FORMAT = "homolog-export-1"
 """What a manifest says that it is."""
@@ -169,9 +170,9 @@ def _unfinished(target: Path) -> Iterator[Path]:
     try:
         yield folder
         for path in (*sorted(folder.iterdir()), folder):
-            _sync(path)
+            sync(path)
         folder.chmod(0o755)
-        folder.rename(target)
+        put_in_place(folder, target)
     except OSError as error:
         raise _refused(target, error) from error
     finally:
@@ -184,16 +185,6 @@ def _refused(target: Path, error: OSError) -> NotEnoughDisk | RunFailed:
     if error.errno in (28, 122):  # ENOSPC, EDQUOT
         return NotEnoughDisk(message, hint="free some space, or choose another folder")
     return RunFailed(message)
-
-
-def _sync(path: Path) -> None:
-    """Put a file or folder on the disk."""
-    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        with suppress(OSError):  # not every file system can
-            os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _sha256(file: Path) -> str:

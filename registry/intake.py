@@ -146,7 +146,7 @@ def import_listings(
     """
     names = [str(file.absolute()) for file in files]
     with scratch(catalog.path) as folder:
-        staging = _Staging(Database(folder / "rows.duckdb"), form, progress)
+        staging = _Staging(Database(folder / "rows" / "rows.duckdb"), form, progress)
         try:
             with staging.database.write() as transaction:
                 transaction.execute(_STAGED)

@@ -21,6 +21,7 @@ from registry.catalog_file import CONFIG
 from registry.migration import migrate
 from registry.refusal import first_line
 from registry.resources import migrations
+from registry.whole_file import put_in_place
 
 WAL = ".wal"
 """How DuckDB's write-ahead log is called: as its file, and this behind it."""
@@ -293,8 +294,8 @@ def take_place(new: Path, path: Path) -> Path:
     try:
         os.link(path, kept)
     except OSError:  # no links here
-        path.rename(kept)
+        put_in_place(path, kept)
     if wal.exists():
-        wal.rename(kept.with_name(kept.name + WAL))
-    new.replace(path)
+        put_in_place(wal, kept.with_name(kept.name + WAL))
+    put_in_place(new, path)
     return kept

@@ -18,6 +18,7 @@ from uuid import uuid4
 
 from registry.documents import parse_json, read_json
 from registry.errors import BadDocument, BadParameter, MissingExtra, OutputExists, Unreadable
+from registry.whole_file import put_in_place
 
 SIGNATURE = "model.sig"
 """The file in a signed folder; that of a single file has its name and ``.sig``."""
@@ -96,7 +97,7 @@ def sign(root: Path, key: Path, certificates: Sequence[Path] = ()) -> Path:
     new = place.with_name(f".{place.name}.{uuid4().hex}")
     try:
         config.sign(root, new)
-        new.replace(place)
+        put_in_place(new, place)
     except OSError as error:
         message = f"{place} cannot be written: {error.strerror}"
         raise Unreadable(message) from error

@@ -9,7 +9,6 @@ import homolog
 from cli.block import Column, Line, Table
 from cli.command import Command
 from cli.session import Session
-from registry.pending import pending, settle
 
 if TYPE_CHECKING:
     from homolog import ScanReport, Sketched
@@ -172,6 +171,8 @@ def _sketch(
 
 def _record_casts(session: Session) -> int:
     """Look for casts among what came since that was last done, where there can be any: it takes torch, and reads weights."""
+    from registry.pending import pending, settle  # noqa: PLC0415 - help needs no database
+
     left = pending(session.catalog)
     if not left.notes:
         return 0

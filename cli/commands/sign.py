@@ -38,7 +38,6 @@ def command(
 
     Examples:
       reg sign models/chat --key key.pem
-      reg verify models/chat
     """
     root, _ = homolog.place(session.catalog, target)
     made = homolog.sign(root, key, certificates)

@@ -190,6 +190,7 @@ def test_an_interrupt_is_one_line_and_130(known):
         "    def read(self):\n"
         "        os.kill(os.getpid(), signal.SIGINT)\n"
         "        time.sleep(30)\n"
+        "    buffer = property(lambda self: self)\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "sys.stdin = Keyboard()\n"
         "from cli.main import main; main()"

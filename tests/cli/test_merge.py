@@ -114,7 +114,7 @@ def test_wrong_usage_says_what_is_right(known, words, said):
 @pytest.mark.parametrize(
     ("words", "error"),
     [
-        (("nowhere.yaml",), "BadDocument"),
+        (("nowhere.yaml",), "Unreadable"),
         (("--method", "ties", "--set", "densty=0.5", "chat", "math"), "BadRecipe"),
         (("--method", "tise", "chat", "math"), "UnknownMethod"),
         (("--method", "ties", "--set", "density=yes", "chat", "math"), "BadParameter"),

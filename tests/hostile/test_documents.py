@@ -7,7 +7,7 @@ import pytest
 
 from registry import documents
 from registry.documents import parse_json, parse_yaml, read_json, read_yaml
-from registry.errors import BadDocument
+from registry.errors import BadDocument, Unreadable
 
 LAUGHS = "a0: &a0 [x,x]\n" + "".join(f"a{i}: &a{i} [*a{i - 1},*a{i - 1}]\n" for i in range(1, 40))
 
@@ -102,5 +102,5 @@ def test_what_is_not_utf8_is_refused(tmp_path, read):
 def test_a_pipe_or_a_folder_is_refused_without_waiting(tmp_path, read):
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path, tmp_path / "pipe"):
-        with pytest.raises(BadDocument, match="not a regular file"):
+        with pytest.raises(Unreadable, match="not a regular file"):
             read(path)
