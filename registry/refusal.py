@@ -39,7 +39,7 @@ def translated(error: Exception, path: Path) -> RegError:
             f"catalog {path} cannot be written ({first_line(error)}); the transaction was not kept"
         )
         return NotEnoughDisk(message, hint="free some space and run the command again")
-    if isinstance(error, OSError):
+    if isinstance(error, OSError) and error.strerror:
         message = f"catalog {path} cannot be made: {error.strerror}"
         return CatalogDamaged(message, hint="name another place in REG_CATALOG")
     message = f"catalog {path} cannot be opened: {first_line(error)}"

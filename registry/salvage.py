@@ -35,6 +35,9 @@ _OURS = {
 }
 """Rows of tables whose others belong to the old file alone."""
 
+_HOW = {"migration": "or replace ", "tensor": ""}
+"""What is done with a row whose key another has, where it is not left out; tensors have no index that could tell."""
+
 _HEADERS = (4096, 8192)
 _HEADER_BYTES = 4096
 _ITERATION = slice(8, 16)
@@ -257,10 +260,10 @@ class _Table:
         cast = ", ".join(f'try_cast("{n}" as {self._wanted[n][0]}) as "{n}"' for n in names)
         needed = [f'"{n}" is not null' for n in names if self._wanted[n][1]]
         where = " and ".join([*needed, _OURS.get(table, "true")])
-        how = "replace" if table == "migration" else "ignore"
+        how = _HOW.get(table, "or ignore ")
         listed = ", ".join(f'"{n}"' for n in names)
         sql = (
-            f"insert or {how} into store.{table} ({listed}) select {listed} from (select {cast} "
+            f"insert {how}into store.{table} ({listed}) select {listed} from (select {cast} "
             f"from broken.store.{table} where rowid between {first} and {last}) where {where}"
         )
         n_rows = self._value(sql)

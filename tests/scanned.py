@@ -38,15 +38,17 @@ def statuses(catalog):
 
 
 def content(catalog):
-    """All rows of a catalog, without the times at which they were written."""
+    """All rows of a catalog, without the times at which they were written, and the numbers that only it gave."""
     times = ("created_at", "seen_at", "known_since", "applied_at", "measured_at")
+    own = (*times, "number", "child_number", "parent_number")
     tables = catalog.rows(
         "select table_name as t from duckdb_tables() where schema_name = 'store' order by 1"
     )
     return {
         r["t"]: sorted(
-            repr([(k, v) for k, v in row.items() if k not in times])
+            repr([(k, v) for k, v in row.items() if k not in own])
             for row in catalog.rows(f"select * from store.{r['t']}")
+            if not str(row.get("key")).startswith("casts:")  # what the next scan is to do
         )
         for r in tables
     }

@@ -96,8 +96,8 @@ def test_errors_name_the_file_and_the_line(tmp_path):
         read_json(tmp_path / "config.json")
 
 
-def test_a_missing_document_is_a_bad_one(tmp_path):
-    with pytest.raises(BadDocument, match=r"config\.json: cannot be read: No such file"):
+def test_a_missing_document_is_named(tmp_path):
+    with pytest.raises(Unreadable, match=r"config\.json: cannot be read: No such file"):
         read_json(tmp_path / "config.json")
 
 

@@ -248,7 +248,7 @@ def test_an_error_in_the_middle_leaves_nothing(rich, made, tmp_path, monkeypatch
         def full(path, number=number):
             raise OSError(number, "no")
 
-        monkeypatch.setattr(module, "_sync", full)
+        monkeypatch.setattr(module, "sync", full)
         with pytest.raises(error):
             export(rich, tmp_path / "out" / "backup")
         assert list((tmp_path / "out").iterdir()) == []

@@ -129,7 +129,7 @@ def test_a_scan_that_is_killed_goes_on(crowd, tmp_path):
 
 
 def test_requests_can_be_counted_out(hub, catalog):
-    for i in range(6):
+    for i in range(12):
         hub.add(f"org/model-{i:02}", files(i))
     n_runs = 0
     while True:

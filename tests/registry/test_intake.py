@@ -165,7 +165,7 @@ def test_what_a_killed_import_left_goes_with_the_next_one_and_only_that(tmp_path
     killed = subprocess.run([sys.executable, "-c", code, catalog.path, file], check=False)
     assert killed.returncode == -signal.SIGKILL
     place = catalog.path.parent
-    assert len(list(place.glob(".import-*/rows.duckdb"))) == 1
+    assert len(list(place.glob(".import-*/rows/rows.duckdb"))) == 1
     with scratch(catalog.path) as mine:  # another process may be at work in one
         assert import_listings(catalog, [file]).n_new == 2
         assert sorted(f.name for f in place.iterdir()) == sorted([mine.name, "catalog.duckdb"])

@@ -17,7 +17,7 @@ from numpy import zeros
 
 from registry.checkpoint import Checkpoint, read_checkpoint
 from registry.documents import dump_yaml
-from registry.errors import BadDocument, BadSuite
+from registry.errors import BadDocument, BadSuite, Unreadable
 from registry.scores import (
     HARNESS,
     Score,
@@ -307,8 +307,8 @@ def test_json_without_results_is_refused(tmp_path, document):
 
 def test_a_result_that_is_no_json_or_missing_is_refused(tmp_path):
     (tmp_path / "r.json").write_text('{"results": {"a": 1, "a": 2}}')
-    for name in ("r.json", "none.json"):
-        with pytest.raises(BadDocument):
+    for name, error in (("r.json", BadDocument), ("none.json", Unreadable)):
+        with pytest.raises(error):
             read_harness(tmp_path / name)
 
 

@@ -1,7 +1,6 @@
 """Folders beside the catalog: gone in the end, and whose process died, with the next one."""
 
 import errno
-import tempfile
 
 import pytest
 
@@ -41,9 +40,9 @@ def test_what_nobody_holds_is_swept_and_what_somebody_holds_or_made_is_not(tmp_p
     ("number", "kind"), [(errno.ENOSPC, NotEnoughDisk), (errno.EACCES, CatalogDamaged)]
 )
 def test_a_place_that_takes_none_is_named(tmp_path, monkeypatch, number, kind):
-    def refuse(**_):
-        raise OSError(number, "no")
+    def refuse(*_):
+        raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(tempfile, "mkdtemp", refuse)
+    monkeypatch.setattr("registry.workroom.locked", refuse)
     with pytest.raises(kind, match=str(tmp_path)), scratch(tmp_path / "catalog.duckdb"):
         pass

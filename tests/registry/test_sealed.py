@@ -64,7 +64,7 @@ def test_two_columns_of_one_name_are_two_columns(catalog):
         ("from read_text('/etc/passwd')", SqlRefused, "disabled by configuration"),
         ("from modles", BadSql, "models"),
         ("", BadSql, "no statement"),
-        ("select '\udc80'", BadSql, "not valid text"),
+        ("select '\udc80'", BadSql, "not UTF-8"),
         ("select '\0'", BadSql, "unterminated"),
     ],
 )
