@@ -56,14 +56,14 @@ install-dev: $(VENV)/.installed-dev
 
 # torch first and alone: which build of it suits a machine, the CPU's or one for a GPU with a dozen packages of its maker,
 # is for that machine and its package index to say, so no lock holds it. All else comes by the hashes of the locks,
-# what torch brought with it once more.
+# what torch brought with it once more. Python compiles what it imports, a small part of it, when it first does.
 $(VENV)/.torch:
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) $(TORCH)
 	touch $@
 
 $(VENV)/.locked: $(VENV)/.torch .ci/requirements.lock
-	$(PIP) --no-deps --require-hashes --force-reinstall -r .ci/requirements.lock
+	$(PIP) --no-deps --no-compile --require-hashes --force-reinstall -r .ci/requirements.lock
 	touch $@
 
 $(VENV)/.installed: $(VENV)/.locked pyproject.toml
@@ -72,7 +72,7 @@ $(VENV)/.installed: $(VENV)/.locked pyproject.toml
 	touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed .ci/requirements-dev.lock
-	$(PIP) --no-deps --require-hashes -r .ci/requirements-dev.lock
+	$(PIP) --no-deps --no-compile --require-hashes -r .ci/requirements-dev.lock
 	$(BIN)/pip check
 	touch $@
 
