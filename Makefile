@@ -82,8 +82,10 @@ WITHOUT_TORCH = awk '/^[a-z]/ {keep = $$0 !~ /^(torch|triton|(nvidia|cuda)-[a-z0
 
 lock: $(VENV)/.torch                ## pin all that is needed, with hashes, at today's newest
 	$(PIP) uv
-	$(LOCK) --upgrade --extra score --extra dev --extra real | $(WITHOUT_TORCH) > .ci/requirements-dev.lock
-	$(LOCK) --extra score --constraint .ci/requirements-dev.lock | $(WITHOUT_TORCH) > .ci/requirements.lock
+	$(LOCK) --upgrade --extra score --extra dev --extra real > $(VENV)/lock
+	$(WITHOUT_TORCH) $(VENV)/lock > .ci/requirements-dev.lock
+	$(LOCK) --extra score --constraint .ci/requirements-dev.lock > $(VENV)/lock
+	$(WITHOUT_TORCH) $(VENV)/lock > .ci/requirements.lock
 
 dependencies: install-dev           ## the licences of all that is needed: data/dependencies.md
 	$(BIN)/python tests/dependencies.py > data/dependencies.md
