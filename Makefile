@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 PIP = $(BIN)/pip install --quiet --disable-pip-version-check
 TORCH := torch==2.13.0
-JOBS ?= 2
+JOBS ?= 3
 BENCH ?=
 TORTURE ?=
 ZOO_LINEAGE ?= lineage-zoo
@@ -16,7 +16,7 @@ export HF_HUB_DISABLE_TELEMETRY = 1
 demo: install                       ## environment, then the whole story on really trained weights
 	$(BIN)/reg demo
 
-# As many test processes as cores: threads that wait for each other awake would take the cores from the other tests.
+# A few more test processes than cores, for many wait for the disk: threads that wait for each other awake would take the cores from the other tests.
 test: export OMP_NUM_THREADS = 1
 test: export OMP_WAIT_POLICY = passive
 test: install-dev                   ## every test

@@ -75,7 +75,7 @@ def test_a_catalog_that_cannot_be_made_whole_leaves_nothing(tmp_path, monkeypatc
         message = 'Could not write file "x": No space left on device'
         raise duckdb.IOException(message)
 
-    monkeypatch.setattr(door, "migrate", torn)
+    monkeypatch.setattr("registry.catalog_file.migrate", torn)
     database = Database(tmp_path / "catalog.duckdb", wait_seconds=1)
     with pytest.raises(NotEnoughDisk), database.write():
         pass

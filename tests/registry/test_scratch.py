@@ -1,6 +1,7 @@
 """Folders beside the catalog: gone in the end, and whose process died, with the next one."""
 
 import errno
+import os
 
 import pytest
 

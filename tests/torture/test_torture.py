@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from torture.run import SHARES, trials
 
-SECONDS = 150
+SECONDS = 60
 """Of all parts together."""
 
 
