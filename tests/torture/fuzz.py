@@ -112,8 +112,9 @@ class _Tries:
 
     def _listen(self, out: IO[str]) -> None:
         """Pass on what the process says."""
-        for line in out:
-            self._said.put(line)
+        with out:
+            for line in out:
+                self._said.put(line)
         self._said.put(None)
 
     def _heard(self) -> Iterator[dict[str, Any]]:

@@ -1,6 +1,7 @@
 """What a catalog holds, seen by somebody who opens its file afresh: rows that can be compared, and rows that contradict."""
 
 import re
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ Rows = dict[str, list[str]]
 """Table → its rows as text, sorted."""
 
 _CLOCKS = frozenset((
+    "number", "child_number", "parent_number",  # which follow from what was done in which order
     "created_at", "seen_at", "known_since", "applied_at", "measured_at", "inferred_at", "taken_at", "scored_at",
     "started_at", "ended_at", "seconds", "process", "mtime_ns", "inode",
 ))  # fmt: skip
@@ -70,11 +72,26 @@ _WRONG = {
 """What is wrong → a query that finds it."""
 
 
+def _opened(path: Path) -> duckdb.DuckDBPyConnection:
+    """A connection that changes nothing; who was just killed may hold the file until the system has buried it."""
+    deadline = time.monotonic() + _BURIED_SECONDS
+    while True:
+        try:
+            return duckdb.connect(str(path), read_only=True)
+        except duckdb.IOException as error:
+            if "Could not set lock" not in str(error) or time.monotonic() > deadline:
+                raise
+        time.sleep(0.05)
+
+
+_BURIED_SECONDS = 20.0
+
+
 class Ledger:
     """The rows of a catalog's file, read by a connection of its own that changes nothing."""
 
     def __init__(self, path: Path) -> None:
-        with duckdb.connect(str(path), read_only=True) as connection:
+        with _opened(path) as connection:
             self.tables: dict[str, list[dict[str, Any]]] = {}
             for (table,) in connection.execute(
                 "select table_name from duckdb_tables() where schema_name = 'store' order by 1"

@@ -87,9 +87,9 @@ _SUITES = {
     "a suite that is not UTF-8": ("BadSuite", b'{"prompt": "\xff", "answer": "4"}\n'),
 }  # fmt: skip
 _PIPES = (
-    ("reg plan", "recipe.yaml", ("plan", "recipe.yaml"), "BadDocument"),
+    ("reg plan", "recipe.yaml", ("plan", "recipe.yaml"), "Unreadable"),
     ("reg import", "list.jsonl", ("import", "list.jsonl"), "Unreadable"),
-    ("reg score import", "r.json", ("score", "import", "r.json"), "BadDocument"),
+    ("reg score import", "r.json", ("score", "import", "r.json"), "Unreadable"),
     ("reg score run", "s.jsonl", ("score", "run", "chat", "s.jsonl"), "BadSuite"),
 )
 _SQL = ("attach ':memory:' as x", "copy models to 'x.csv'", "select * from read_text('/etc/passwd')", "drop view models", "select 1; select 2",
