@@ -12,7 +12,9 @@ from cli.session import Session
 @click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
 @click.pass_obj
 def command(session: Session, *, dry_run: bool) -> None:
-    """Remove what nothing refers to: models that are nowhere, and recipes that nobody ran.
+    """Remove what nothing refers to.
+
+    That is models that are nowhere and that nothing was made of, and recipes that nobody ran.
 
     A model whose files are gone is kept as long as an edge of the lineage, a run, a claim or a measured score speaks of it.
 
