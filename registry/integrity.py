@@ -123,6 +123,7 @@ def check_rows(reader: Reader, without_row: Sequence[str] = ()) -> Iterator[Find
         without_row: ids of models that are there but for their row, hex; `registry.contents` makes it again.
     """
     for check in (
+        *_keys(),
         *_references(without_row),
         *_words(),
         *_documents(),
@@ -134,6 +135,13 @@ def check_rows(reader: Reader, without_row: Sequence[str] = ()) -> Iterator[Find
             yield found
     yield from _counts(reader)
     yield from _unplaced(reader)
+
+
+def _keys() -> Iterator[_Check]:
+    """Rows with the key of another, of the table whose key no index keeps."""
+    twice = "from store.tensor group by model_id, name having count(*) > 1"
+    where = f"(t.model_id, t.name) in (select (model_id, name) {twice}) and t.rowid not in (select min(rowid) {twice})"
+    yield _Check("twice", "tensor", where, "t.model_id", "a tensor of a model stands there twice", "one of each is kept")  # fmt: skip
 
 
 def _references(without_row: Sequence[str] = ()) -> Iterator[_Check]:
@@ -226,9 +234,23 @@ def _measures() -> Iterator[_Check]:
 
 
 def _derived() -> Iterator[_Check]:
-    """Samples that cannot be what they say."""
+    """Samples that cannot be what they say, and numbers that are not those of the models."""
     where = "octet_length(t.scalars) <> 4 * t.n_scalars"
     yield _Check("derived", "sketch", where, "t.model_id", "holds more or fewer samples than it says", f"removed; {_INFER}")  # fmt: skip
+    settled = "settled anew"
+    where = "t.number in (select number from store.model group by number having count(*) > 1)"
+    of_them = "select id from store.model where rowid in ({rows})"
+    mends = (
+        f"update store.edge set child_number = null, parent_number = null where child in ({of_them}) or parent in ({of_them})",
+        "update store.model set number = null where rowid in ({rows})",
+    )
+    yield _Check("derived", "model", where, "t.id", "models share a number", settled, mends, column="number")  # fmt: skip
+    ends = "exists (select 1 from store.model m where m.id = t.{0} and m.number is distinct from t.{0}_number)"
+    where = f"{ends.format('child')} or {ends.format('parent')}"
+    mends = (
+        "update store.edge set child_number = null, parent_number = null where rowid in ({rows})",
+    )
+    yield _Check("derived", "edge", where, "t.child", "numbers are not those of its models", settled, mends, column="child_number")  # fmt: skip
 
 
 def _selves() -> Iterator[_Check]:

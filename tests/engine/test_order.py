@@ -55,7 +55,7 @@ def test_a_missing_sync_is_seen(tmp_path, monkeypatch):
     assert len(order.wrong) == 2
 
 
-def test_names_are_given_in_two_places_only():
+def test_names_are_given_in_few_places():
     gives = re.compile(
         r"\bos\.(?:rename|replace|link|symlink)\(|\.rename\(|\.replace\((?=[^,()=]*\))|shutil\.move\("
     )
@@ -66,5 +66,6 @@ def test_names_are_given_in_two_places_only():
     }
     assert {file for file, calls in found.items() if calls} == {
         "engine/output.py",
+        "registry/salvage.py",  # second names, and with the new one in its place all are synced
         "registry/whole_file.py",
     }

@@ -16,6 +16,7 @@ from registry.catalog import Catalog, now
 from registry.database import WAIT_SECONDS
 from registry.doctor import examine
 from registry.errors import CatalogLocked, CatalogMissing
+from registry.relatives import relatives
 from registry.resources import migrations
 from registry.scan import scan
 
@@ -269,6 +270,27 @@ def test_two_rows_of_one_key_become_one(rich):
     )
     assert examine(rich, repair=True).ok
     assert Catalog(rich.path).rows("select count(*) as n from store.score") == [before]
+
+
+def test_a_tensor_that_stands_there_twice_is_counted_once(rich):
+    before = content(rich)
+    damage(rich, "insert into store.tensor from store.tensor where name like '%norm%'")
+    found = kinds(examine(rich))
+    assert found["twice", "tensor"] == sum("norm" in row for row in before["tensor"])
+    assert examine(rich, repair=True).ok
+    assert content(rich) == before
+
+
+@pytest.mark.parametrize(
+    "sql",
+    ["update store.model set number = 1", "update store.edge set parent_number = child_number"],
+)
+def test_numbers_that_are_not_those_of_the_models_are_settled_anew(rich, sql):
+    walked = {m["id"]: relatives(rich, m["id"], "ancestors").nearest for m in rich.rows("from store.model")}  # fmt: skip
+    damage(rich, sql)
+    assert ("derived", "edge.child_number") in kinds(examine(rich))
+    assert examine(rich, repair=True).ok
+    assert walked == {model: relatives(rich, model, "ancestors").nearest for model in walked}
 
 
 def test_a_run_whose_process_is_gone_is_ended(rich):

@@ -163,13 +163,13 @@ def test_what_was_inferred_is_replaced_and_all_else_stays(folder, catalog):
 
 
 def written(catalog):
-    """All that inferring writes, but when."""
+    """All that inferring writes, but when, and the numbers, which are given in the order of coming."""
     return [
         catalog.rows(f"select * exclude ({when}) from store.{table} {where} order by all")
         for table, where, when in (
-            ("edge", "where status = 'inferred'", "created_at"),
+            ("edge", "where status = 'inferred'", "created_at, child_number, parent_number"),
             ("evidence", "where status = 'inferred'", "id"),
-            ("model", "where status = 'latent'", "created_at"),
+            ("model", "where status = 'latent'", "created_at, number"),
             ("component", "", "inferred_at"),
             ("clans", "", "inferred_at"),
         )

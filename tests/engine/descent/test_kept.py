@@ -103,11 +103,11 @@ class Bench:
         self.here -= set(names)
 
     def written(self, size):
-        """All that inferring wrote, but when; of what is kept, that of one size."""
+        """All that inferring wrote, but when and by which numbers; of what is kept, that of one size."""
         queries = (
-            "select * exclude created_at from store.edge where status = 'inferred'",
+            "select * exclude (created_at, child_number, parent_number) from store.edge where status = 'inferred'",
             "select * from store.evidence where status = 'inferred'",
-            "select * exclude created_at from store.model where status = 'latent'",
+            "select * exclude (created_at, number) from store.model where status = 'latent'",
             "select * exclude inferred_at from store.component",
             "select * exclude inferred_at from store.clans",
         )
