@@ -247,10 +247,10 @@ def _derived() -> Iterator[_Check]:
     yield _Check("derived", "model", where, "t.id", "models share a number", settled, mends, column="number")  # fmt: skip
     ends = "exists (select 1 from store.model m where m.id = t.{0} and m.number is distinct from t.{0}_number)"
     where = f"{ends.format('child')} or {ends.format('parent')}"
-    mends = (
-        "update store.edge set child_number = null, parent_number = null where rowid in ({rows})",
+    unsaid = (
+        "update store.edge set child_number = null, parent_number = null where rowid in ({rows})"
     )
-    yield _Check("derived", "edge", where, "t.child", "numbers are not those of its models", settled, mends, column="child_number")  # fmt: skip
+    yield _Check("derived", "edge", where, "t.child", "numbers are not those of its models", settled, (unsaid,), column="child_number")  # fmt: skip
 
 
 def _selves() -> Iterator[_Check]:
