@@ -22,6 +22,7 @@ from registry.migration import is_current, migrate
 from registry.numbering import settle
 from registry.refusal import held_here, is_held, is_of_the_disk, translated
 from registry.room import prove_room
+from registry.spare_blocks import Spare, mend
 
 Row = dict[str, Any]
 """One row: column name → value, columns in the order of the query."""
@@ -32,8 +33,13 @@ WAIT_SECONDS = 30.0
 _OF_THE_FILE = (duckdb.IOException, duckdb.FatalException)
 _CELL_BYTES, _CHANGE_BYTES = 128, 512  # of a value that is inserted, and of a row that SQL changes
 
+_NO_CHECKPOINT: Config = {"checkpoint_threshold": "1TB"}
+
 _writing = threading.Lock()
 """One writer at a time also among the threads of this process, where DuckDB's lock does not tell them apart."""
+
+_opening = threading.Lock()
+"""A process that closes a file lets go of all its locks on it: nobody opens the catalog while `registry.spare_blocks` does."""
 
 
 class Reader:
@@ -269,26 +275,46 @@ class Database:
             raise translated(error, self.path) from error
         make(self.path, self.wait_seconds)
         self.let_go()
-        connection = self._connect(read_only=False, config={})
+        while True:
+            with self._open_to_write() as connection:
+                if is_current(connection):
+                    yield from self._committed(connection)
+                    return
+                migrate(connection, self.path)
+
+    def _committed(self, connection: duckdb.DuckDBPyConnection) -> Iterator[Transaction]:
+        """A transaction, which is committed when all went well."""
+        connection.begin()
         try:
-            migrate(connection, self.path)
-            connection.begin()
-            try:
-                transaction = Transaction(connection, self._types)
-                yield transaction
-                settle(connection)
-                prove_room(self.path, transaction.n_bytes)
-                connection.commit()
-            except BaseException:
-                with contextlib.suppress(duckdb.Error):  # a commit that failed has ended it already
-                    connection.rollback()
-                raise
+            transaction = Transaction(connection, self._types)
+            yield transaction
+            settle(connection)
+            prove_room(self.path, transaction.n_bytes)
+            connection.commit()
+        except BaseException:
+            with contextlib.suppress(duckdb.Error):  # a commit that failed has ended it already
+                connection.rollback()
+            raise
+
+    @contextlib.contextmanager
+    def _open_to_write(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A connection that writes nothing but its log before there are copies of what a checkpoint writes over."""
+        connection = self._connect(read_only=False, config=_NO_CHECKPOINT)
+        spare = Spare(self.path)
+        try:
+            connection.execute("pragma disable_checkpoint_on_shutdown")
+            spare.keep(connection)
+            connection.execute("pragma enable_checkpoint_on_shutdown")
+            connection.execute("reset checkpoint_threshold")
+            yield connection
         except duckdb.Error as error:
             if isinstance(error, _OF_THE_FILE) or is_of_the_disk(error):
                 raise translated(error, self.path) from error
             raise
         finally:
-            connection.close()
+            with _opening:
+                connection.close()
+                spare.close()
 
     def _connect(self, *, read_only: bool, config: Config) -> duckdb.DuckDBPyConnection:
         """Open the file, waiting while somebody else holds it."""
@@ -296,7 +322,12 @@ class Database:
         pause = 0.002
         while True:
             try:
-                return duckdb.connect(str(self.path), read_only=read_only, config=CONFIG | config)
+                with _opening:
+                    if not (read_only and _writing.locked()):
+                        mend(self.path)
+                    return duckdb.connect(
+                        str(self.path), read_only=read_only, config=CONFIG | config
+                    )
             except duckdb.Error as error:
                 if not is_held(error) or time.monotonic() > deadline:
                     raise translated(error, self.path) from error

@@ -1,4 +1,4 @@
-"""Disks: full, read-only, forbidden, torn away; files that change while they are read; names and clocks that are odd.
+"""Disks: full, read-only, forbidden, torn away, written half; files that change while they are read; names and clocks that are odd.
 
 Every command is a real process. Where the system lets us mount one, the small disk is a real one; else `faults.c` lets
 writes fail as on one, as it does besides for reads that fail and for the moments in which files change.
@@ -9,11 +9,11 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from torture import changes, full, oddities, refusals, remote
+from torture import changes, full, oddities, refusals, remote, torn
 from torture.lab import Found, Server
 from torture.trial import Trial
 
-CASES = (*full.CASES, *remote.CASES, *changes.CASES, *refusals.CASES, *oddities.CASES)
+CASES = (*full.CASES, *remote.CASES, *changes.CASES, *refusals.CASES, *oddities.CASES, *torn.CASES)
 
 
 def trials(seed: int, seconds: float, folder: Path) -> Iterator[Trial]:

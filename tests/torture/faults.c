@@ -1,11 +1,13 @@
 /* Faults of the operating system, made on purpose: preloaded before the C library, and told what to do after a fork.
  *
  * A disk that fills up after so many bytes, a file that cannot be read from its n-th read on, a pause before the n-th
- * read in which somebody else changes what is there, a clock that is wrong. Only files whose path begins with a prefix are touched.
+ * read in which somebody else changes what is there, an end in the middle of the n-th write, a clock that is wrong.
+ * Only files whose path begins with a prefix are touched.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -17,10 +19,13 @@
 
 static char written[4096], seen[4096];
 static _Atomic long room = -1, n_reads = 0, at = -1;
+static _Atomic long tears = 0;
 static long later = 0;
 static int fails_with = 0, tell = -1, wait_for = -1;
 
 void faults_disk(const char *prefix, long bytes) { snprintf(written, sizeof written, "%s", prefix); room = bytes; }
+
+void faults_tear(const char *prefix, long nth) { snprintf(written, sizeof written, "%s", prefix); tears = nth; }
 
 void faults_read(const char *prefix, long nth, int error, int told, int waited)
 {
@@ -77,6 +82,17 @@ static ssize_t writes(int file, size_t n, off_t offset)
     return fits;
 }
 
+/* Write half of what takes pages, and be killed, when it is the turn of this write. */
+static void may_tear(int file, const void *from, size_t n, off_t offset)
+{
+    int before = errno;
+    if (tears > 0 && n > 4096 && is_below(file, written) && --tears == 0) {
+        ssize_t (*put)(int, const void *, size_t, off_t) = dlsym(RTLD_NEXT, "pwrite64");
+        if (put(file, from, n / 2, offset) >= 0) raise(SIGKILL);
+    }
+    errno = before;
+}
+
 static off_t place(int file) { off_t here = lseek(file, 0, SEEK_CUR); return here < 0 ? 0 : here; }
 
 #define REAL(name, type, ...) static type (*real)(__VA_ARGS__); if (!real) real = dlsym(RTLD_NEXT, #name)
@@ -99,6 +115,7 @@ ssize_t write(int f, const void *from, size_t n)
 ssize_t pwrite(int f, const void *from, size_t n, off_t o)
 {
     REAL(pwrite, ssize_t, int, const void *, size_t, off_t);
+    may_tear(f, from, n, o);
     ssize_t fits = writes(f, n, o);
     return fits < 0 ? -1 : real(f, from, (size_t)fits, o);
 }
@@ -106,6 +123,7 @@ ssize_t pwrite(int f, const void *from, size_t n, off_t o)
 ssize_t pwrite64(int f, const void *from, size_t n, off_t o)
 {
     REAL(pwrite64, ssize_t, int, const void *, size_t, off_t);
+    may_tear(f, from, n, o);
     ssize_t fits = writes(f, n, o);
     return fits < 0 ? -1 : real(f, from, (size_t)fits, o);
 }

@@ -78,6 +78,7 @@ class Fault:
         read: which read there is paused before or, with an ``error``, fails like all after it.
         error: number of it.
         counts: count the reads there and do nothing.
+        tears: which write there is cut in half, and is the last thing that happens.
         later: seconds that the clock is wrong by.
     """
 
@@ -86,6 +87,7 @@ class Fault:
     read: int | None = None
     error: int = 0
     counts: bool = False
+    tears: int | None = None
     later: int = 0
 
 
@@ -158,7 +160,8 @@ class Lab:
         n_reads = int(count.read_text() or 0) if count.exists() else 0
         answer = "" if stdout else out.read_text(errors="replace")
         ended = Ended(texts, code, answer, err.read_text(errors="replace"), n_reads)
-        self._judge(ended)
+        if code != -signal.SIGKILL or fault.tears is None:
+            self._judge(ended)
         return ended
 
     def _judge(self, ended: Ended) -> None:
@@ -215,6 +218,7 @@ def _shim() -> Any:
     library = ctypes.CDLL(None)
     library.faults_counted.restype = ctypes.c_long
     library.faults_disk.argtypes = (ctypes.c_char_p, ctypes.c_long)
+    library.faults_tear.argtypes = (ctypes.c_char_p, ctypes.c_long)
     library.faults_clock.argtypes = (ctypes.c_long,)
     library.faults_read.argtypes = (ctypes.c_char_p, ctypes.c_long, *(ctypes.c_int,) * 3)
     return library
@@ -237,6 +241,8 @@ def _become(
     prefix = f"{fault.prefix}{'/' if fault.prefix.is_dir() else ''}".encode()
     if fault.room is not None:
         _shim().faults_disk(prefix, fault.room)
+    if fault.tears is not None:
+        _shim().faults_tear(prefix, fault.tears)
     if fault.read is not None or fault.counts:
         told = (-1, -1) if fault.error or fault.counts else pipes
         _shim().faults_read(prefix, fault.read or 0, fault.error, *told)
