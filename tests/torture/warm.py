@@ -131,7 +131,8 @@ def warm(folder: Path, environment: Mapping[str, str] | None = None) -> Iterator
     paths = os.pathsep.join((str(TESTS.parent), str(TESTS)))
     surroundings = {
         **os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "HF_HOME": str(folder / "hf"),
-        "XDG_DATA_HOME": str(folder / "data"), "HF_HUB_DISABLE_TELEMETRY": "1", **(environment or {}),
+        "XDG_DATA_HOME": str(folder / "data"), "HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_OFFLINE": "0",
+        **(environment or {}),
     }  # fmt: skip
     for name in ("REG_CATALOG", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):
         surroundings.pop(name, None)
