@@ -1,15 +1,14 @@
 """Generations: up or down the edges of the catalog from some models.
 
-Edges hold small numbers of their ends (`registry.numbering`). One step up or down is a look at those of all edges: a few
-milliseconds where there are a million, which an index takes for ten models.
+Edges hold small numbers of their ends (`registry.numbering`). All of them are read at once, as two arrays, and one step up
+or down is a look at those: a few milliseconds where there are a million, however many of them are on the way.
 """
 
-from collections import defaultdict
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import Literal
 
+from registry.column import Array
 from registry.database import Reader
 
 Direction = Literal["ancestors", "descendants"]
@@ -17,109 +16,62 @@ Direction = Literal["ancestors", "descendants"]
 _ENDS = {"ancestors": ("child", "parent"), "descendants": ("parent", "child")}
 """Which end of an edge is at hand, and which is looked for."""
 
-_NUMBERS = "unnest(cast(cast(? as json) as integer[]))"
-
-_NEAR = f"""
-with recursive near(number) as (
-    select {_NUMBERS} union select e.{{there}}_number from near n join store.edge e on e.{{here}}_number = n.number
-    where e.{{there}}_number is not null
-), kept as materialized (from near)
-select (select count(*) from kept) as n,
-       (select list(number) from (select number from kept limit ?)) as numbers"""
-
-_WITHIN = """
-with recursive near(number, level) as (
-    select number, 0 from store.model where id = ?
-    union select e.{there}_number, n.level + 1 from near n join store.edge e on e.{here}_number = n.number
-    where e.{there}_number is not null and n.level < ?
-) select count(distinct number) - 1 as n from near"""
-
-_EDGES = f"""
-select {{here}}_number as here, {{there}}_number as there from store.edge
-where {{there}}_number is not null and {{here}}_number in (select {_NUMBERS})"""
-
-_STEP = f"""
-select distinct {{there}}_number as number from store.edge
-where {{there}}_number is not null and {{here}}_number in (select {_NUMBERS})"""
+_EDGES = """
+select {here}_number as here, {there}_number as there from store.edge
+where child_number is not null and parent_number is not null"""
 
 # Ids are read of the rows that are found, and not on the way there.
-_OF_NUMBERS = f"""
-select number, id from store.model
-where rowid in (select rowid from store.model where number in (select {_NUMBERS}))"""
+_OF_NUMBERS = """
+select number, id from store.model where rowid in (select rowid from store.model where number in (from asked))"""
 _OF_IDS = "select number, id from store.model where id in (select store.each(?))"
 
 
-@dataclass(frozen=True)
-class Near:
-    """Models that lie in one direction of some.
-
-    Attributes:
-        total: how many there are.
-        generations: nearest first: of each, ids that no nearer one has, in order; none where there are too many.
-    """
-
-    total: int
-    generations: list[list[str]]
-
-
-def near(
-    reader: Reader, models: Sequence[str], direction: Direction, *, most: int | None = None
-) -> Near:
+def generations(reader: Reader, models: Sequence[str], direction: Direction) -> list[Array]:
     """The generations around models.
 
     Args:
         reader: of the catalog.
         models: ids; they are in no generation, even where claims form a cycle.
         direction: up or down.
-        most: more models than this, those at hand counted, are only counted; None: all are read.
+
+    Returns:
+        Nearest first, of each the numbers of its models, int64, ascending; in each those that no nearer one has.
     """
-    level = {row["number"] for row in reader.rows(_OF_IDS, [list(models)])}
-    found = reader.rows(_sql(_NEAR, direction), [sorted(level), most])[0]
-    total = found["n"] - len(level)
-    if not total or (most is not None and found["n"] > most):
-        return Near(total, [])
-    edges: dict[int, list[int]] = defaultdict(list)
-    for row in reader.rows(_sql(_EDGES, direction), [found["numbers"]]):
-        edges[row["here"]].append(row["there"])
-    names, levels = ids(reader, found["numbers"]), list[list[str]]()
-    seen = set(level)
-    while level := {there for here in level for there in edges.get(here, ())} - seen:
-        seen |= level
-        levels.append(sorted(names[number] for number in level))
-    return Near(total, levels)
+    first = [row["number"] for row in reader.rows(_OF_IDS, [list(models)])]
+    return list(_walk(reader, first, direction)) if first else []
 
 
-def steps(reader: Reader, model: str, direction: Direction) -> Iterator[list[int]]:
-    """The same of one model as numbers, read one by one: for those who want only the first ones of many."""
-    level = [row["number"] for row in reader.rows(_OF_IDS, [[model]])]
-    seen = set(level)
-    while level:
-        found = reader.rows(_sql(_STEP, direction), [level])
-        level = sorted({row["number"] for row in found} - seen)
-        seen.update(level)
-        if level:
-            yield level
+def _walk(reader: Reader, first: Sequence[int], direction: Direction) -> Iterator[Array]:
+    """As `generations`, from numbers."""
+    import numpy as np  # noqa: PLC0415 - slow to load, and not every reader walks
+
+    here_column, there_column = _ENDS[direction]
+    edges = reader.arrays(_EDGES.format(here=here_column, there=there_column))
+    here, there = edges["here"], edges["there"]
+    at_hand = np.zeros(1 + max(here.max(initial=0), there.max(initial=0), *first), dtype=bool)
+    at_hand[list(first)] = True
+    seen = at_hand.copy()
+    while True:
+        found = np.zeros_like(seen)
+        found[there[at_hand[here]]] = True
+        at_hand = found & ~seen
+        seen |= at_hand
+        level = np.flatnonzero(at_hand)
+        if not len(level):
+            return
+        yield level
 
 
-def count_within(reader: Reader, model: str, direction: Direction, depth: int) -> int:
-    """How many models lie in one direction of one, not further than so many generations."""
-    return int(reader.rows(_sql(_WITHIN, direction), [model, depth])[0]["n"])
-
-
-def ids(reader: Reader, numbers: Collection[int]) -> dict[int, str]:
+def ids(reader: Reader, numbers: "Sequence[int] | Array") -> dict[int, str]:
     """The ids of models by their numbers."""
-    if not numbers:
+    if not len(numbers):
         return {}
-    return {row["number"]: row["id"] for row in reader.rows(_OF_NUMBERS, [list(numbers)])}
+    return {row["number"]: row["id"] for row in reader.rows_for(numbers, _OF_NUMBERS)}
 
 
 def with_all(reader: Reader, models: Sequence[str], direction: Direction) -> list[str]:
-    """Models and all that lie in one direction of them, each once, nearest first."""
-    found = list(dict.fromkeys(models))
-    return [*found, *chain.from_iterable(near(reader, found, direction).generations)]
-
-
-def _sql(text: str, direction: Direction) -> str:
-    """A query in one direction."""
-    here, there = _ENDS[direction]
-    return text.format(here=here, there=there)
+    """Models and all that lie in one direction of them, each once: generation by generation, nearest first, each by id."""
+    levels = generations(reader, models, direction)
+    names = ids(reader, list(chain.from_iterable(level.tolist() for level in levels)))
+    found = [sorted(names[number] for number in level.tolist()) for level in levels]
+    return [*dict.fromkeys(models), *chain.from_iterable(found)]
