@@ -24,9 +24,10 @@ _TIED = (  # the rows of these models may have been made anew, under edges that 
     "update store.edge set parent_number = fresh.number from fresh where edge.parent = fresh.id",
 )
 
-_NEW_EDGES = f"""
-update store.edge set child_number = c.number, parent_number = p.number from store.model c, store.model p
-where ({_LOOSE}) and edge.child = c.id and edge.parent = p.id"""
+_NEW_EDGES = (
+    "update store.edge set child_number = m.number from store.model m where child_number is null and child = m.id",
+    "update store.edge set parent_number = m.number from store.model m where parent_number is null and parent = m.id",
+)
 
 
 class Connection(Protocol):
@@ -48,4 +49,5 @@ def settle(connection: Connection) -> None:
             connection.execute(sql)
         connection.execute("drop table fresh")
     if connection.execute(f"select 1 from store.edge where {_LOOSE} limit 1").fetchone():
-        connection.execute(_NEW_EDGES)
+        for sql in _NEW_EDGES:
+            connection.execute(sql)

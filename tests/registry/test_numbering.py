@@ -3,7 +3,7 @@
 import duckdb
 import pytest
 from conftest import save_model, weights
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from listings import BASE, CHAT, MERGE, take_in
 
@@ -70,6 +70,7 @@ def shelf(tmp_path_factory):
 
 
 @settings(max_examples=25, deadline=None)
+@example([("model", "a"), ("edge", "a", "b"), ("commit",), ("model", "b"), ("edge", "c", "b")])
 @given(writes=st.lists(WRITES, min_size=4, max_size=20))
 def test_after_any_writes_numbers_say_what_ids_say(shelf, writes):
     with shelf.write() as transaction:
