@@ -76,15 +76,20 @@ def make(path: Path, wait_seconds: float) -> None:
                 return
             _remove(files)
             try:
-                with opened(new) as connection:
-                    migrate(connection, path)
-                    connection.execute("checkpoint")  # closing says nothing when it cannot
+                fill(new, path)
                 put_in_place(new, path)
             except (OSError, duckdb.Error):
                 _remove(files)
                 raise
     except (OSError, duckdb.Error) as error:
         raise translated(error, path) from error
+
+
+def fill(new: Path, path: Path) -> None:
+    """Make an empty catalog of today's version in a new file; ``path``: what it is called in errors."""
+    with opened(new) as connection:
+        migrate(connection, path)
+        connection.execute("checkpoint")  # closing says nothing when it cannot
 
 
 def _remove(files: tuple[Path, ...]) -> None:

@@ -17,11 +17,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
+from registry.fingerprint import digest_text
 from registry.refusal import translated
 from registry.whole_file import sync
 
 _HEADERS_BYTES = 3 << 12  # what the file is, and the two headers of which the newer one counts
 _NUMBER_BYTES = 8
+_NAME_BYTES, _KEY_DIGITS = 240, 32
 _SEED, _FACTOR = 5381, 0xBF58476D1CE4E5B9
 
 _ROOMY = """
@@ -38,8 +40,10 @@ class Connection(Protocol):
 
 
 def spare_file(path: Path) -> Path:
-    """Where the copies of a catalog's blocks are."""
-    return path.with_name(f".{path.name}.blocks")
+    """Where the copies of a catalog's blocks are; of two long names that begin alike, each has its own."""
+    is_long = len(os.fsencode(path.name)) > _NAME_BYTES
+    name = digest_text(path.name)[:_KEY_DIGITS] if is_long else path.name
+    return path.with_name(f".{name}.blocks")
 
 
 class Spare:

@@ -5,6 +5,7 @@ change a checkpoint, or to write beside it, copies it into its own ``tmp_path`` 
 """
 
 import json
+import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,10 +17,35 @@ import torch
 from hub.server import LocalHub
 from safetensors.torch import save_file
 
+from registry import catalog_file
 from registry.catalog import Catalog
 
 hypothesis.settings.register_profile("house", deadline=None, derandomize=True, database=None)
 hypothesis.settings.load_profile("house")
+
+REALLY_FILL = catalog_file.fill
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _catalogs_are_made_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """New catalogs are copies of the first one that this process made: that takes a third of a second, for thousands."""
+    made = tmp_path_factory.mktemp("made") / "catalog.duckdb"
+
+    def copy(new: Path, path: Path) -> None:
+        if not made.exists():
+            REALLY_FILL(made, path)
+        shutil.copyfile(made, new)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(catalog_file, "fill", copy)
+        yield
+
+
+@pytest.fixture
+def _catalogs_are_made_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As for users, for tests of how they are made."""
+    monkeypatch.setattr(catalog_file, "fill", REALLY_FILL)
+
 
 VOCABULARY, HIDDEN, INNER, LAYERS = 48, 16, 24, 2
 

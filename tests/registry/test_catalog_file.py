@@ -10,6 +10,8 @@ from registry.catalog_file import has_bytes, make, opened
 from registry.errors import CatalogDamaged, CatalogLocked
 from registry.migration import is_current
 
+pytestmark = pytest.mark.usefixtures("_catalogs_are_made_anew")
+
 
 def test_a_file_has_bytes_or_is_none(tmp_path):
     assert not has_bytes(tmp_path / "nothing")

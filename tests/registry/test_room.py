@@ -69,6 +69,7 @@ def test_a_file_system_that_reserves_nothing_is_believed(tmp_path, monkeypatch):
     prove_room(tmp_path / "no" / "catalog.duckdb", 0)  # whoever writes there says so
 
 
+@pytest.mark.usefixtures("_catalogs_are_made_anew")
 def test_a_catalog_that_cannot_be_made_whole_leaves_nothing(tmp_path, monkeypatch):
     def torn(connection, path):
         connection.execute("create table half (i integer)")
@@ -82,6 +83,7 @@ def test_a_catalog_that_cannot_be_made_whole_leaves_nothing(tmp_path, monkeypatc
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.usefixtures("_catalogs_are_made_anew")
 def test_a_catalog_is_whole_without_its_log(tmp_path, monkeypatch):
     """DuckDB says nothing when a connection that is closed cannot write its log into the file."""
     real = duckdb.connect
