@@ -69,7 +69,7 @@ def shelf(tmp_path_factory):
     return Catalog(tmp_path_factory.mktemp("numbers") / "c.duckdb")
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @example([("model", "a"), ("edge", "a", "b"), ("commit",), ("model", "b"), ("edge", "c", "b")])
 @given(writes=st.lists(WRITES, min_size=4, max_size=20))
 def test_after_any_writes_numbers_say_what_ids_say(shelf, writes):
