@@ -40,6 +40,9 @@ _BATCH_TENSORS = 1 << 18
 _BATCH_BYTES = 4 << 30
 """A transaction is full when it has so many places, tensors, or bytes of weights that were read for it."""
 
+_HEADER_JOBS = 8
+"""Threads that read headers at least: mostly they wait for the disk."""
+
 
 @dataclass(frozen=True)
 class ScannedModel:
@@ -98,7 +101,7 @@ def scan(
         addresses: folders, files, trees, ``hf-cache:``, ``hf-cache:org/name``, and those of the Hub: see
             `registry.names`.
         headers_only: read no tensor byte; such models have status "header".
-        jobs: threads that read; default: one per core, and `registry.hub_scan.JOBS` repositories of the Hub at once.
+        jobs: threads that read; default: one per core, of headers alone at least eight, for they wait for the disk, and `registry.hub_scan.JOBS` repositories of the Hub at once.
         progress: told of every byte digested, and of every repository of the Hub.
         digests: of the tensors by name, where one place was just written and they are known.
         most_requests: that the Hub is asked; what was read by then is kept.
@@ -117,7 +120,8 @@ def scan(
         remote = []
     here = _scan_here(
         catalog, [a for a in parsed if a not in remote], headers_only=headers_only,
-        jobs=jobs or os.cpu_count() or 1, progress=progress, digests=digests,
+        jobs=jobs or max(os.cpu_count() or 1, _HEADER_JOBS if headers_only else 1),
+        progress=progress, digests=digests,
     )  # fmt: skip
     there = HubScan()
     try:

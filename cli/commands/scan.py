@@ -28,7 +28,7 @@ _FLOATS = "('F64', 'F32', 'F16', 'BF16')"
 @click.option(
     "--jobs",
     type=click.IntRange(min=1),
-    help="Threads that read, one per core by default; or repositories of the Hub at once, 8 by default.",
+    help="Threads that read, by default one per core, of headers alone 8; or repositories of the Hub at once, 8 by default.",
 )
 @click.option(
     "--requests", type=click.IntRange(min=1), metavar="N", help="Ask the Hub at most N times."
