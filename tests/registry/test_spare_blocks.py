@@ -102,6 +102,20 @@ def test_copies_that_were_cut_short_change_nothing(catalog, tmp_path, n_bytes):
     assert not spare_file(path).exists()
 
 
+@pytest.mark.parametrize(
+    ("number", "n_bytes"), [(0, 1 << 62), (0, 1 << 40), (1 << 63, 8), (1 << 40, _BLOCK), (0, 0)]
+)
+def test_copies_that_are_something_else_change_nothing(catalog, tmp_path, number, n_bytes):
+    path = killed(catalog, tmp_path / "killed")
+    whole = path.read_bytes()[_HEADERS : _HEADERS + _BLOCK]
+    head = number.to_bytes(8, "little") + n_bytes.to_bytes(8, "little")
+    before = path.read_bytes()
+    spare_file(path).write_bytes(before[:_HEADERS] + head + whole)
+    mend(path)
+    assert path.read_bytes() == before
+    assert not spare_file(path).exists()
+
+
 def test_a_catalog_that_somebody_has_open_is_left_alone(catalog, tmp_path):
     path = killed(catalog, tmp_path / "killed")
     code = (
