@@ -6,6 +6,7 @@ that finds the file held waits with growing, jittered pauses and says who holds 
 """
 
 import contextlib
+import os
 import random
 import threading
 import time
@@ -172,12 +173,12 @@ class Database:
     """The catalog's file.
 
     Attributes:
-        path: of the file; it need not exist before the first write.
+        path: of the file; it need not exist before the first write. Of a link, where it leads to: there DuckDB keeps its log.
         wait_seconds: how long we wait for another process to let it go.
     """
 
     def __init__(self, path: Path, *, wait_seconds: float = WAIT_SECONDS) -> None:
-        self.path = path
+        self.path = Path(os.path.realpath(path)) if os.path.islink(path) else path  # noqa: PTH114 - never raises
         self.wait_seconds = wait_seconds
         self._is_current = False
         self._types: dict[str, dict[str, str]] = {}

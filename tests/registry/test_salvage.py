@@ -299,3 +299,15 @@ def test_copies_have_names_of_their_own(_whole, tmp_path):
         assert source is not None
         with duckdb.connect(str(source.file), read_only=True) as connection:
             assert unreadable_tables(connection) == []
+
+
+def test_a_repair_through_a_link_leaves_the_link_and_mends_the_file(broken, tmp_path):
+    catalog = broken(lambda data: data[:-BLOCK])
+    link = tmp_path / "links" / "catalog.duckdb"
+    link.parent.mkdir()
+    link.symlink_to(catalog.path)
+    done = examine(Catalog(link), repair=True)
+    assert list(link.parent.iterdir()) == [link]
+    assert link.is_symlink()
+    assert done.kept.parent == tmp_path
+    assert Catalog(catalog.path).rows("select name from models")

@@ -65,6 +65,15 @@ def test_torn_blocks_are_put_back_before_anybody_reads(catalog, tmp_path):
     assert not spare_file(path).exists()
 
 
+def test_through_a_link_copies_are_where_the_catalog_is(catalog, tmp_path):
+    link = tmp_path / "link" / "catalog.duckdb"
+    link.parent.mkdir()
+    link.symlink_to(catalog.path)
+    with Catalog(link).write():
+        assert spared(catalog.path)
+    assert list(link.parent.iterdir()) == [link]
+
+
 def test_without_copies_a_torn_block_is_damage(catalog, tmp_path):
     path = killed(catalog, tmp_path / "killed")
     for number in spared(path):
