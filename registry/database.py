@@ -300,7 +300,11 @@ class Database:
                 migrate(connection, self.path)
 
     def _committed(self, connection: duckdb.DuckDBPyConnection) -> Iterator[Transaction]:
-        """A transaction, which is committed when all went well."""
+        """A transaction, which is committed when all went well; migrations, which are many, are checkpointed as one.
+
+        For what is copied are the blocks as the last checkpoint left them: there may be one more, and no second.
+        """
+        connection.execute("reset checkpoint_threshold")
         connection.begin()
         try:
             transaction = Transaction(connection, self._types)
@@ -322,7 +326,6 @@ class Database:
             connection.execute("pragma disable_checkpoint_on_shutdown")
             spare.keep(connection)
             connection.execute("pragma enable_checkpoint_on_shutdown")
-            connection.execute("reset checkpoint_threshold")
             yield connection
         except duckdb.Error as error:
             if isinstance(error, _OF_THE_FILE) or is_of_the_disk(error):

@@ -11,7 +11,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from registry import spare_blocks
+from registry import database, spare_blocks
 from registry.catalog import Catalog
 from registry.errors import CatalogDamaged, NotEnoughDisk
 from registry.spare_blocks import mend, spare_file
@@ -46,6 +46,12 @@ def spared(path: Path) -> list[int]:
     """The numbers of the blocks that there are copies of."""
     copies = spare_file(path).read_bytes()[_HEADERS:]
     return [int.from_bytes(copies[i : i + 8], "little") for i in range(0, len(copies), 16 + _BLOCK)]
+
+
+def iteration(path: Path) -> int:
+    """How many checkpoints a catalog has seen, as the newer of its headers counts them."""
+    headers = path.read_bytes()[:_HEADERS]
+    return max(int.from_bytes(headers[at + 8 : at + 16], "little") for at in (4096, 8192))
 
 
 def tear(path: Path, number: int) -> None:
@@ -156,6 +162,26 @@ def test_without_room_for_the_copies_nothing_is_changed(catalog, monkeypatch):
         transaction.execute("insert into store.setting values ('c', '1')")
     assert not spare_file(catalog.path).exists()
     assert settings(catalog.path) == ["a", "b", "views"]
+
+
+def test_under_one_set_of_copies_there_is_one_checkpoint(catalog, monkeypatch):
+    """The second of two would write over blocks that the first one wrote, and that nobody has copied."""
+    with catalog.write() as transaction:
+        transaction.execute("create table store.big as select range as n from range(2000000)")
+
+    def migrate(connection, _path):
+        for sql in ("update store.big set n = n + 1", "delete from store.big where n > 10"):
+            connection.begin()
+            connection.execute(sql)
+            connection.commit()
+
+    current = iter([False, True])
+    monkeypatch.setattr(database, "is_current", lambda _: next(current))
+    monkeypatch.setattr(database, "migrate", migrate)
+    before = iteration(catalog.path)
+    with catalog.write():
+        pass
+    assert iteration(catalog.path) == before + 1
 
 
 def test_the_lock_is_held_while_a_transaction_is_open(catalog):
