@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Sequence
+from glob import escape
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -16,6 +17,9 @@ from registry.refusal import first_line, is_of_the_disk
 from registry.whole_file import put_in_place
 
 _PARQUET = b"PAR1"
+
+_FROM = "select * from read_parquet(?, hive_partitioning = false)"
+"""The rows of one file: a path is a pattern to DuckDB, and a folder called run=3 would be a column."""
 
 
 def write_parquet(
@@ -68,7 +72,7 @@ def columns_of(file: Path) -> list[tuple[str, str]]:
     """
     with contextlib.closing(duckdb.connect(config=dict(CONFIG))) as connection:
         try:
-            found = connection.execute("select * from read_parquet(?) limit 0", [str(file)])
+            found = connection.execute(f"{_FROM} limit 0", [escape(str(file))])
         except duckdb.Error as error:
             message = f"{file} cannot be read: {first_line(error)}"
             raise BadExport(message) from error
@@ -84,7 +88,7 @@ def read_into(connection: duckdb.DuckDBPyConnection, table: str, file: Path) -> 
     """
     try:
         row = connection.execute(
-            f"insert into {table} by name select * from read_parquet(?)", [str(file)]
+            f"insert into {table} by name {_FROM}", [escape(str(file))]
         ).fetchone()
     except duckdb.Error as error:
         text = first_line(error)

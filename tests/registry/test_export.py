@@ -237,6 +237,16 @@ def test_the_order_of_columns_does_not_matter(made, rich, tmp_path):
     assert stored(new) == stored(rich)
 
 
+@pytest.mark.parametrize("name", ["run=3", "a[1]", "a?b", "a*b", "it's"])
+def test_a_folder_may_have_any_name(made, rich, tmp_path, name):
+    other = shutil.copytree(made, tmp_path / "a1")
+    rewritten(other, "recipe", "from '{}' limit 1")
+    shutil.copytree(other, tmp_path / "axb")
+    new = Catalog(tmp_path / "new.duckdb")
+    take_in(new, made.rename(tmp_path / name))
+    assert stored(new) == stored(rich)
+
+
 def test_one_that_is_empty_takes_it(made, rich, catalog):
     take_in(catalog, made)
     assert stored(catalog) == stored(rich)
