@@ -1,6 +1,8 @@
 """Parquet files, written and read through databases of their own, in memory."""
 
 import contextlib
+import errno
+import os
 from collections.abc import Sequence
 from glob import escape
 from pathlib import Path
@@ -62,6 +64,21 @@ def write_parquet(
     finally:
         connection.close()
         new.unlink(missing_ok=True)
+
+
+def copy_out(connection: duckdb.DuckDBPyConnection, sql: str, file: Path) -> None:
+    """Write the rows of a query to a Parquet file.
+
+    Raises:
+        OSError: there is no room for it; what else fails has to do with the rows.
+    """
+    quoted = str(file).replace("'", "''")
+    try:
+        connection.execute(f"copy ({sql}) to '{quoted}' (format parquet, compression zstd)")
+    except duckdb.Error as error:
+        if is_of_the_disk(error):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
+        raise
 
 
 def columns_of(file: Path) -> list[tuple[str, str]]:

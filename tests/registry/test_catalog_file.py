@@ -70,4 +70,6 @@ def test_a_link_to_a_place_without_a_catalog_gets_one_there(tmp_path):
     with Catalog(link).write() as transaction:
         transaction.execute("insert into store.setting values ('a', '1')")
     assert link.is_symlink()
-    assert Catalog(there).rows("select value from store.setting where key = 'a'") == [{"value": "1"}]
+    assert Catalog(there).rows("select value from store.setting where key = 'a'") == [
+        {"value": "1"}
+    ]

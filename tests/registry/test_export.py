@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import json
+import resource
 import shutil
 
 import duckdb
@@ -18,6 +19,7 @@ from registry.database import Database
 from registry.doctor import examine
 from registry.errors import (
     BadExport,
+    CatalogDamaged,
     CatalogTooNew,
     NotEnoughDisk,
     OutputExists,
@@ -228,6 +230,36 @@ def test_a_catalog_that_knows_something_takes_none(made, tmp_path):
     with pytest.raises(OutputExists, match="knows something already"):
         take_in(catalog, made)
     assert catalog.path.read_bytes() == before
+
+
+@pytest.fixture
+def full():
+    """No file of this process may have more than 1000 bytes, as on a disk that is full."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.usefixtures("full")
+def test_a_full_disk_is_that_of_the_folder_and_not_the_catalogs(rich, tmp_path):
+    with pytest.raises(NotEnoughDisk, match=rf"^cannot write {tmp_path / 'out'}: "):
+        export(rich, tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.usefixtures("full")
+def test_a_full_disk_takes_nothing_in_and_names_the_catalog(_made, tmp_path):
+    new = Catalog(tmp_path / "new" / "catalog.duckdb")
+    with pytest.raises(NotEnoughDisk, match=f"^catalog {new.path} "):
+        take_in(new, _made)
+    assert list(new.path.parent.iterdir()) == []
+
+
+def test_a_place_for_no_catalog_is_named(_made, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(CatalogDamaged, match="cannot be made: File exists"):
+        take_in(Catalog(tmp_path / "file" / "catalog.duckdb"), _made)
 
 
 def test_the_order_of_columns_does_not_matter(made, rich, tmp_path):
