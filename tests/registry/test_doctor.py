@@ -1,5 +1,6 @@
 """The doctor: damage is named, and mended without losing what is whole."""
 
+import errno
 import json
 import os
 import shutil
@@ -13,12 +14,13 @@ from catalogs.keep import unpacked
 from scanned import content, orphans, tiny
 
 from registry.catalog import Catalog, now
-from registry.database import WAIT_SECONDS
+from registry.database import WAIT_SECONDS, Database
 from registry.doctor import examine
-from registry.errors import CatalogLocked, CatalogMissing
+from registry.errors import CatalogLocked, CatalogMissing, NotEnoughDisk
 from registry.relatives import relatives
 from registry.resources import migrations
 from registry.scan import scan
+from registry.scratch import scratch
 
 NEWEST = migrations()[-1][0]
 BLOCK = 262_144
@@ -325,22 +327,20 @@ def test_circles_are_told_and_left(few):
     assert [(f.kind, f.n) for f in found.findings] == [("circle", 3)]
 
 
-def test_leftovers_of_stopped_work_are_removed_and_those_in_use_are_not(few, tmp_path):
+def test_leftovers_of_stopped_work_are_removed_and_those_in_use_are_not(few):
     folder = few.path.parent
-    (folder / ".import-dead").mkdir()
-    (folder / ".import-dead" / "rows.duckdb").write_bytes(b"x")
-    (folder / f".catalog.duckdb.{'0' * 32}").write_bytes(b"x")
-    (folder / ".import-live").mkdir()
-    program = (
-        "import duckdb, sys; c = duckdb.connect(sys.argv[1]); print(flush=True); sys.stdin.read()"
-    )
-    live = [sys.executable, "-c", program, str(folder / ".import-live" / "rows.duckdb")]
-    with subprocess.Popen(live, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
-        holder.stdout.readline()
+    with scratch(few.path) as live:
+        (folder / ".import-dead").mkdir()
+        (folder / ".import-dead" / "rows.duckdb").write_bytes(b"x")
+        (folder / f".catalog.duckdb.{'0' * 32}").write_bytes(b"x")
+        with Database(live / "rows" / "rows.duckdb").write() as transaction:
+            transaction.execute(
+                "create table row (n integer)"
+            )  # and it is closed, between two lists
         assert kinds(examine(few)) == {("leftovers", str(folder)): 2}
         assert examine(few, repair=True).ok
-        assert sorted(p.name for p in folder.iterdir()) == [".import-live", "catalog.duckdb"]
-        holder.stdin.close()
+        assert sorted(p.name for p in folder.iterdir()) == [live.name, "catalog.duckdb"]
+        assert (live / "rows" / "rows.duckdb").is_file()
 
 
 def test_merges_that_can_go_on_are_left_and_others_are_not(rich, tmp_path):
@@ -379,3 +379,35 @@ def test_the_report_is_of_plain_values(rich):
     damage(rich, "delete from store.recipe")
     found = examine(rich)
     assert json.dumps([[f.kind, f.where, f.n, f.detail, f.lost, f.repair] for f in found.findings])
+
+
+def test_without_room_for_a_copy_nothing_is_mended(rich, monkeypatch):
+    with rich.write() as transaction:
+        transaction.execute("delete from store.model")
+    before = rich.path.read_bytes()
+
+    def full(_old, new):
+        new.write_bytes(b"a part of it")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(shutil, "copy2", full)
+    with pytest.raises(NotEnoughDisk, match=str(rich.path)):
+        examine(rich, repair=True)
+    assert [path.name for path in rich.path.parent.iterdir()] == ["catalog.duckdb"]
+    assert rich.path.read_bytes() == before
+
+
+def test_nobody_writes_while_the_copy_is_made(rich, monkeypatch):
+    with rich.write() as transaction:
+        transaction.execute("delete from store.model")
+    code = "import fcntl, sys; fcntl.lockf(open(sys.argv[1], 'r+b'), fcntl.LOCK_EX | fcntl.LOCK_NB)"
+    asked = []
+
+    def told(old, new):
+        ran = subprocess.run([sys.executable, "-c", code, str(rich.path)], capture_output=True, check=False)  # fmt: skip
+        asked.append(b"BlockingIOError" in ran.stderr)
+        new.write_bytes(old.read_bytes())
+
+    monkeypatch.setattr(shutil, "copy2", told)
+    examine(rich, repair=True)
+    assert asked == [True]

@@ -1,6 +1,7 @@
 """Broken files: what can be read is in a new one, the broken one is kept, and what is lost is said."""
 
 import random
+import resource
 import subprocess
 import sys
 
@@ -8,8 +9,10 @@ import duckdb
 import pytest
 from catalogs.keep import unpacked
 
+from registry import doctor
 from registry.catalog import Catalog
 from registry.doctor import examine
+from registry.errors import CatalogLocked, NotEnoughDisk
 from registry.resources import migrations
 from registry.salvage import copied, keep_copy, source_of, stamped, take_place, unreadable_tables
 
@@ -130,7 +133,7 @@ def test_values_that_may_be_missing_cost_no_rows(_whole, tmp_path):
     assert alone
     data = bytearray(file.read_bytes())
     file.write_bytes(wiped(data, alone[0][0]))
-    losses = {loss.table: loss for loss in copied(file, tmp_path / "new.duckdb", NEWEST)}
+    losses = {loss.table: loss for loss in copied(file, tmp_path / "new.duckdb", NEWEST, file)}
     tensor = losses.pop("tensor")
     assert tensor.blank == {"digest"}
     assert tensor.lost == 0
@@ -311,3 +314,38 @@ def test_a_repair_through_a_link_leaves_the_link_and_mends_the_file(broken, tmp_
     assert link.is_symlink()
     assert done.kept.parent == tmp_path
     assert Catalog(catalog.path).rows("select name from models")
+
+
+def test_what_was_written_meanwhile_is_not_lost(broken, monkeypatch):
+    catalog = broken(lambda data: data)
+    with catalog.write() as transaction:
+        transaction.execute("drop index store.edge_child")
+
+    def overtaken(*asked):
+        with catalog.write() as transaction:
+            transaction.execute("insert into store.setting values ('new', '1')")
+        return copied(*asked)
+
+    monkeypatch.setattr(doctor, "copied", overtaken)
+    with pytest.raises(CatalogLocked, match="was written while"):
+        examine(catalog, repair=True)
+    assert catalog.rows("select value from store.setting where key = 'new'") == [{"value": "1"}]
+    assert [path.name for path in catalog.path.parent.iterdir()] == ["catalog.duckdb"]
+
+
+def test_a_full_disk_loses_no_rows(broken):
+    """Of 10 MB there are 2 for the new file, which is written when it is closed, if nobody asks before."""
+    catalog = broken(lambda data: data)
+    with catalog.write() as transaction:
+        transaction.execute("drop index store.edge_child")
+    before = catalog.path.read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    for n_bytes in (100, 1 << 20, 2 << 20):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, limits[1]))
+        try:
+            with pytest.raises(NotEnoughDisk, match=f"catalog {catalog.path} "):
+                examine(catalog, repair=True)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        assert catalog.path.read_bytes() == before
+    assert [path.name for path in catalog.path.parent.iterdir()] == ["catalog.duckdb"]
