@@ -69,6 +69,11 @@ class Export:
     rows: dict[str, int]
     n_bytes: int
 
+    def as_json(self) -> dict[str, Any]:
+        """The same as plain values."""
+        tables = [{"table": name, "rows": n} for name, n in self.rows.items()]
+        return {"folder": str(self.folder), "version": self.version, "bytes": self.n_bytes, "tables": tables}  # fmt: skip
+
 
 def is_export(folder: Path) -> bool:
     """Tell whether a folder says that it holds an export."""

@@ -10,7 +10,6 @@ import sys
 
 import duckdb
 import pytest
-from catalogs.keep import unpacked
 from scanned import content, orphans, tiny
 
 from registry.catalog import Catalog, now
@@ -27,20 +26,11 @@ BLOCK = 262_144
 FIRST = 12_288
 
 
-@pytest.fixture(scope="session")
-def _rich(tmp_path_factory):
-    """A catalog of today with rows in every table; its files are nowhere."""
-    file = unpacked(9, tmp_path_factory.mktemp("rich") / "catalog.duckdb")
-    with Catalog(file).write():
-        pass
-    return file.read_bytes()
-
-
 @pytest.fixture
-def rich(_rich, tmp_path):
+def rich(_rich_catalog, tmp_path):
     file = tmp_path / "rich" / "catalog.duckdb"
     file.parent.mkdir()
-    file.write_bytes(_rich)
+    file.write_bytes(_rich_catalog)
     return Catalog(file, wait_seconds=5.0)
 
 

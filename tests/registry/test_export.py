@@ -34,12 +34,11 @@ ALL = "select table_name as t from duckdb_tables() where schema_name = 'store' a
 
 
 @pytest.fixture(scope="session")
-def rich(tmp_path_factory):
-    """A catalog of today with rows in every table; only for reading."""
-    catalog = Catalog(unpacked(9, tmp_path_factory.mktemp("rich") / "catalog.duckdb"))
-    with catalog.write():
-        pass
-    return catalog
+def rich(_rich_catalog, tmp_path_factory):
+    """A catalog with rows in every table; only for reading."""
+    file = tmp_path_factory.mktemp("rich") / "catalog.duckdb"
+    file.write_bytes(_rich_catalog)
+    return Catalog(file)
 
 
 @pytest.fixture(scope="session")
