@@ -1,6 +1,5 @@
 """The doctor: damage is named, and mended without losing what is whole."""
 
-import errno
 import json
 import os
 import shutil
@@ -15,7 +14,7 @@ from scanned import content, orphans, tiny
 from registry.catalog import Catalog, now
 from registry.database import WAIT_SECONDS, Database
 from registry.doctor import examine
-from registry.errors import CatalogLocked, CatalogMissing, NotEnoughDisk
+from registry.errors import CatalogLocked, CatalogMissing
 from registry.relatives import relatives
 from registry.resources import migrations
 from registry.scan import scan
@@ -369,35 +368,3 @@ def test_the_report_is_of_plain_values(rich):
     damage(rich, "delete from store.recipe")
     found = examine(rich)
     assert json.dumps([[f.kind, f.where, f.n, f.detail, f.lost, f.repair] for f in found.findings])
-
-
-def test_without_room_for_a_copy_nothing_is_mended(rich, monkeypatch):
-    with rich.write() as transaction:
-        transaction.execute("delete from store.model")
-    before = rich.path.read_bytes()
-
-    def full(_old, new):
-        new.write_bytes(b"a part of it")
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    monkeypatch.setattr(shutil, "copy2", full)
-    with pytest.raises(NotEnoughDisk, match=str(rich.path)):
-        examine(rich, repair=True)
-    assert [path.name for path in rich.path.parent.iterdir()] == ["catalog.duckdb"]
-    assert rich.path.read_bytes() == before
-
-
-def test_nobody_writes_while_the_copy_is_made(rich, monkeypatch):
-    with rich.write() as transaction:
-        transaction.execute("delete from store.model")
-    code = "import fcntl, sys; fcntl.lockf(open(sys.argv[1], 'r+b'), fcntl.LOCK_EX | fcntl.LOCK_NB)"
-    asked = []
-
-    def told(old, new):
-        ran = subprocess.run([sys.executable, "-c", code, str(rich.path)], capture_output=True, check=False)  # fmt: skip
-        asked.append(b"BlockingIOError" in ran.stderr)
-        new.write_bytes(old.read_bytes())
-
-    monkeypatch.setattr(shutil, "copy2", told)
-    examine(rich, repair=True)
-    assert asked == [True]

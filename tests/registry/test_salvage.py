@@ -1,7 +1,10 @@
 """Broken files: what can be read is in a new one, the broken one is kept, and what is lost is said."""
 
+import errno
+import os
 import random
 import resource
+import shutil
 import subprocess
 import sys
 
@@ -350,3 +353,37 @@ def test_a_full_disk_loses_no_rows(broken):
             resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         assert catalog.path.read_bytes() == before
     assert [path.name for path in catalog.path.parent.iterdir()] == ["catalog.duckdb"]
+
+
+def test_without_room_for_a_copy_nothing_is_mended(broken, monkeypatch):
+    catalog = broken(lambda data: data)
+    with catalog.write() as transaction:
+        transaction.execute("delete from store.model")
+    before = catalog.path.read_bytes()
+
+    def full(_old, new):
+        new.write_bytes(b"a part of it")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(shutil, "copy2", full)
+    with pytest.raises(NotEnoughDisk, match=str(catalog.path)):
+        examine(catalog, repair=True)
+    assert [path.name for path in catalog.path.parent.iterdir()] == ["catalog.duckdb"]
+    assert catalog.path.read_bytes() == before
+
+
+def test_nobody_writes_while_the_copy_is_made(broken, monkeypatch):
+    catalog = broken(lambda data: data)
+    with catalog.write() as transaction:
+        transaction.execute("delete from store.model")
+    code = "import fcntl, sys; fcntl.lockf(open(sys.argv[1], 'r+b'), fcntl.LOCK_EX | fcntl.LOCK_NB)"
+    asked = []
+
+    def told(old, new):
+        ran = subprocess.run([sys.executable, "-c", code, str(catalog.path)], capture_output=True, check=False)  # fmt: skip
+        asked.append(b"BlockingIOError" in ran.stderr)
+        new.write_bytes(old.read_bytes())
+
+    monkeypatch.setattr(shutil, "copy2", told)
+    examine(catalog, repair=True)
+    assert asked == [True]
