@@ -59,7 +59,8 @@ def write_parquet(
         connection.table("result").write_parquet(str(new))
         put_in_place(new, file)
     except (OSError, duckdb.Error) as error:
-        message = f"{file} cannot be written: {first_line(error)}"
+        why = first_line(error).replace(str(new), str(file))
+        message = f"{file} cannot be written: {why}"
         raise RunFailed(message, hint="choose another file") from error
     finally:
         connection.close()
