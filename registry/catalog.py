@@ -112,9 +112,9 @@ class Catalog:
     """
 
     def __init__(self, path: Path | None = None, *, wait_seconds: float = WAIT_SECONDS) -> None:
-        self.path = path or default_path()
+        self.database = Database(path or default_path(), wait_seconds=wait_seconds)
+        self.path = self.database.path
         self.staged: dict[str, Checkpoint] = {}
-        self.database = Database(self.path, wait_seconds=wait_seconds)
 
     @property
     def is_made(self) -> bool:

@@ -12,7 +12,7 @@ import duckdb
 
 from registry.errors import CatalogDamaged, CatalogLocked
 from registry.migration import migrate
-from registry.refusal import translated
+from registry.refusal import is_of_the_disk, translated
 from registry.whole_file import put_in_place
 
 Config = dict[str, str | bool | int | float | list[str]]
@@ -27,10 +27,23 @@ _PAUSE_SECONDS = 0.01
 
 
 @contextlib.contextmanager
-def opened(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A database that nobody else knows, as it is; made where there is none."""
-    with contextlib.closing(duckdb.connect(str(path), config=dict(CONFIG))) as connection:
-        yield connection
+def opened(path: Path, catalog: Path | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A database that nobody else knows, as it is; made where there is none.
+
+    Args:
+        path: of its file.
+        catalog: that its rows are of, or for, which is what a person knows.
+
+    Raises:
+        NotEnoughDisk: there is no room, if ``catalog`` says whose; else DuckDB's own error.
+    """
+    try:
+        with contextlib.closing(duckdb.connect(str(path), config=dict(CONFIG))) as connection:
+            yield connection
+    except duckdb.Error as error:
+        if catalog is None or not is_of_the_disk(error):
+            raise
+        raise translated(error, catalog) from error
 
 
 def has_bytes(path: Path) -> bool:

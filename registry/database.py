@@ -6,6 +6,7 @@ that finds the file held waits with growing, jittered pauses and says who holds 
 """
 
 import contextlib
+import os
 import random
 import threading
 import time
@@ -172,12 +173,12 @@ class Database:
     """The catalog's file.
 
     Attributes:
-        path: of the file; it need not exist before the first write.
+        path: of the file; it need not exist before the first write. Of a link, where it leads to: there DuckDB keeps its log.
         wait_seconds: how long we wait for another process to let it go.
     """
 
     def __init__(self, path: Path, *, wait_seconds: float = WAIT_SECONDS) -> None:
-        self.path = path
+        self.path = Path(os.path.realpath(path)) if os.path.islink(path) else path  # noqa: PTH114 - never raises
         self.wait_seconds = wait_seconds
         self._is_current = False
         self._types: dict[str, dict[str, str]] = {}
@@ -299,7 +300,11 @@ class Database:
                 migrate(connection, self.path)
 
     def _committed(self, connection: duckdb.DuckDBPyConnection) -> Iterator[Transaction]:
-        """A transaction, which is committed when all went well."""
+        """A transaction, which is committed when all went well; migrations, which are many, are checkpointed as one.
+
+        For what is copied are the blocks as the last checkpoint left them: there may be one more, and no second.
+        """
+        connection.execute("reset checkpoint_threshold")
         connection.begin()
         try:
             transaction = Transaction(connection, self._types)
@@ -321,7 +326,6 @@ class Database:
             connection.execute("pragma disable_checkpoint_on_shutdown")
             spare.keep(connection)
             connection.execute("pragma enable_checkpoint_on_shutdown")
-            connection.execute("reset checkpoint_threshold")
             yield connection
         except duckdb.Error as error:
             if isinstance(error, _OF_THE_FILE) or is_of_the_disk(error):

@@ -5,17 +5,15 @@ make. Then its rows, and the places and files they speak of. A repair never take
 rows are removed, or when a new file takes the place of the old one, the old one is kept beside it.
 """
 
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from uuid import uuid4
 
 from registry.catalog import Catalog
 from registry.contents import check_contents, without_row
 from registry.database import Database, Reader
 from registry.entry import forget
-from registry.errors import CatalogDamaged, CatalogMissing
+from registry.errors import CatalogDamaged, CatalogLocked, CatalogMissing
 from registry.finding import Finding, in_order
 from registry.integrity import check_rows
 from registry.leftovers import check_leftovers, check_outputs, check_places, remove
@@ -32,6 +30,7 @@ from registry.salvage import (
     take_place,
     unreadable_tables,
 )
+from registry.scratch import scratch
 from registry.structure import Structure, compare
 
 _ROUNDS = 3
@@ -68,6 +67,7 @@ def examine(catalog: Catalog, *, repair: bool = False) -> Diagnosis:
     Raises:
         CatalogMissing: there is none.
         CatalogLocked: another process writes.
+        NotEnoughDisk, CatalogDamaged: there is no room beside it to copy it, or nothing may be made there; it is as it was.
         CatalogTooNew: it was written by a newer Homolog; nothing is looked at or touched.
     """
     path = catalog.path
@@ -175,32 +175,45 @@ class _Patient:
 
     def _make_anew(self, wrong: Sequence[Finding]) -> None:
         """Copy what can be read into a new file, which takes the old one's place if a repair is asked for."""
-        with (
-            source_of(self._path) as source,
-            tempfile.TemporaryDirectory(prefix=".doctor-", dir=self._path.parent) as folder,
-        ):
-            new = Path(folder) / f"{uuid4().hex}.duckdb"
+        before = self._state()
+        with source_of(self._path) as source, scratch(self._path) as folder:
+            new = folder / "new.duckdb"
             if source is None:
                 lost = "all of it: no header leads to a table"
                 self._tell(wrong, lost, f"nothing can be read; {_START_AGAIN}")
                 if self._repair:
                     new.touch()
-                    self.kept = take_place(new, self._path)
+                    self.kept = self._replaced(new, before)
                     self._tell(wrong, lost, f"kept as {self.kept.name}; {_START_AGAIN}")
                 return
             with Database(source.file).look() as reader:
                 self.version = version_of(reader.connection, self._path)
-            losses = copied(source.file, new, self.version)
+            losses = copied(source.file, new, self.version, self._path)
             lost = _lost(losses, source.without)
             n_rows = sum(loss.kept for loss in losses)
             if not self._repair:
                 told = f"{n_rows:,} rows can be copied into a new file; the old one is kept"
                 self._tell(wrong, lost, told)
                 return
-            self.kept = take_place(new, self._path)
+            self.kept = self._replaced(new, before)
         told = f"{n_rows:,} rows were copied into a new file; the old one is {self.kept.name}"
         self._tell(wrong, lost, told, done=True)
         self.can_go_on = True
+
+    def _replaced(self, new: Path, before: list[tuple[int, int, int]]) -> Path:
+        """Put a new file in the place of one that is as it was; return where the old one is."""
+        if self._state() != before:
+            message = (
+                f"catalog {self._path} was written while its rows were copied; it is left as it is"
+            )
+            raise CatalogLocked(message, hint="run it again when nobody else works")
+        return take_place(new, self._path)
+
+    def _state(self) -> list[tuple[int, int, int]]:
+        """What differs once somebody has written: of the file, and of its write-ahead log if there is one."""
+        files = (self._path, self._path.with_name(self._path.name + WAL))
+        found = [file.stat() for file in files if file.exists()]
+        return [(status.st_ino, status.st_size, status.st_mtime_ns) for status in found]
 
     def _tell(
         self, wrong: Sequence[Finding], lost: str, repair: str, *, done: bool = False
@@ -253,7 +266,8 @@ class _Patient:
     def _mend(self, todo: Sequence[Finding]) -> None:
         """Mend findings in one transaction, after a copy of the file was made."""
         if self.kept is None and any(finding.mends or finding.forgets for finding in todo):
-            self.kept = keep_copy(self._path)
+            with self._database.look():  # nobody writes meanwhile
+                self.kept = keep_copy(self._path)
         with Database(self._path).write() as transaction:
             for finding in todo:
                 for sql, parameters in finding.mends:

@@ -5,6 +5,7 @@ order in which they are stored. The record of a file's own migrations and of its
 read back is taken to be hostile: nothing is written to a catalog before the whole folder was found right.
 """
 
+import errno
 import hashlib
 import json
 import os
@@ -30,8 +31,9 @@ from registry.errors import (
     Unreadable,
 )
 from registry.migration import migrate
-from registry.parquet import columns_of, read_into
+from registry.parquet import columns_of, copy_out, read_into
 from registry.resources import migrations
+from registry.scratch import scratch
 from registry.sources import UNFINISHED
 from registry.version import VERSION
 from registry.whole_file import put_in_place, sync
@@ -66,6 +68,11 @@ class Export:
     version: int
     rows: dict[str, int]
     n_bytes: int
+
+    def as_json(self) -> dict[str, Any]:
+        """The same as plain values."""
+        tables = [{"table": name, "rows": n} for name, n in self.rows.items()]
+        return {"folder": str(self.folder), "version": self.version, "bytes": self.n_bytes, "tables": tables}  # fmt: skip
 
 
 def is_export(folder: Path) -> bool:
@@ -102,14 +109,13 @@ def take_in(catalog: Catalog, folder: Path) -> Export:
             another has, or that lack a value.
         CatalogTooNew: it was written by a newer Homolog.
         OutputExists: the catalog has rows.
-        CatalogLocked, NotEnoughDisk: as `registry.database.Database.write`.
+        CatalogLocked, CatalogDamaged, NotEnoughDisk: as `registry.database.Database.write`.
     """
     _refuse_full(catalog)
     manifest = _manifest(folder)
-    catalog.path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".export-", dir=catalog.path.parent) as stage:
-        staged = Path(stage) / "rows.duckdb"
-        with opened(staged) as connection:
+    with scratch(catalog.path) as stage:
+        staged = stage / "rows.duckdb"
+        with opened(staged, catalog.path) as connection:
             migrate(connection, staged, manifest.version)
             _check_tables(connection, folder, manifest)
             for name in manifest.tables:
@@ -147,9 +153,8 @@ def _tables(reader: Reader) -> list[str]:
 def _written(reader: Reader, name: str, folder: Path) -> dict[str, Any]:
     """Write one table; return what the manifest says of it."""
     file = folder / f"{name}.parquet"
-    quoted = str(file).replace("'", "''")
     what = f"select * from store.{name} {_LASTING.get(name, '')}"
-    reader.connection.execute(f"copy ({what}) to '{quoted}' (format parquet, compression zstd)")
+    copy_out(reader.connection, what, file)
     (counted,) = reader.rows(f"select count(*) as n from ({what})")
     return {"rows": counted["n"], "bytes": file.stat().st_size, "sha256": _sha256(file)}
 
@@ -182,7 +187,7 @@ def _unfinished(target: Path) -> Iterator[Path]:
 def _refused(target: Path, error: OSError) -> NotEnoughDisk | RunFailed:
     """The error for what the system refuses."""
     message = f"cannot write {target}: {error.strerror}"
-    if error.errno in (28, 122):  # ENOSPC, EDQUOT
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return NotEnoughDisk(message, hint="free some space, or choose another folder")
     return RunFailed(message)
 

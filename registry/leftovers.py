@@ -11,10 +11,8 @@ from pathlib import Path
 
 from registry.database import Reader
 from registry.finding import Finding, examples
+from registry.scratch import PREFIX
 from registry.sources import JOURNAL, UNFINISHED
-
-_STAGES = (".import-", ".doctor-", ".export-")
-"""How folders beside a catalog begin in which something is made ready."""
 
 _KEY_DIGITS = 32
 """Of the name under which a catalog is made."""
@@ -96,9 +94,8 @@ def check_leftovers(catalog: Path) -> Iterator[Finding]:
     ]
     stages = [
         path
-        for start in _STAGES
-        for path in sorted(catalog.parent.glob(f"{start}*"))
-        if path.is_dir() and not any(map(_is_held, path.iterdir()))
+        for path in sorted(catalog.parent.glob(f"{PREFIX}*"))
+        if path.is_dir() and not _is_locked(path)
     ]
     left = [*begun, *stages]
     if left:

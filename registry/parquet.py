@@ -1,7 +1,10 @@
 """Parquet files, written and read through databases of their own, in memory."""
 
 import contextlib
+import errno
+import os
 from collections.abc import Sequence
+from glob import escape
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -16,6 +19,9 @@ from registry.refusal import first_line, is_of_the_disk
 from registry.whole_file import put_in_place
 
 _PARQUET = b"PAR1"
+
+_FROM = "select * from read_parquet(?, hive_partitioning = false)"
+"""The rows of one file: a path is a pattern to DuckDB, and a folder called run=3 would be a column."""
 
 
 def write_parquet(
@@ -53,11 +59,27 @@ def write_parquet(
         connection.table("result").write_parquet(str(new))
         put_in_place(new, file)
     except (OSError, duckdb.Error) as error:
-        message = f"{file} cannot be written: {first_line(error)}"
+        why = first_line(error).replace(str(new), str(file))
+        message = f"{file} cannot be written: {why}"
         raise RunFailed(message, hint="choose another file") from error
     finally:
         connection.close()
         new.unlink(missing_ok=True)
+
+
+def copy_out(connection: duckdb.DuckDBPyConnection, sql: str, file: Path) -> None:
+    """Write the rows of a query to a Parquet file.
+
+    Raises:
+        OSError: there is no room for it; what else fails has to do with the rows.
+    """
+    quoted = str(file).replace("'", "''")
+    try:
+        connection.execute(f"copy ({sql}) to '{quoted}' (format parquet, compression zstd)")
+    except duckdb.Error as error:
+        if is_of_the_disk(error):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
+        raise
 
 
 def columns_of(file: Path) -> list[tuple[str, str]]:
@@ -68,7 +90,7 @@ def columns_of(file: Path) -> list[tuple[str, str]]:
     """
     with contextlib.closing(duckdb.connect(config=dict(CONFIG))) as connection:
         try:
-            found = connection.execute("select * from read_parquet(?) limit 0", [str(file)])
+            found = connection.execute(f"{_FROM} limit 0", [escape(str(file))])
         except duckdb.Error as error:
             message = f"{file} cannot be read: {first_line(error)}"
             raise BadExport(message) from error
@@ -84,7 +106,7 @@ def read_into(connection: duckdb.DuckDBPyConnection, table: str, file: Path) -> 
     """
     try:
         row = connection.execute(
-            f"insert into {table} by name select * from read_parquet(?)", [str(file)]
+            f"insert into {table} by name {_FROM}", [escape(str(file))]
         ).fetchone()
     except duckdb.Error as error:
         text = first_line(error)

@@ -31,13 +31,11 @@ def translated(error: Exception, path: Path) -> RegError:
     if is_held(error):
         return held_here(path)
     if any(words in text for words in _FORBIDDEN):
-        message = f"catalog {path} may not be read or written: {first_line(error)}"
+        message = f"catalog {path} may not be read or written: {_said(error)}"
         hint = "change its permissions and those of its folder, or name another file in REG_CATALOG"
         return CatalogDamaged(message, hint=hint)
     if is_of_the_disk(error):
-        message = (
-            f"catalog {path} cannot be written ({first_line(error)}); the transaction was not kept"
-        )
+        message = f"catalog {path} cannot be written ({_said(error)}); the transaction was not kept"
         return NotEnoughDisk(message, hint="free some space and run the command again")
     if isinstance(error, OSError) and error.strerror:
         message = f"catalog {path} cannot be made: {error.strerror}"
@@ -50,6 +48,11 @@ def held_here(path: Path) -> CatalogLocked:
     """The error for a catalog that another thread of ours holds."""
     message = f"catalog {path} is held by process {os.getpid()}, which is this one"
     return CatalogLocked(message, hint="end the open transaction first")
+
+
+def _said(error: Exception) -> str:
+    """What was said; the operating system's words without the file, which may be one that is gone by now."""
+    return (isinstance(error, OSError) and error.strerror) or first_line(error)
 
 
 def first_line(error: Exception) -> str:

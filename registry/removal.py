@@ -6,7 +6,7 @@ that is asked for by name, and then only those that are as they were when they w
 
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from registry.catalog import Catalog
@@ -38,6 +38,7 @@ class Removed:
         places: addresses that were forgotten.
         files: paths that were deleted.
         kept_files: paths that were to be deleted and are not what was scanned.
+        refused_files: paths that the system did not let us delete.
         recipes: digests of recipes that nobody ran.
     """
 
@@ -46,6 +47,7 @@ class Removed:
     places: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
     kept_files: tuple[str, ...] = ()
+    refused_files: tuple[str, ...] = ()
     recipes: tuple[str, ...] = ()
 
 
@@ -80,16 +82,17 @@ def remove(
             else ([], [])
         )
     removed = Removed(
-        tuple(i for i in ids if i not in needed), tuple(needed), tuple(row["uri"] for row in places), tuple(whole), tuple(changed),
+        models=tuple(i for i in ids if i not in needed), unplaced=tuple(needed), places=tuple(row["uri"] for row in places),
+        files=tuple(whole), kept_files=tuple(changed),
     )  # fmt: skip
     if not dry_run:
         with catalog.write() as transaction:
             forget(transaction, removed.places)
             drop_models(transaction, removed.models)
             _settle(transaction)
-        _delete(
-            whole
-        )  # last: a catalog that knows of files that are gone is worse than the other way round
+        # last: a catalog that knows of files that are gone is worse than the other way round
+        gone, refused = _delete(whole)
+        removed = replace(removed, files=tuple(gone), refused_files=tuple(refused))
     return removed
 
 
@@ -171,10 +174,21 @@ def _files(reader: Reader, uris: Sequence[str]) -> tuple[list[str], list[str]]:
     return whole, changed
 
 
-def _delete(files: Sequence[str]) -> None:
-    """Delete files, of links the link and never what it points to, and folders that are empty then."""
+def _delete(files: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Delete files, of links the link and never what it points to, and folders that are empty then.
+
+    Returns:
+        Those that are gone, and those that the system does not let us delete.
+    """
+    gone, refused = list[str](), list[str]()
     for file in files:
-        Path(file).unlink(missing_ok=True)
+        try:
+            Path(file).unlink(missing_ok=True)
+        except OSError:
+            refused.append(file)
+        else:
+            gone.append(file)
     for folder in sorted({str(Path(file).parent) for file in files}, reverse=True):
         with suppress(OSError):  # something else is in it
             Path(folder).rmdir()
+    return gone, refused

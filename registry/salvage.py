@@ -9,7 +9,6 @@ one are given free only after the newer one is written. The file itself is never
 import contextlib
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -17,11 +16,12 @@ from pathlib import Path
 
 import duckdb
 
-from registry.catalog_file import CONFIG
+from registry.catalog_file import opened
 from registry.migration import migrate
-from registry.refusal import first_line
+from registry.refusal import first_line, is_of_the_disk, translated
 from registry.resources import migrations
-from registry.whole_file import put_in_place
+from registry.scratch import scratch
+from registry.whole_file import put_in_place, sync
 
 WAL = ".wal"
 """How DuckDB's write-ahead log is called: as its file, and this behind it."""
@@ -79,13 +79,17 @@ class Loss:
 
 @contextlib.contextmanager
 def source_of(path: Path) -> Iterator[Source | None]:
-    """What can be opened of a catalog's file, from the most to the least; None: nothing can."""
-    with tempfile.TemporaryDirectory(prefix=".doctor-", dir=path.parent) as folder:
-        for file, without in _ways(path, Path(folder)):
-            if _opens(file):
-                yield Source(file, without)
-                return
-        yield None
+    """What can be opened of a catalog's file, from the most to the least; None: nothing can.
+
+    Raises:
+        NotEnoughDisk, CatalogDamaged: beside it there can be nothing to try it with.
+    """
+    with scratch(path) as folder:
+        try:
+            found = next((Source(*way) for way in _ways(path, folder) if _opens(way[0])), None)
+        except OSError as error:
+            raise translated(error, path) from error
+        yield found
 
 
 def _ways(path: Path, folder: Path) -> Iterator[tuple[Path, str]]:
@@ -154,19 +158,23 @@ def unreadable_tables(connection: duckdb.DuckDBPyConnection) -> list[tuple[str, 
     return found
 
 
-def copied(source: Path, new: Path, version: int) -> list[Loss]:
+def copied(source: Path, new: Path, version: int, catalog: Path) -> list[Loss]:
     """Copy all rows that can be read into a new catalog.
 
     Args:
         source: a file that DuckDB opens.
         new: to make; of the structure that migrations give.
         version: of the source's schema; 0: it does not say.
+        catalog: whose rows they are, which errors name.
 
     Returns:
         What became of each table, in order of their names.
+
+    Raises:
+        NotEnoughDisk: they do not fit.
     """
     newest = migrations()[-1][0]
-    with contextlib.closing(duckdb.connect(str(new), config=dict(CONFIG))) as connection:
+    with opened(new, catalog) as connection:
         migrate(connection, new, None if version in (0, newest) else version)
         quoted = str(source).replace("'", "''")
         connection.execute(f"attach '{quoted}' as broken (read_only)")
@@ -175,6 +183,7 @@ def copied(source: Path, new: Path, version: int) -> list[Loss]:
         ).fetchall()
         losses = [_Table(connection, name).copied() for (name,) in tables]
         connection.execute("detach broken")
+        connection.execute("checkpoint")  # closing says nothing when it cannot
     return losses
 
 
@@ -221,10 +230,12 @@ class _Table:
         return n_rows or 0, n_rows - 1 if last is None and n_rows else last or 0
 
     def _value(self, sql: str) -> int | None:
-        """One number; None where it cannot be read."""
+        """One number; None where it cannot be read. What cannot be written for want of room is not lost."""
         try:
             row = self._connection.execute(sql).fetchone()
-        except duckdb.Error:
+        except duckdb.Error as error:
+            if is_of_the_disk(error):
+                raise
             return None
         return None if row is None or row[0] is None else int(row[0])
 
@@ -281,12 +292,25 @@ def stamped(path: Path, why: str) -> Path:
 
 
 def keep_copy(path: Path) -> Path:
-    """Copy a catalog's file, and its write-ahead log, beside it; return where the copy is."""
+    """Copy a catalog's file, and its write-ahead log, beside it; return where the copy is.
+
+    The file comes last: whoever has a lock on it loses it when a copy is done.
+
+    Raises:
+        NotEnoughDisk, CatalogDamaged: the operating system refuses; there is no copy.
+    """
     copy = stamped(path, "before-repair")
-    wal = path.with_name(path.name + WAL)
-    shutil.copy2(path, copy)
-    if wal.exists():
-        shutil.copy2(wal, copy.with_name(copy.name + WAL))
+    made = [(path.with_name(path.name + WAL), copy.with_name(copy.name + WAL)), (path, copy)]
+    try:
+        for old, new in made:
+            if old.exists():
+                shutil.copy2(old, new)
+                sync(new)
+        sync(copy.parent)
+    except OSError as error:
+        for _, new in made:
+            new.unlink(missing_ok=True)
+        raise translated(error, path) from error
     return copy
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 from registry.refusal import translated
 from registry.workroom import workroom
 
-_PREFIX = ".import-"
+PREFIX = ".import-"
+"""How the names of such folders begin."""
 
 
 @contextlib.contextmanager
@@ -21,7 +22,7 @@ def scratch(catalog: Path) -> Iterator[Path]:
     with contextlib.ExitStack() as stack:
         try:
             catalog.parent.mkdir(parents=True, exist_ok=True)
-            folder = stack.enter_context(workroom(catalog.parent, _PREFIX))
+            folder = stack.enter_context(workroom(catalog.parent, PREFIX))
         except OSError as error:
             raise translated(error, catalog) from error
         yield folder

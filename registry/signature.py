@@ -33,6 +33,7 @@ _FOREIGN = (ValueError, TypeError, KeyError, IndexError, AttributeError)
 """What the library raises for keys and signatures that are none."""
 
 _NO_KEY = "openssl ecparam -name prime256v1 -genkey -noout -out key.pem makes one"
+_NO_PASSWORD = "with a certificate the key must have no password: openssl ec -in key.pem -out open.pem takes it off"  # noqa: S105 - a hint
 _NO_PUBLIC_KEY = "openssl ec -in key.pem -pubout -out key.pub writes that of a private key"
 
 
@@ -56,7 +57,8 @@ def sign(root: Path, key: Path, certificates: Sequence[Path] = ()) -> Path:
 
     Args:
         root: folder, or single file.
-        key: private key in PEM, of the curve P-256, P-384 or P-521; its password, if any, is in `PASSWORD`.
+        key: private key in PEM, of the curve P-256, P-384 or P-521; its password, if any, is in `PASSWORD`. With
+            certificates it has none: the library asks for none.
         certificates: in PEM: the key's own, then those that lead to one that is trusted. Empty: whoever verifies must have
             the public key.
 
@@ -93,7 +95,8 @@ def sign(root: Path, key: Path, certificates: Sequence[Path] = ()) -> Path:
         raise Unreadable(message) from error
     except _FOREIGN as error:
         message = f"{key} cannot sign: {_first_line(error)}"
-        raise BadParameter(message, hint=f"{_NO_KEY}; {PASSWORD} holds a password") from error
+        of_password = _NO_PASSWORD if certificates else f"{PASSWORD} holds a password"
+        raise BadParameter(message, hint=f"{_NO_KEY}; {of_password}") from error
     new = place.with_name(f".{place.name}.{uuid4().hex}")
     try:
         config.sign(root, new)

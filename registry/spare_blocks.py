@@ -24,6 +24,7 @@ from registry.whole_file import sync
 _HEADERS_BYTES = 3 << 12  # what the file is, and the two headers of which the newer one counts
 _NUMBER_BYTES = 8
 _NAME_BYTES, _KEY_DIGITS = 240, 32
+_MOST_BYTES = 1 << 18  # of a block
 _SEED, _FACTOR = 5381, 0xBF58476D1CE4E5B9
 
 _ROOMY = """
@@ -89,10 +90,13 @@ def mend(path: Path) -> None:
     with suppress(OSError), spare.open("rb") as copies, path.open("r+b") as catalog:
         fcntl.lockf(catalog, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if copies.read(_HEADERS_BYTES) == catalog.read(_HEADERS_BYTES):
+            n_bytes = os.fstat(catalog.fileno()).st_size
             for number, block in _blocks(copies):
                 at = _HEADERS_BYTES + number * len(block)
+                if at + len(block) > n_bytes or not _is_whole(block):
+                    continue
                 catalog.seek(at)
-                if _is_whole(block) and not _is_whole(catalog.read(len(block))):
+                if not _is_whole(catalog.read(len(block))):
                     catalog.seek(at)
                     catalog.write(block)
             catalog.flush()
@@ -101,9 +105,11 @@ def mend(path: Path) -> None:
 
 
 def _blocks(copies: BinaryIO) -> Iterator[tuple[int, bytes]]:
-    """The blocks of a file of copies, with their numbers; of one that is cut off, those before."""
+    """The blocks of a file of copies, with their numbers; of one that is cut off or holds something else, those before."""
     while len(head := copies.read(2 * _NUMBER_BYTES)) == 2 * _NUMBER_BYTES:
         n_bytes = int.from_bytes(head[_NUMBER_BYTES:], "little")
+        if n_bytes > _MOST_BYTES:
+            return
         block = copies.read(n_bytes)
         if len(block) == n_bytes:
             yield int.from_bytes(head[:_NUMBER_BYTES], "little"), block

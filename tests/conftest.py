@@ -14,6 +14,7 @@ from typing import Any
 import hypothesis
 import pytest
 import torch
+from catalogs.keep import unpacked
 from hub.server import LocalHub
 from safetensors.torch import save_file
 
@@ -242,6 +243,15 @@ def _empty_catalog(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     with made.write():
         pass
     return made.path.read_bytes()
+
+
+@pytest.fixture(scope="session")
+def _rich_catalog(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """The file of a catalog of today with rows in every table; the files of its models are nowhere."""
+    file = unpacked(9, tmp_path_factory.mktemp("rich") / "catalog.duckdb")
+    with Catalog(file).write():
+        pass
+    return file.read_bytes()
 
 
 @pytest.fixture

@@ -26,17 +26,10 @@ def command(session: Session, folder: Path) -> None:
       reg export backups/today --json
     """
     made = homolog.export(session.catalog, folder)
-    rows = [{"table": name, "rows": n} for name, n in made.rows.items()]
-    document = {
-        "folder": str(made.folder),
-        "version": made.version,
-        "bytes": made.n_bytes,
-        "tables": rows,
-    }
+    document = made.as_json()
     facts = Facts((
         ("folder", str(made.folder), "text"), ("schema version", made.version, "text"), ("size", made.n_bytes, "bytes"),
     ))  # fmt: skip
-    session.out.answer(
-        document, facts, Table([r for r in rows if r["rows"]], _COLUMNS), ids=[made.folder]
-    )
+    tables = [table for table in document["tables"] if table["rows"]]
+    session.out.answer(document, facts, Table(tables, _COLUMNS), ids=[made.folder])
     session.out.hint(f"reg --catalog NEW import {folder} makes a catalog of it again")

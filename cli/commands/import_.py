@@ -80,13 +80,6 @@ def command(session: Session, files: tuple[Path, ...], form: "Format | None") ->
 def _take_in(session: Session, folder: Path) -> None:
     """Make a catalog of an export."""
     made = homolog.take_in(session.catalog, folder)
-    rows = [{"table": name, "rows": n} for name, n in made.rows.items()]
-    document = {
-        "folder": str(made.folder),
-        "version": made.version,
-        "bytes": made.n_bytes,
-        "tables": rows,
-    }
-    said = f"{sum(made.rows.values()):,} rows of {len(rows)} tables, schema version {made.version}"
-    session.out.answer(document, Line(said), ids=[])
+    said = f"{sum(made.rows.values()):,} rows of {len(made.rows)} tables, schema version {made.version}"
+    session.out.answer(made.as_json(), Line(said), ids=[])
     session.out.hint("reg ls lists the models; reg doctor says whether their files are here")

@@ -40,7 +40,7 @@ def command(
     found = homolog.remove(session.catalog, ids, force=force, files=files, dry_run=dry_run)
     document = {
         "models": list(found.models), "unplaced": list(found.unplaced), "places": list(found.places), "files": list(found.files),
-        "kept_files": list(found.kept_files), "dry_run": dry_run,
+        "kept_files": list(found.kept_files), "refused_files": list(found.refused_files), "dry_run": dry_run,
     }  # fmt: skip
     rows = [
         *({"what": "model", "which": names[id_]} for id_ in found.models),
@@ -56,3 +56,7 @@ def command(
         session.out.note(f"{names[id_]} stays known, without a place: something was made of it")
     for file in found.kept_files:
         session.out.warning(f"{file} is not what was scanned; it is left where it is")
+    for file in found.refused_files:
+        session.out.warning(
+            f"{file} could not be deleted; the catalog has forgotten it all the same"
+        )

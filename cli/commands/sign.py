@@ -29,8 +29,8 @@ def command(
 
     Writes model.sig beside the weights, in the format of OpenSSF Model Signing: a list of all files with their SHA-256, signed.
     Nobody is asked over the network. What is changed, added or removed afterwards, `reg verify --signature` names. A key's
-    password is taken from REG_KEY_PASSWORD. Needs pip install 'homolog[sign]'. To make a key, and its public half to verify
-    with:
+    password is taken from REG_KEY_PASSWORD; with --certificate it must have none. Needs pip install 'homolog[sign]'. To make a
+    key, and its public half to verify with:
 
     \b
       openssl ecparam -name prime256v1 -genkey -noout -out key.pem

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from registry.catalog import Catalog
 from registry.catalog_file import has_bytes, make, opened
 from registry.errors import CatalogDamaged, CatalogLocked
 from registry.migration import is_current
@@ -60,3 +61,15 @@ def test_whoever_makes_one_in_the_folder_is_waited_for_and_named(tmp_path):
         os.close(lock)
     make(tmp_path / "c.duckdb", 0.05)
     assert has_bytes(tmp_path / "c.duckdb")
+
+
+def test_a_link_to_a_place_without_a_catalog_gets_one_there(tmp_path):
+    there = tmp_path / "disk" / "catalog.duckdb"
+    link = tmp_path / "catalog.duckdb"
+    link.symlink_to(there)
+    with Catalog(link).write() as transaction:
+        transaction.execute("insert into store.setting values ('a', '1')")
+    assert link.is_symlink()
+    assert Catalog(there).rows("select value from store.setting where key = 'a'") == [
+        {"value": "1"}
+    ]

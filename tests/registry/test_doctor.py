@@ -9,36 +9,27 @@ import sys
 
 import duckdb
 import pytest
-from catalogs.keep import unpacked
 from scanned import content, orphans, tiny
 
 from registry.catalog import Catalog, now
-from registry.database import WAIT_SECONDS
+from registry.database import WAIT_SECONDS, Database
 from registry.doctor import examine
 from registry.errors import CatalogLocked, CatalogMissing
 from registry.relatives import relatives
 from registry.resources import migrations
 from registry.scan import scan
+from registry.scratch import scratch
 
 NEWEST = migrations()[-1][0]
 BLOCK = 262_144
 FIRST = 12_288
 
 
-@pytest.fixture(scope="session")
-def _rich(tmp_path_factory):
-    """A catalog of today with rows in every table; its files are nowhere."""
-    file = unpacked(9, tmp_path_factory.mktemp("rich") / "catalog.duckdb")
-    with Catalog(file).write():
-        pass
-    return file.read_bytes()
-
-
 @pytest.fixture
-def rich(_rich, tmp_path):
+def rich(_rich_catalog, tmp_path):
     file = tmp_path / "rich" / "catalog.duckdb"
     file.parent.mkdir()
-    file.write_bytes(_rich)
+    file.write_bytes(_rich_catalog)
     return Catalog(file, wait_seconds=5.0)
 
 
@@ -325,22 +316,20 @@ def test_circles_are_told_and_left(few):
     assert [(f.kind, f.n) for f in found.findings] == [("circle", 3)]
 
 
-def test_leftovers_of_stopped_work_are_removed_and_those_in_use_are_not(few, tmp_path):
+def test_leftovers_of_stopped_work_are_removed_and_those_in_use_are_not(few):
     folder = few.path.parent
-    (folder / ".import-dead").mkdir()
-    (folder / ".import-dead" / "rows.duckdb").write_bytes(b"x")
-    (folder / f".catalog.duckdb.{'0' * 32}").write_bytes(b"x")
-    (folder / ".import-live").mkdir()
-    program = (
-        "import duckdb, sys; c = duckdb.connect(sys.argv[1]); print(flush=True); sys.stdin.read()"
-    )
-    live = [sys.executable, "-c", program, str(folder / ".import-live" / "rows.duckdb")]
-    with subprocess.Popen(live, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
-        holder.stdout.readline()
+    with scratch(few.path) as live:
+        (folder / ".import-dead").mkdir()
+        (folder / ".import-dead" / "rows.duckdb").write_bytes(b"x")
+        (folder / f".catalog.duckdb.{'0' * 32}").write_bytes(b"x")
+        with Database(live / "rows" / "rows.duckdb").write() as transaction:
+            transaction.execute(
+                "create table row (n integer)"
+            )  # and it is closed, between two lists
         assert kinds(examine(few)) == {("leftovers", str(folder)): 2}
         assert examine(few, repair=True).ok
-        assert sorted(p.name for p in folder.iterdir()) == [".import-live", "catalog.duckdb"]
-        holder.stdin.close()
+        assert sorted(p.name for p in folder.iterdir()) == [live.name, "catalog.duckdb"]
+        assert (live / "rows" / "rows.duckdb").is_file()
 
 
 def test_merges_that_can_go_on_are_left_and_others_are_not(rich, tmp_path):

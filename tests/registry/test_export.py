@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import json
+import resource
 import shutil
 
 import duckdb
@@ -18,6 +19,7 @@ from registry.database import Database
 from registry.doctor import examine
 from registry.errors import (
     BadExport,
+    CatalogDamaged,
     CatalogTooNew,
     NotEnoughDisk,
     OutputExists,
@@ -32,12 +34,11 @@ ALL = "select table_name as t from duckdb_tables() where schema_name = 'store' a
 
 
 @pytest.fixture(scope="session")
-def rich(tmp_path_factory):
-    """A catalog of today with rows in every table; only for reading."""
-    catalog = Catalog(unpacked(9, tmp_path_factory.mktemp("rich") / "catalog.duckdb"))
-    with catalog.write():
-        pass
-    return catalog
+def rich(_rich_catalog, tmp_path_factory):
+    """A catalog with rows in every table; only for reading."""
+    file = tmp_path_factory.mktemp("rich") / "catalog.duckdb"
+    file.write_bytes(_rich_catalog)
+    return Catalog(file)
 
 
 @pytest.fixture(scope="session")
@@ -230,10 +231,50 @@ def test_a_catalog_that_knows_something_takes_none(made, tmp_path):
     assert catalog.path.read_bytes() == before
 
 
+@pytest.fixture
+def full():
+    """No file of this process may have more than 1000 bytes, as on a disk that is full."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.usefixtures("full")
+def test_a_full_disk_is_that_of_the_folder_and_not_the_catalogs(rich, tmp_path):
+    with pytest.raises(NotEnoughDisk, match=rf"^cannot write {tmp_path / 'out'}: "):
+        export(rich, tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.usefixtures("full")
+def test_a_full_disk_takes_nothing_in_and_names_the_catalog(_made, tmp_path):
+    new = Catalog(tmp_path / "new" / "catalog.duckdb")
+    with pytest.raises(NotEnoughDisk, match=f"^catalog {new.path} "):
+        take_in(new, _made)
+    assert list(new.path.parent.iterdir()) == []
+
+
+def test_a_place_for_no_catalog_is_named(_made, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(CatalogDamaged, match="cannot be made: File exists"):
+        take_in(Catalog(tmp_path / "file" / "catalog.duckdb"), _made)
+
+
 def test_the_order_of_columns_does_not_matter(made, rich, tmp_path):
     rewritten(made, "recipe", "select canonical, created_at, digest from '{}'")
     new = Catalog(tmp_path / "new.duckdb")
     take_in(new, made)
+    assert stored(new) == stored(rich)
+
+
+@pytest.mark.parametrize("name", ["run=3", "a[1]", "a?b", "a*b", "it's"])
+def test_a_folder_may_have_any_name(made, rich, tmp_path, name):
+    other = shutil.copytree(made, tmp_path / "a1")
+    rewritten(other, "recipe", "from '{}' limit 1")
+    shutil.copytree(other, tmp_path / "axb")
+    new = Catalog(tmp_path / "new.duckdb")
+    take_in(new, made.rename(tmp_path / name))
     assert stored(new) == stored(rich)
 
 

@@ -1,5 +1,9 @@
 """Removal: what others were made of stays known, what is removed leaves nothing behind."""
 
+import errno
+import os
+from pathlib import Path
+
 import pytest
 from catalogs.keep import unpacked
 from scanned import orphans, tiny, with_card
@@ -85,6 +89,21 @@ def test_files_go_only_when_asked_for_and_as_they_were_scanned(few, tmp_path):
     assert remove(few, [few.find("a")], files=True).kept_files == ()
     assert not (tmp_path / "models" / "a").exists()
     assert (tmp_path / "models").is_dir()
+
+
+def test_files_that_cannot_be_deleted_are_told_and_cost_no_others(few, tmp_path, monkeypatch):
+    weights, unlink = tmp_path / "models" / "a" / "config.json", Path.unlink
+
+    def refuse(path, **how):
+        if path == weights:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        unlink(path, **how)
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    found = remove(few, [few.find("a")], files=True)
+    assert found.refused_files == (str(weights),)
+    assert found.files == (str(weights.with_name("model.safetensors")),)
+    assert [path.name for path in weights.parent.iterdir()] == ["config.json"]
 
 
 def test_links_go_and_what_they_point_to_stays(few, tmp_path):

@@ -1,15 +1,20 @@
 """Broken files: what can be read is in a new one, the broken one is kept, and what is lost is said."""
 
+import errno
+import os
 import random
+import resource
+import shutil
 import subprocess
 import sys
 
 import duckdb
 import pytest
-from catalogs.keep import unpacked
 
+from registry import doctor
 from registry.catalog import Catalog
 from registry.doctor import examine
+from registry.errors import CatalogLocked, NotEnoughDisk
 from registry.resources import migrations
 from registry.salvage import copied, keep_copy, source_of, stamped, take_place, unreadable_tables
 
@@ -18,21 +23,13 @@ BLOCK = 262_144
 FIRST = 12_288
 
 
-@pytest.fixture(scope="session")
-def _whole(tmp_path_factory):
-    file = unpacked(9, tmp_path_factory.mktemp("whole") / "catalog.duckdb")
-    with Catalog(file).write():
-        pass
-    return file.read_bytes()
-
-
 @pytest.fixture
-def broken(_whole, tmp_path):
+def broken(_rich_catalog, tmp_path):
     """Make a catalog's file of other bytes."""
 
     def make(change):
         file = tmp_path / "catalog.duckdb"
-        file.write_bytes(change(bytearray(_whole)))
+        file.write_bytes(change(bytearray(_rich_catalog)))
         return Catalog(file)
 
     return make
@@ -75,10 +72,12 @@ def wiped(data, block):
 
 
 @pytest.mark.parametrize("table", ["score", "tensor", "delta"])
-def test_a_block_that_cannot_be_read_costs_its_rows_and_no_others(table, _whole, broken, tmp_path):
-    found, _ = blocks(_whole, tmp_path)
+def test_a_block_that_cannot_be_read_costs_its_rows_and_no_others(
+    table, _rich_catalog, broken, tmp_path
+):
+    found, _ = blocks(_rich_catalog, tmp_path)
     catalog = broken(lambda data: wiped(data, found[table][0]))
-    before = rows_of_whole(_whole, tmp_path)
+    before = rows_of_whole(_rich_catalog, tmp_path)
     told = examine(catalog)
     assert not told.ok
     assert {(f.kind, f.where) for f in told.findings if f.is_damage} == {("unreadable_rows", table)}
@@ -113,10 +112,10 @@ def rows_of_whole(data, tmp_path):
     return found
 
 
-def test_values_that_may_be_missing_cost_no_rows(_whole, tmp_path):
+def test_values_that_may_be_missing_cost_no_rows(_rich_catalog, tmp_path):
     """A column of its own block: its values are lost, its rows are not."""
     file = tmp_path / "catalog.duckdb"
-    file.write_bytes(_whole)
+    file.write_bytes(_rich_catalog)
     with duckdb.connect(str(file)) as connection:
         connection.execute(
             "insert into store.tensor select 'm', 't' || i, 'F32', '[1]', 1, 4, i, 'other', "
@@ -130,7 +129,7 @@ def test_values_that_may_be_missing_cost_no_rows(_whole, tmp_path):
     assert alone
     data = bytearray(file.read_bytes())
     file.write_bytes(wiped(data, alone[0][0]))
-    losses = {loss.table: loss for loss in copied(file, tmp_path / "new.duckdb", NEWEST)}
+    losses = {loss.table: loss for loss in copied(file, tmp_path / "new.duckdb", NEWEST, file)}
     tensor = losses.pop("tensor")
     assert tensor.blank == {"digest"}
     assert tensor.lost == 0
@@ -143,16 +142,18 @@ def test_values_that_may_be_missing_cost_no_rows(_whole, tmp_path):
     assert 0 < n_digests < n
 
 
-def test_a_truncated_file_gives_back_what_its_older_header_leads_to(_whole, broken, tmp_path):
+def test_a_truncated_file_gives_back_what_its_older_header_leads_to(
+    _rich_catalog, broken, tmp_path
+):
     """The newest metadata may be cut off while the older is whole: all but the last changes are there again."""
     file = tmp_path / "grown.duckdb"
-    file.write_bytes(_whole)
+    file.write_bytes(_rich_catalog)
     with duckdb.connect(str(file)) as connection:
         connection.execute(
             "create table store.filler as select repeat(md5(i::varchar), 9) as t from range(20000) r(i)"
         )
     grown = file.read_bytes()
-    assert len(grown) > len(_whole)
+    assert len(grown) > len(_rich_catalog)
     cut = None
     for n_blocks in range(1, (len(grown) - FIRST) // BLOCK):
         file.write_bytes(grown[: len(grown) - n_blocks * BLOCK])
@@ -170,13 +171,15 @@ def test_a_truncated_file_gives_back_what_its_older_header_leads_to(_whole, brok
     if "between its last two checkpoints" in told.lost:
         assert done.ok
         assert {k: v for k, v in rows(catalog.path).items() if k != "setting"} == {
-            k: v for k, v in rows_of_whole(_whole, tmp_path).items() if k != "setting"
+            k: v for k, v in rows_of_whole(_rich_catalog, tmp_path).items() if k != "setting"
         }
     assert done.kept.read_bytes() == grown[:cut]
 
 
 @pytest.mark.parametrize("n_bytes", [0, 1, 100, 4096, 8192, FIRST, FIRST + 1000])
-def test_a_file_of_which_nothing_is_left_is_kept_and_a_new_one_begun(n_bytes, broken, _whole):
+def test_a_file_of_which_nothing_is_left_is_kept_and_a_new_one_begun(
+    n_bytes, broken, _rich_catalog
+):
     catalog = broken(lambda data: data[:n_bytes])
     found = examine(catalog)
     assert not found.ok
@@ -189,7 +192,7 @@ def test_a_file_of_which_nothing_is_left_is_kept_and_a_new_one_begun(n_bytes, br
     done = examine(catalog, repair=True)
     assert done.ok is (n_bytes == 0)
     if n_bytes >= 12:
-        assert done.kept.read_bytes() == _whole[:n_bytes]
+        assert done.kept.read_bytes() == _rich_catalog[:n_bytes]
     if n_bytes == 0 or n_bytes >= 12:
         assert Catalog(catalog.path).write().__enter__()
         assert Catalog(catalog.path).rows("select * from models") == []
@@ -225,9 +228,9 @@ def test_a_folder_is_no_catalog(tmp_path):
     assert not found.ok
 
 
-def test_a_log_that_cannot_be_read_is_set_aside(_whole, tmp_path):
+def test_a_log_that_cannot_be_read_is_set_aside(_rich_catalog, tmp_path):
     file = tmp_path / "catalog.duckdb"
-    file.write_bytes(_whole)
+    file.write_bytes(_rich_catalog)
     program = (
         "import duckdb, os, sys; c = duckdb.connect(sys.argv[1]); "
         'c.execute("update store.model set dtype = \'F64\'"); c.execute("delete from store.score"); os._exit(9)'
@@ -249,14 +252,16 @@ def test_a_log_that_cannot_be_read_is_set_aside(_whole, tmp_path):
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_whatever_is_overwritten_nothing_raises_and_the_old_file_is_kept(seed, _whole, broken):
+def test_whatever_is_overwritten_nothing_raises_and_the_old_file_is_kept(
+    seed, _rich_catalog, broken
+):
     """Any stretch of any bytes: the report names it, and what the repair leaves behind answers or is empty."""
     draw = random.Random(seed)
     at = draw.choice(
-        (draw.randrange(len(_whole)), draw.randrange(FIRST), draw.randrange(100, 9000))
+        (draw.randrange(len(_rich_catalog)), draw.randrange(FIRST), draw.randrange(100, 9000))
     )
     junk = draw.randbytes(64) * draw.randint(1, 5000)
-    hurt = _whole[:at] + junk + _whole[at + len(junk) :]
+    hurt = _rich_catalog[:at] + junk + _rich_catalog[at + len(junk) :]
     catalog = broken(lambda _: hurt)
     found = examine(catalog)
     assert catalog.path.read_bytes() == hurt
@@ -267,35 +272,118 @@ def test_whatever_is_overwritten_nothing_raises_and_the_old_file_is_kept(seed, _
     assert catalog.path.stat().st_size == 0 or catalog.rows("select count(*) as n from models")
 
 
-def test_one_of_two_headers_is_enough(_whole, broken, tmp_path):
-    newer = max((4096, 8192), key=lambda at: int.from_bytes(_whole[at + 8 : at + 16], "little"))
+def test_one_of_two_headers_is_enough(_rich_catalog, broken, tmp_path):
+    newer = max(
+        (4096, 8192), key=lambda at: int.from_bytes(_rich_catalog[at + 8 : at + 16], "little")
+    )
     for at in (newer, 12288 - newer):
         catalog = broken(lambda data, at=at: data[:at] + b"\xff" * 64 + data[at + 64 :])
         done = examine(catalog, repair=True)
         assert done.ok
         assert any("may be what was written between" in f.lost for f in done.findings)
         assert Catalog(catalog.path).rows("select name from models")
-    whole, found = rows_of_whole(_whole, tmp_path), rows(catalog.path)
+    whole, found = rows_of_whole(_rich_catalog, tmp_path), rows(catalog.path)
     assert {k: v for k, v in found.items() if k != "setting"} == {
         k: v for k, v in whole.items() if k != "setting"
     }
 
 
-def test_copies_have_names_of_their_own(_whole, tmp_path):
+def test_copies_have_names_of_their_own(_rich_catalog, tmp_path):
     file = tmp_path / "catalog.duckdb"
-    file.write_bytes(_whole)
+    file.write_bytes(_rich_catalog)
     first, second = keep_copy(file), keep_copy(file)
     assert first != second
-    assert first.read_bytes() == second.read_bytes() == _whole
+    assert first.read_bytes() == second.read_bytes() == _rich_catalog
     assert not stamped(file, "x").exists()
     new = tmp_path / "new"
     new.write_bytes(b"new")
     (tmp_path / "catalog.duckdb.wal").write_bytes(b"log")
     kept = take_place(new, file)
     assert file.read_bytes() == b"new"
-    assert kept.read_bytes() == _whole
+    assert kept.read_bytes() == _rich_catalog
     assert kept.with_name(kept.name + ".wal").read_bytes() == b"log"
     with source_of(kept) as source:
         assert source is not None
         with duckdb.connect(str(source.file), read_only=True) as connection:
             assert unreadable_tables(connection) == []
+
+
+def test_a_repair_through_a_link_leaves_the_link_and_mends_the_file(broken, tmp_path):
+    catalog = broken(lambda data: data[:-BLOCK])
+    link = tmp_path / "links" / "catalog.duckdb"
+    link.parent.mkdir()
+    link.symlink_to(catalog.path)
+    done = examine(Catalog(link), repair=True)
+    assert list(link.parent.iterdir()) == [link]
+    assert link.is_symlink()
+    assert done.kept.parent == tmp_path
+    assert Catalog(catalog.path).rows("select name from models")
+
+
+def test_what_was_written_meanwhile_is_not_lost(broken, monkeypatch):
+    catalog = broken(lambda data: data)
+    with catalog.write() as transaction:
+        transaction.execute("drop index store.edge_child")
+
+    def overtaken(*asked):
+        with catalog.write() as transaction:
+            transaction.execute("insert into store.setting values ('new', '1')")
+        return copied(*asked)
+
+    monkeypatch.setattr(doctor, "copied", overtaken)
+    with pytest.raises(CatalogLocked, match="was written while"):
+        examine(catalog, repair=True)
+    assert catalog.rows("select value from store.setting where key = 'new'") == [{"value": "1"}]
+    assert [path.name for path in catalog.path.parent.iterdir()] == ["catalog.duckdb"]
+
+
+def test_a_full_disk_loses_no_rows(broken):
+    """Of 10 MB there are 2 for the new file, which is written when it is closed, if nobody asks before."""
+    catalog = broken(lambda data: data)
+    with catalog.write() as transaction:
+        transaction.execute("drop index store.edge_child")
+    before = catalog.path.read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    for n_bytes in (100, 1 << 20, 2 << 20):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, limits[1]))
+        try:
+            with pytest.raises(NotEnoughDisk, match=f"catalog {catalog.path} "):
+                examine(catalog, repair=True)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        assert catalog.path.read_bytes() == before
+    assert [path.name for path in catalog.path.parent.iterdir()] == ["catalog.duckdb"]
+
+
+def test_without_room_for_a_copy_nothing_is_mended(broken, monkeypatch):
+    catalog = broken(lambda data: data)
+    with catalog.write() as transaction:
+        transaction.execute("delete from store.model")
+    before = catalog.path.read_bytes()
+
+    def full(_old, new):
+        new.write_bytes(b"a part of it")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(shutil, "copy2", full)
+    with pytest.raises(NotEnoughDisk, match=str(catalog.path)):
+        examine(catalog, repair=True)
+    assert [path.name for path in catalog.path.parent.iterdir()] == ["catalog.duckdb"]
+    assert catalog.path.read_bytes() == before
+
+
+def test_nobody_writes_while_the_copy_is_made(broken, monkeypatch):
+    catalog = broken(lambda data: data)
+    with catalog.write() as transaction:
+        transaction.execute("delete from store.model")
+    code = "import fcntl, sys; fcntl.lockf(open(sys.argv[1], 'r+b'), fcntl.LOCK_EX | fcntl.LOCK_NB)"
+    asked = []
+
+    def told(old, new):
+        ran = subprocess.run([sys.executable, "-c", code, str(catalog.path)], capture_output=True, check=False)  # fmt: skip
+        asked.append(b"BlockingIOError" in ran.stderr)
+        new.write_bytes(old.read_bytes())
+
+    monkeypatch.setattr(shutil, "copy2", told)
+    examine(catalog, repair=True)
+    assert asked == [True]

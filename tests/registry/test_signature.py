@@ -188,6 +188,16 @@ def test_a_locked_key_wants_its_password(model, keys, monkeypatch):
     assert _found(model, keys, "locked") == []
 
 
+def test_a_locked_key_with_a_certificate_is_refused_with_a_way_out(model, tmp_path, monkeypatch):
+    own, _ = certificates(tmp_path)
+    key_pair(tmp_path, "locked", "sesame")
+    monkeypatch.setenv(PASSWORD, "sesame")
+    with pytest.raises(BadParameter, match="cannot sign") as caught:
+        sign(model, tmp_path / "locked.pem", [own])
+    assert PASSWORD not in caught.value.hint
+    assert "openssl ec -in key.pem -out" in caught.value.hint
+
+
 def test_keys_that_are_none_are_named(model, keys, tmp_path):
     (tmp_path / "junk.pem").write_text("junk")
     for key in (tmp_path / "junk.pem", keys / "key.pub"):

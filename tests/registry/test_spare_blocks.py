@@ -11,7 +11,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from registry import spare_blocks
+from registry import database, spare_blocks
 from registry.catalog import Catalog
 from registry.errors import CatalogDamaged, NotEnoughDisk
 from registry.spare_blocks import mend, spare_file
@@ -48,6 +48,12 @@ def spared(path: Path) -> list[int]:
     return [int.from_bytes(copies[i : i + 8], "little") for i in range(0, len(copies), 16 + _BLOCK)]
 
 
+def iteration(path: Path) -> int:
+    """How many checkpoints a catalog has seen, as the newer of its headers counts them."""
+    headers = path.read_bytes()[:_HEADERS]
+    return max(int.from_bytes(headers[at + 8 : at + 16], "little") for at in (4096, 8192))
+
+
 def tear(path: Path, number: int) -> None:
     with path.open("r+b") as file:
         file.seek(_HEADERS + number * _BLOCK)
@@ -63,6 +69,15 @@ def test_torn_blocks_are_put_back_before_anybody_reads(catalog, tmp_path):
         duckdb.connect(str(path), read_only=True)
     assert settings(path) == ["a", "b", "views"]
     assert not spare_file(path).exists()
+
+
+def test_through_a_link_copies_are_where_the_catalog_is(catalog, tmp_path):
+    link = tmp_path / "link" / "catalog.duckdb"
+    link.parent.mkdir()
+    link.symlink_to(catalog.path)
+    with Catalog(link).write():
+        assert spared(catalog.path)
+    assert list(link.parent.iterdir()) == [link]
 
 
 def test_without_copies_a_torn_block_is_damage(catalog, tmp_path):
@@ -102,6 +117,20 @@ def test_copies_that_were_cut_short_change_nothing(catalog, tmp_path, n_bytes):
     assert not spare_file(path).exists()
 
 
+@pytest.mark.parametrize(
+    ("number", "n_bytes"), [(0, 1 << 62), (0, 1 << 40), (1 << 63, 8), (1 << 40, _BLOCK), (0, 0)]
+)
+def test_copies_that_are_something_else_change_nothing(catalog, tmp_path, number, n_bytes):
+    path = killed(catalog, tmp_path / "killed")
+    whole = path.read_bytes()[_HEADERS : _HEADERS + _BLOCK]
+    head = number.to_bytes(8, "little") + n_bytes.to_bytes(8, "little")
+    before = path.read_bytes()
+    spare_file(path).write_bytes(before[:_HEADERS] + head + whole)
+    mend(path)
+    assert path.read_bytes() == before
+    assert not spare_file(path).exists()
+
+
 def test_a_catalog_that_somebody_has_open_is_left_alone(catalog, tmp_path):
     path = killed(catalog, tmp_path / "killed")
     code = (
@@ -133,6 +162,26 @@ def test_without_room_for_the_copies_nothing_is_changed(catalog, monkeypatch):
         transaction.execute("insert into store.setting values ('c', '1')")
     assert not spare_file(catalog.path).exists()
     assert settings(catalog.path) == ["a", "b", "views"]
+
+
+def test_under_one_set_of_copies_there_is_one_checkpoint(catalog, monkeypatch):
+    """The second of two would write over blocks that the first one wrote, and that nobody has copied."""
+    with catalog.write() as transaction:
+        transaction.execute("create table store.big as select range as n from range(2000000)")
+
+    def migrate(connection, _path):
+        for sql in ("update store.big set n = n + 1", "delete from store.big where n > 10"):
+            connection.begin()
+            connection.execute(sql)
+            connection.commit()
+
+    current = iter([False, True])
+    monkeypatch.setattr(database, "is_current", lambda _: next(current))
+    monkeypatch.setattr(database, "migrate", migrate)
+    before = iteration(catalog.path)
+    with catalog.write():
+        pass
+    assert iteration(catalog.path) == before + 1
 
 
 def test_the_lock_is_held_while_a_transaction_is_open(catalog):

@@ -1,6 +1,7 @@
 """A tree of folders with a good model in it: whatever the others hold, the good one is indexed and each of them is accounted for."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 from torture.chance import Chance
@@ -19,6 +20,15 @@ _QUESTIONS = (
     ("merge", "--method", "slerp", "--set", "t=0.5", "--allow-unrelated", "NAME", GOOD, "-o", "made"),
 )  # fmt: skip
 """What may be asked afterwards."""
+
+
+def damaged_few(
+    court: Court, ground: Ground, chance: Chance, kind: str, damage: Callable[[Chance, Path], None], *, most: int = 3
+) -> None:  # fmt: skip
+    """Damage a few copies of one good folder, and scan them."""
+    for i in range(chance.randrange(1, most + 1)):
+        damage(chance, ground.copy(kind, f"tree/m{i}"))
+    scanned(court, ground, chance, n_questions=2)
 
 
 def scanned(court: Court, ground: Ground, chance: Chance, *, n_questions: int = 1) -> None:

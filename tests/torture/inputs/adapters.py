@@ -8,7 +8,7 @@ from safetensors.torch import load_file, save_file
 from torture.chance import Chance
 from torture.court import Court
 from torture.ground import Ground
-from torture.neighbourhood import scanned
+from torture.neighbourhood import damaged_few
 
 WHAT = "adapters"
 
@@ -29,9 +29,7 @@ def attempt(chance: Chance, court: Court, ground: Ground) -> None:
     """Put one adapter on a model, or several together; now and then scan a few."""
     ground.clear()
     if chance.now_and_then(0.2):
-        for i in range(chance.randrange(1, 4)):
-            _damage(chance, ground.copy("adapter", f"tree/m{i}"))
-        scanned(court, ground, chance, n_questions=2)
+        damaged_few(court, ground, chance, "adapter", _damage)
         return
     _damage(chance, ground.copy("adapter"))
     ground.catalog()

@@ -8,7 +8,7 @@ from conftest import CONFIG, TOKENIZER
 from torture.chance import Chance
 from torture.court import Court
 from torture.ground import Ground
-from torture.neighbourhood import scanned
+from torture.neighbourhood import damaged_few
 
 WHAT = "configs and tokenizers"
 
@@ -55,9 +55,7 @@ def attempt(chance: Chance, court: Court, ground: Ground) -> None:
     """Plan or make a merge of two such models; now and then scan a few."""
     folder = ground.clear()
     if chance.now_and_then(0.3):
-        for i in range(chance.randrange(1, 5)):
-            _damage(chance, ground.copy("chat", f"tree/m{i}"))
-        scanned(court, ground, chance, n_questions=2)
+        damaged_few(court, ground, chance, "chat", _damage, most=4)
         return
     _damage(chance, ground.copy("chat", "a"))
     if chance.now_and_then(0.6):

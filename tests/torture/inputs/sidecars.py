@@ -6,7 +6,7 @@ from pathlib import Path
 from torture.chance import Chance
 from torture.court import Court
 from torture.ground import Ground
-from torture.neighbourhood import scanned
+from torture.neighbourhood import damaged_few
 
 from registry.checkpoint import read_checkpoint
 from registry.claims import read_claims
@@ -20,9 +20,7 @@ def attempt(chance: Chance, court: Court, ground: Ground) -> None:
     """Read what a merge says of itself; verify, reproduce or scan it."""
     ground.clear()
     if chance.now_and_then(0.1):
-        for i in range(chance.randrange(1, 4)):
-            _damage(chance, ground.copy("merged", f"tree/m{i}"))
-        scanned(court, ground, chance, n_questions=2)
+        damaged_few(court, ground, chance, "merged", _damage)
         return
     folder = ground.copy("merged", "mine")
     for _ in range(4):
