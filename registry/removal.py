@@ -161,10 +161,11 @@ def _named(reader: Reader, models: Sequence[str], *, force: bool) -> list[str]:
     """
     held = held_by(reader, models)
     if held and not force:
-        alias, model = next(iter(held.items()))
+        first, model = next(iter(held.items()))
         (row,) = reader.rows("select name from store.nodes(?)", [[model]])
-        message = f"{ALIAS}{alias} is an alias of {row['name']}"
-        hint = f"reg alias rm {alias}, or --force removes it too; its history stays"
+        names = [ALIAS + name for name in held if held[name] == model]
+        message = f"{row['name']} has an alias: {examples(names, len(names))}"
+        hint = f"reg alias rm {first}, or --force takes aliases along; their history stays"
         raise StillNeeded(message, hint=hint)
     return [ALIAS + name for name in held]
 

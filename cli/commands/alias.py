@@ -60,7 +60,6 @@ def set_(session: Session, name: str, model: str, *, move: bool, why: str | None
     Examples:
       reg alias set prod chat --why "passed the review"
       reg alias set prod math --move --why "better at sums"
-      reg show @prod
     """
     id_ = session.model(model)
     found, event = homolog.set_alias(session.catalog, name, id_, move=move, why=why)
@@ -80,7 +79,6 @@ def rm(session: Session, name: str, *, why: str | None) -> None:
     """Remove an alias; its model and its history stay.
 
     Examples:
-      reg alias set old chat
       reg alias rm old --why "nobody asks for it"
     """
     event = homolog.remove_alias(session.catalog, name, why=why)
@@ -97,7 +95,7 @@ def ls(session: Session, model: str | None) -> None:
     With --quiet, the aliases as they are typed.
 
     Examples:
-      reg alias
+      reg alias ls
       reg alias ls chat
       reg alias ls --json
     """
@@ -115,7 +113,7 @@ def history(session: Session, name: str | None) -> None:
 
     Examples:
       reg alias history
-      reg alias history prod --json
+      reg alias history old --json
     """
     _tell(session, homolog.alias_events(session.catalog, name), _EVENTS, "no alias was ever set")
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from scanned import tiny
 
 from registry import export as module
+from registry.alias import remove_alias, set_alias
 from registry.catalog import Catalog, now
 from registry.database import Database
 from registry.doctor import examine
@@ -35,8 +36,10 @@ ALL = "select table_name as t from duckdb_tables() where schema_name = 'store' a
 def rich(tmp_path_factory):
     """A catalog of today with rows in every table; only for reading."""
     catalog = Catalog(unpacked(9, tmp_path_factory.mktemp("rich") / "catalog.duckdb"))
-    with catalog.write():
-        pass
+    set_alias(catalog, "prod", catalog.find("arithmetic"), why="\x1b[2J, and \u202e")
+    set_alias(catalog, "prod", catalog.find("reverse"), move=True)
+    set_alias(catalog, "old", catalog.find("base"))
+    remove_alias(catalog, "old")
     return catalog
 
 
