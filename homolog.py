@@ -10,7 +10,7 @@
 
 A name is loaded when it is first used, so that importing this module costs nothing and asking for what is in a
 catalog never loads torch. Wherever a function wants the id of a model, `ensure` gives it for a name, the beginning
-of an id, or a path.
+of an id, a path, or an @alias.
 """
 
 from importlib import import_module
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from engine.stream import merge_streamed
     from engine.suite import Outcome, run_suite
     from engine.verify import Verification, verify
+    from registry.alias import Alias, AliasEvent, alias_events, aliases, remove_alias, set_alias
     from registry.bill_of_materials import as_bill
     from registry.candidates import Candidate, Partners, candidates
     from registry.catalog import Catalog, Columns
@@ -82,6 +83,14 @@ _HOMES = {
     "engine.stream": ("merge_streamed",),
     "engine.suite": ("Outcome", "run_suite"),
     "engine.verify": ("Verification", "verify"),
+    "registry.alias": (
+        "Alias",
+        "AliasEvent",
+        "alias_events",
+        "aliases",
+        "remove_alias",
+        "set_alias",
+    ),
     "registry.bill_of_materials": ("as_bill",),
     "registry.candidates": ("Candidate", "Partners", "candidates"),
     "registry.catalog": ("Catalog", "Columns"),
@@ -117,6 +126,8 @@ _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "AdapterSize",
+    "Alias",
+    "AliasEvent",
     "Asked",
     "Candidate",
     "Catalog",
@@ -152,6 +163,8 @@ __all__ = [
     "Tampering",
     "Verdict",
     "Verification",
+    "alias_events",
+    "aliases",
     "as_bill",
     "as_prov",
     "candidates",
@@ -187,10 +200,12 @@ __all__ = [
     "refuse_changed",
     "relatives",
     "remove",
+    "remove_alias",
     "reproduce",
     "run_suite",
     "scan",
     "score_row",
+    "set_alias",
     "sign",
     "sketch",
     "stats",

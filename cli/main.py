@@ -44,6 +44,7 @@ SUMMARIES = {
     "push": "Push a model to the Hub, with a card that tells its lineage.",
     "extract": "Write what training changed as a LoRA of the base.",
     "collect": "Gather Fisher information or Gram matrices of a model on a suite.",
+    "alias": "Give models names of your own, with a history.",
     "rm": "Forget models, with all that was measured of them.",
     "gc": "Remove what nothing refers to.",
     "export": "Write the whole catalog as Parquet files.",
@@ -173,7 +174,7 @@ def _discard_output() -> None:
 def reg() -> None:
     """A registry, lineage database and merge engine for model checkpoints.
 
-    A MODEL is a name, a path, or an id or its beginning. `reg COMMAND --help` ends in examples.
+    A MODEL is a name, a path, an id or its beginning, or an @alias. `reg COMMAND --help` ends in examples.
     """
 
 

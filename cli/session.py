@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import homolog
 from cli.block import Unit
 from cli.output import Json, Output, Quiet
-from registry.names import is_there
+from registry.names import is_alias, is_there
 from registry.progress import Progress
 
 if TYPE_CHECKING:
@@ -63,6 +63,8 @@ class Session:
             UnknownModel: with the nearest name.
             CorruptCheckpoint: what is on disk cannot be used.
         """
+        if is_alias(text):
+            return self.catalog.find(text)
         is_remote = fetch and text.startswith("hf://")
         if not is_remote and not is_there(os.path.expanduser(text)):  # noqa: PTH111 - never raises
             return self.catalog.find(text)

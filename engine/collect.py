@@ -66,7 +66,7 @@ def collect(
             {"format": "pt", "homolog_statistics": f"{kind} of {model}, n = {len(questions)}"},
         )
     scan(catalog, [str(output)])
-    return catalog.find(str(output))
+    return catalog.find(str(output.absolute()))
 
 
 def _counted(examples: Any, progress: Progress) -> Iterator[tuple[torch.Tensor, int]]:

@@ -1,7 +1,7 @@
 """The catalog: what is known of models, as nouns in and rows out.
 
 Who writes: `scan`, `resolve`, `stats`, `merge`, `score`, each in short transactions. Who reads: everybody.
-Ids are hex digests; wherever a model is asked for, an id, the beginning of one, a name or a path will do.
+Ids are hex digests; wherever a model is asked for, an id, the beginning of one, a name, a path or an @alias will do.
 """
 
 import os
@@ -23,10 +23,11 @@ from registry.errors import (
     CatalogChanged,
     CatalogMissing,
     FileChanged,
+    UnknownAlias,
     UnknownModel,
 )
 from registry.file_ref import list_files
-from registry.names import CACHE, HUB, is_there, typed_path
+from registry.names import ALIAS, CACHE, HUB, is_alias, is_there, typed_path
 
 ID_DIGITS = 12
 """How many digits of an id people are shown."""
@@ -138,12 +139,14 @@ class Catalog:
             yield transaction
 
     def find(self, text: str) -> str:
-        """The id of the model that ``text`` names: an address, a name, an id or the beginning of one.
+        """The id of the model that ``text`` names: an address, a name, an id or the beginning of one, or an @alias.
 
         Raises:
-            UnknownModel: with the nearest names.
+            UnknownModel: with the nearest names; of an alias, `UnknownAlias`.
             AmbiguousModel: with every model it could be.
         """
+        if is_alias(text):
+            return self._aliased(text)
         path = _real(text)
         name = text.removeprefix(HUB).removeprefix(CACHE)
         ways: tuple[tuple[str, str, list[object]], ...] = (
@@ -179,6 +182,16 @@ class Catalog:
             raise AmbiguousModel(message, hint="give the path or the beginning of the id")
         return str(ids[0])
 
+    def _aliased(self, text: str) -> str:
+        """The id of the model that an alias names; errors as `find`."""
+        with self.read() as reader:
+            rows = reader.rows(
+                "select model_id from store.alias where name = ?", [text.removeprefix(ALIAS)]
+            )
+            if not rows:
+                raise unknown_alias(reader, self.path, text)
+        return str(rows[0]["model_id"])
+
     def _unknown(self, text: str) -> None:
         """Say that ``text`` names nothing, with the nearest name."""
         rows = self.rows(
@@ -187,6 +200,8 @@ class Catalog:
             [text],
         )
         near = get_close_matches(text, [str(row["name"]) for row in rows], n=1)
+        if self.rows("select 1 from store.alias where name = ?", [text]):
+            near = [ALIAS + text]
         message = f"no model in catalog {self.path} is called {text!r}"
         if near:
             raise UnknownModel(message, hint=f"did you mean {near[0]}?")
@@ -240,6 +255,23 @@ class Catalog:
         places = ", ".join(recorded) or "no place at all"
         message = f"the files of {name} are gone; the catalog knows of {places}"
         raise BadAddress(message, hint="reg scan the folder where they are now")
+
+
+def unknown_alias(reader: Reader, catalog: Path, text: str) -> UnknownAlias:
+    """The error for an alias that is not there, with the nearest one; ``text`` may begin with its @."""
+    name = text.removeprefix(ALIAS)
+    rows = reader.rows(
+        "select name from store.alias order by jaro_winkler_similarity(name, lower(?)) desc, name limit 50",
+        [name[:80]],
+    )
+    near = get_close_matches(name[:80].lower(), [str(row["name"]) for row in rows], n=1)
+    message = f"no alias in catalog {catalog} is called {name[:80]!r}"
+    if near:
+        return UnknownAlias(message, hint=f"did you mean {ALIAS}{near[0]}?")
+    if is_alias(text) and is_there(text):
+        return UnknownAlias(message, hint=f"./{text} is the file or folder of that name")
+    hint = "reg alias ls lists them" if rows else "reg alias set NAME MODEL makes one"
+    return UnknownAlias(message, hint=hint)
 
 
 def refuse_lost(transaction: Transaction, models: Iterable[str]) -> None:

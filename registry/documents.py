@@ -188,7 +188,9 @@ def _named(text: str, where: str) -> Iterator[None]:
         yield
     except yaml.YAMLError as error:
         message = f"{where}: is not valid YAML: {_one_line(error)}"
-        raise BadDocument(message) from error
+        is_sign = "cannot start any token" in message
+        hint = 'what begins with @ stands in quotes: "@prod"' if is_sign else None
+        raise BadDocument(message, hint=hint) from error
     except (ValueError, RecursionError) as error:  # numbers that Python cannot hold
         message = f"{where}: holds a value that cannot be read: {error}"
         raise BadDocument(message) from error

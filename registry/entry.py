@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import lru_cache
 
+from registry.alias import drop, follow
 from registry.catalog import DECISIVE, Columns, now
 from registry.checkpoint import Checkpoint, Problem, read_checkpoint
 from registry.claims import Claim, read_claims
@@ -126,12 +127,17 @@ def identified(entry: Entry, digests: Mapping[str, str]) -> Entry:
     reading = entry.reading
     if reading is None:
         return entry
-    etags = sorted(ref.etag or "" for ref in entry.found.weights)
-    known = "\n".join(etags) if entry.found.source == "hub" and all(etags) else entry.found.uri
-    model = digest_text(f"header\0{known}\0{reading.signature or ''}")
+    model = _of_header(entry.found, reading)
     if digests:
         model = digest_model(digests, tied=reading.checkpoint.tied)
     return replace(entry, reading=replace(reading, model=model, digests=dict(digests)))
+
+
+def _of_header(found: Found, reading: Reading) -> str:
+    """The id that a model has as long as nothing but its headers is read."""
+    etags = sorted(ref.etag or "" for ref in found.weights)
+    known = "\n".join(etags) if found.source == "hub" and all(etags) else found.uri
+    return digest_text(f"header\0{known}\0{reading.signature or ''}")
 
 
 def problem_of(found: Found, error: RegError | OSError) -> Problem:
@@ -186,6 +192,7 @@ def store(transaction: Transaction, entries: Sequence[Entry]) -> None:
     columns.add(score_row(r.model, score) for _, r in good for score in r.scores)
     columns.add_rows("problem", (row for e in entries for row in _problems(e)))
     columns.insert(transaction, "replace")
+    follow(transaction, {_of_header(found, r): r.model for found, r in good if r.digests})
     _drop_unplaced_headers(transaction)
 
 
@@ -224,8 +231,11 @@ def adopt(transaction: Transaction, models: Mapping[str, str]) -> None:
     """Let places hold other models than they were believed to, those that their bytes make them: address → model.
 
     Models that were never read whole and have no place left are dropped with all that hangs on them, but for sketches,
-    which are of the same bytes.
+    which are of the same bytes. Their aliases follow.
     """
+    held = "select uri, model_id from store.address where uri in (select store.each(?))"
+    before = transaction.rows(held, [list(models)])
+    follow(transaction, {row["model_id"]: models[row["uri"]] for row in before})
     for uri, model in models.items():
         transaction.execute(
             "update store.sketch s set model_id = ? from store.address a where a.uri = ? and s.model_id = a.model_id "
@@ -280,19 +290,20 @@ def _delete(transaction: Transaction, uris: Sequence[str]) -> None:
 
 
 def _drop_unplaced_headers(transaction: Transaction) -> None:
-    """Drop models that were never read whole and have no place left, with all that hangs on them: their identity was the place."""
+    """Drop models that were never read whole and have no place left, with all that hangs on them; what an alias names stays."""
     unplaced = transaction.rows(
         "select id from store.model m where status in ('header', 'sampled') "
-        "and not exists (select 1 from store.address a where a.model_id = m.id and a.source <> ?)",
+        "and not exists (select 1 from store.address a where a.model_id = m.id and a.source <> ?) "
+        "and not exists (select 1 from store.alias n where n.model_id = m.id)",
         [SOURCE],
     )
-    if not unplaced:
-        return
-    drop_models(transaction, [row["id"] for row in unplaced])
+    if unplaced:
+        drop_models(transaction, [row["id"] for row in unplaced])
 
 
 def drop_models(transaction: Transaction, ids: Sequence[str]) -> None:
     """Drop models with all that hangs on them; listings of their names stand for themselves again."""
+    drop(transaction, ids, "its model was removed")
     take_back(transaction, list(ids))
     for table, column in references("model"):
         transaction.execute(
@@ -345,9 +356,8 @@ def _files(found: Found) -> Iterable[Row]:
     """The rows of the files of a place."""
     for ref in found.files:
         yield {
-            "uri": found.uri, "path": ref.path, "size_bytes": ref.size_bytes,
-            "mtime_ns": ref.mtime_ns, "inode": ref.inode, "format": ref.format, "etag": ref.etag,
-            "xet": ref.xet,
+            "uri": found.uri, "path": ref.path, "size_bytes": ref.size_bytes, "mtime_ns": ref.mtime_ns,
+            "inode": ref.inode, "format": ref.format, "etag": ref.etag, "xet": ref.xet,
         }  # fmt: skip
 
 
@@ -378,8 +388,7 @@ def _claims(found: Found, reading: Reading) -> Iterable[Row]:
         yield {
             "id": digest_text(said), "uri": found.uri, "model_id": reading.model,
             "predicate": claim.predicate, "object": claim.object, "relation": claim.relation,
-            "coefficient": claim.coefficient, "source": claim.source, "raw": claim.raw,
-            "resolved_id": None,
+            "coefficient": claim.coefficient, "source": claim.source, "raw": claim.raw, "resolved_id": None,
         }  # fmt: skip
 
 
@@ -387,6 +396,5 @@ def _problems(entry: Entry) -> Iterable[Row]:
     """The rows of what is wrong at a place."""
     for problem in entry.problems:
         yield {
-            "uri": entry.found.uri, "file": problem.file, "error": problem.error,
-            "detail": problem.detail, "seen_at": now(),
+            "uri": entry.found.uri, "file": problem.file, "error": problem.error, "detail": problem.detail, "seen_at": now(),
         }  # fmt: skip

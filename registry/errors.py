@@ -1,9 +1,10 @@
 """Every error Homolog has a name for.
 
 RegError
-├─ NotFound           UnknownModel · AmbiguousModel · UnknownMethod · UnknownTensor · UnknownDevice
+├─ NotFound           UnknownModel (UnknownAlias) · AmbiguousModel · UnknownMethod · UnknownTensor
+│                     UnknownDevice
 ├─ BadInput           BadAddress · BadParameter · BadRecipe · BadSuite · BadListing · BadExport
-│                     BadDocument · OutputExists · NothingToResume · StillNeeded
+│                     BadDocument · OutputExists · NothingToResume · StillNeeded · AliasTaken
 ├─ CorruptCheckpoint  EmptyCheckpoint · BadHeader · HeaderTooLarge · TruncatedFile · HoleInFile
 │                     OverlappingTensors · DuplicateTensor · BadIndex · MissingShard · PathEscapes
 │                     UnsafeFormat · DamagedDownload
@@ -45,6 +46,10 @@ class NotFound(RegError):
 
 class UnknownModel(NotFound):
     """No model in the catalog has this name, id or path."""
+
+
+class UnknownAlias(UnknownModel):
+    """No alias has this name."""
 
 
 class AmbiguousModel(NotFound):
@@ -104,7 +109,11 @@ class NothingToResume(BadInput):
 
 
 class StillNeeded(BadInput):
-    """A model that is to be removed, and that a recorded merge was made of."""
+    """A model that is to be removed, and that a recorded merge was made of or an alias names."""
+
+
+class AliasTaken(BadInput):
+    """An alias that names another model, and nobody said that it may be moved."""
 
 
 class CorruptCheckpoint(RegError):

@@ -73,5 +73,5 @@ def with_all(reader: Reader, models: Sequence[str], direction: Direction) -> lis
     """Models and all that lie in one direction of them, each once: generation by generation, nearest first, each by id."""
     levels = generations(reader, models, direction)
     names = ids(reader, list(chain.from_iterable(level.tolist() for level in levels)))
-    found = [sorted(names[number] for number in level.tolist()) for level in levels]
+    found = [sorted(names[n] for n in level.tolist() if n in names) for level in levels]
     return [*dict.fromkeys(models), *chain.from_iterable(found)]

@@ -20,7 +20,7 @@ _ANEW = {
     "address": _SCAN, "file": _SCAN, "tensor": _SCAN, "claim": _SCAN, "edge": _INFER, "evidence": _INFER,
     "score": "reg scan, reg score import or reg score run brings it again", "pair": _STATS, "delta": _STATS,
     "histogram": _STATS, "spectrum": _STATS, "sketch": _INFER,
-    "run": "homolog.json beside the weights still has its recipe",
+    "run": "homolog.json beside the weights still has its recipe", "alias": "reg alias set gives it to another model",
 }  # fmt: skip
 """What brings removed rows of a table again."""
 
@@ -129,6 +129,7 @@ def check_rows(reader: Reader, without_row: Sequence[str] = ()) -> Iterator[Find
         *_documents(),
         *_measures(),
         *_derived(),
+        *_aliases(),
         *_selves(),
     ):
         if found := check.finding(reader):
@@ -251,6 +252,27 @@ def _derived() -> Iterator[_Check]:
         "update store.edge set child_number = null, parent_number = null where rowid in ({rows})"
     )
     yield _Check("derived", "edge", where, "t.child", "numbers are not those of its models", settled, (unsaid,), column="child_number")  # fmt: skip
+
+
+def _aliases() -> Iterator[_Check]:
+    """Aliases that are not what the last of their events says: a lost alias is made again, a lost event is noted."""
+    last = "(from store.alias_event qualify row_number() over (partition by name order by step desc) = 1)"
+    where = f"t.new_id is not null and (t.name, t.step) in (select (name, step) from {last}) and t.name not in (select name from store.alias)"
+    of_them = "from store.alias_event where rowid in ({rows})"
+    again = f"insert into store.alias select name, new_id {of_them} and new_id in (select id from store.model)"
+    removed = (
+        "insert into store.alias_event select name, step + 1, now(), 'reg doctor', new_id, new_name, null, null, "
+        f"'its model is not in the catalog' {of_them}"
+    )
+    repair = "set again, or noted as removed where its model is not there any more"
+    yield _Check("derived", "alias_event", where, "t.name", "the last event names a model, and there is no such alias", repair, (again, removed))  # fmt: skip
+    where = f"not exists (select 1 from {last} x where x.name = t.name and x.new_id = t.model_id)"
+    noted = (
+        "insert into store.alias_event select t.name, coalesce(l.step, 0) + 1, now(), 'reg doctor', l.new_id, l.new_name, "
+        f"t.model_id, n.name, 'found so, and not who did it' from store.alias t join store.named n on n.id = t.model_id "
+        f"left join {last} l on l.name = t.name where t.rowid in ({{rows}})"
+    )
+    yield _Check("derived", "alias", where, "t.name", "the last event of it names another model, or none", "noted as it is", (noted,), lost="who set it, when and why", column="model_id")  # fmt: skip
 
 
 def _selves() -> Iterator[_Check]:

@@ -7,6 +7,7 @@ hf:search?author=…&filter=…         what the Hub finds; also search, base_mo
 hf:collection/owner/title-id        a collection of the Hub
 hf-cache:                           everything in the local Hugging Face cache
 hf-cache:org/name[@revision]        one repository of that cache
+@name                               where a model is asked for: the model that an alias of the catalog names
 anything else                       a folder or a file; ~ is the home folder
 """
 
@@ -17,10 +18,13 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import parse_qsl, urlencode
 
-from registry.errors import BadAddress
+from registry.errors import BadAddress, BadParameter
 
 HUB = "hf://"
 CACHE = "hf-cache:"
+
+ALIAS = "@"
+"""How an alias begins; a file or a folder of such a name is ``./@name``."""
 
 SEARCH = "hf:search?"
 COLLECTION = "hf:collection/"
@@ -37,6 +41,7 @@ _OWNER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 _SLUG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*/[A-Za-z0-9_][A-Za-z0-9._-]*")
 _IN_COMMIT = re.compile(r"([0-9a-f]{40})/(.+)", re.DOTALL)
 _REPOSITORY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*(?:/[A-Za-z0-9_][A-Za-z0-9._-]*)?")
+_ALIAS = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _REVISION = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._/-]*")
 _HINT = (
     "an address is hf://org/name[@revision], hf://org/*, hf:search?author=…&filter=…, hf:collection/owner/title-id, "
@@ -124,6 +129,27 @@ def is_there(path: str | os.PathLike[str]) -> bool:
 def is_repository(name: str) -> bool:
     """Tell whether a text can be the name of a repository: org/name or a name alone."""
     return bool(_REPOSITORY.fullmatch(name)) and ".." not in name and "--" not in name
+
+
+def is_alias(text: str) -> bool:
+    """Tell whether a text that names a model means an alias, whatever else is called so: it is no path and no repository."""
+    return text.startswith(ALIAS) and "/" not in text
+
+
+def alias_name(text: str) -> str:
+    """The name of an alias that is to be, without the @ that may stand before it.
+
+    Raises:
+        BadParameter: it is not one word as paths, addresses and terminals bear it.
+    """
+    name = text.removeprefix(ALIAS)
+    if not _ALIAS.fullmatch(name):
+        message = (
+            f"{text[:80]!r} cannot be an alias: it must be 1 to 64 of a-z, 0-9, '.', '_' and '-', "
+            "the first a letter or a digit"
+        )
+        raise BadParameter(message, hint="for example: reg alias set prod MODEL")
+    return name
 
 
 def printable(text: str) -> str:

@@ -1,11 +1,11 @@
-"""Places of models: the files that a user means by a path, a name, an id or an address of the Hub."""
+"""Places of models: the files that a user means by a path, a name, an id, an @alias or an address of the Hub."""
 
 from pathlib import Path
 
 from registry.catalog import Catalog
 from registry.database import Row
 from registry.errors import UnknownModel
-from registry.names import HUB, is_there, typed_path
+from registry.names import HUB, is_alias, is_there, typed_path
 from registry.scan import ensure
 
 
@@ -14,7 +14,7 @@ def place(catalog: Catalog, target: str) -> tuple[Path, str | None]:
 
     Args:
         catalog: asked if it is there; a path need not be known to it.
-        target: a folder, a file, a name, an id or an address of the Hub.
+        target: a folder, a file, a name, an id, an @alias or an address of the Hub.
 
     Raises:
         UnknownModel: it is neither on disk nor in the catalog.
@@ -23,7 +23,7 @@ def place(catalog: Catalog, target: str) -> tuple[Path, str | None]:
         model = ensure(catalog, target)
         return catalog.checkpoint(model).root, model
     path = typed_path(target)
-    on_disk = is_there(path)
+    on_disk = not is_alias(target) and is_there(path)
     path = path.resolve() if on_disk else path
     known: list[Row] = []
     if catalog.is_made:

@@ -9,7 +9,6 @@ from typing import Annotated, ClassVar
 
 from sqlmodel import ARRAY, BigInteger, Field, Float, Integer, SQLModel
 
-_STORE = {"schema": "store"}
 _MODEL = "store.model.id"
 
 Count = Annotated[int, Field(sa_type=BigInteger)]
@@ -19,11 +18,16 @@ CountOrNone = Annotated[int | None, Field(sa_type=BigInteger)]
 """A whole number of 64 bits, or nothing."""
 
 
-class Model(SQLModel, table=True):
+class Stored(SQLModel):
+    """A row of a table in the schema ``store``."""
+
+    __table_args__ = {"schema": "store"}
+
+
+class Model(Stored, table=True):
     """A node of the lineage graph."""
 
     __tablename__: ClassVar[str] = "model"
-    __table_args__ = _STORE
     id: str = Field(primary_key=True)
     kind: str
     status: str
@@ -38,11 +42,10 @@ class Model(SQLModel, table=True):
     number: int | None = None
 
 
-class Address(SQLModel, table=True):
+class Address(Stored, table=True):
     """A place where a model was found."""
 
     __tablename__: ClassVar[str] = "address"
-    __table_args__ = _STORE
     uri: str = Field(primary_key=True)
     root: str
     model_id: str = Field(foreign_key=_MODEL)
@@ -69,11 +72,10 @@ class Address(SQLModel, table=True):
     listed: str | None = None
 
 
-class File(SQLModel, table=True):
+class File(Stored, table=True):
     """A file of an address, as it was when it was read."""
 
     __tablename__: ClassVar[str] = "file"
-    __table_args__ = _STORE
     uri: str = Field(primary_key=True)
     path: str = Field(primary_key=True)
     size_bytes: Count
@@ -84,7 +86,7 @@ class File(SQLModel, table=True):
     xet: str | None
 
 
-class Tensor(SQLModel, table=True):
+class Tensor(Stored, table=True):
     """A tensor of a model.
 
     On DuckDB the key is kept by whoever writes: an index of so many rows would be most of the file, and be written again
@@ -92,7 +94,6 @@ class Tensor(SQLModel, table=True):
     """
 
     __tablename__: ClassVar[str] = "tensor"
-    __table_args__ = _STORE
     model_id: str = Field(primary_key=True, foreign_key=_MODEL)
     name: str = Field(primary_key=True)
     dtype: str
@@ -104,11 +105,10 @@ class Tensor(SQLModel, table=True):
     digest: str | None
 
 
-class Claim(SQLModel, table=True):
+class Claim(Stored, table=True):
     """What somebody says about a model."""
 
     __tablename__: ClassVar[str] = "claim"
-    __table_args__ = _STORE
     id: str = Field(primary_key=True)
     uri: str
     model_id: str = Field(foreign_key=_MODEL)
@@ -121,11 +121,10 @@ class Claim(SQLModel, table=True):
     resolved_id: str | None
 
 
-class Edge(SQLModel, table=True):
+class Edge(Stored, table=True):
     """An edge of the lineage graph."""
 
     __tablename__: ClassVar[str] = "edge"
-    __table_args__ = _STORE
     child: str = Field(primary_key=True, foreign_key=_MODEL)
     parent: str = Field(primary_key=True, foreign_key=_MODEL)
     relation: str = Field(primary_key=True)
@@ -139,11 +138,10 @@ class Edge(SQLModel, table=True):
     parent_number: int | None = None
 
 
-class Evidence(SQLModel, table=True):
+class Evidence(Stored, table=True):
     """A reason for an edge."""
 
     __tablename__: ClassVar[str] = "evidence"
-    __table_args__ = _STORE
     id: str = Field(primary_key=True)
     child: str = Field(foreign_key=_MODEL)
     parent: str = Field(foreign_key=_MODEL)
@@ -157,11 +155,10 @@ class Evidence(SQLModel, table=True):
     detail: str
 
 
-class Score(SQLModel, table=True):
+class Score(Stored, table=True):
     """A benchmark result."""
 
     __tablename__: ClassVar[str] = "score"
-    __table_args__ = _STORE
     id: str = Field(primary_key=True)
     model_id: str = Field(foreign_key=_MODEL)
     task: str
@@ -178,21 +175,19 @@ class Score(SQLModel, table=True):
     raw: str
 
 
-class Recipe(SQLModel, table=True):
+class Recipe(Stored, table=True):
     """What was asked of a merge."""
 
     __tablename__: ClassVar[str] = "recipe"
-    __table_args__ = _STORE
     digest: str = Field(primary_key=True)
     canonical: str
     created_at: datetime
 
 
-class Run(SQLModel, table=True):
+class Run(Stored, table=True):
     """One execution of a recipe."""
 
     __tablename__: ClassVar[str] = "run"
-    __table_args__ = _STORE
     id: str = Field(primary_key=True)
     recipe: str = Field(foreign_key="store.recipe.digest")
     status: str
@@ -209,11 +204,10 @@ class Run(SQLModel, table=True):
     state: str | None
 
 
-class Problem(SQLModel, table=True):
+class Problem(Stored, table=True):
     """A file that could not be used."""
 
     __tablename__: ClassVar[str] = "problem"
-    __table_args__ = _STORE
     uri: str = Field(primary_key=True)
     file: str = Field(primary_key=True)
     error: str = Field(primary_key=True)
@@ -221,11 +215,10 @@ class Problem(SQLModel, table=True):
     seen_at: datetime
 
 
-class Pair(SQLModel, table=True):
+class Pair(Stored, table=True):
     """A pair of models whose delta was measured."""
 
     __tablename__: ClassVar[str] = "pair"
-    __table_args__ = _STORE
     child: str = Field(primary_key=True, foreign_key=_MODEL)
     base: str = Field(primary_key=True, foreign_key=_MODEL)
     version: str
@@ -252,11 +245,10 @@ class Pair(SQLModel, table=True):
     top20_mass_l1: float | None
 
 
-class Delta(SQLModel, table=True):
+class Delta(Stored, table=True):
     """Accumulators of one tensor of one pair."""
 
     __tablename__: ClassVar[str] = "delta"
-    __table_args__ = _STORE
     child: str = Field(primary_key=True, foreign_key=_MODEL)
     base: str = Field(primary_key=True, foreign_key=_MODEL)
     tensor: str = Field(primary_key=True)
@@ -304,11 +296,10 @@ class Delta(SQLModel, table=True):
     top20_mass_l1: float | None
 
 
-class Histogram(SQLModel, table=True):
+class Histogram(Stored, table=True):
     """The histogram of one tensor's delta; its lists are of one length."""
 
     __tablename__: ClassVar[str] = "histogram"
-    __table_args__ = _STORE
     child: str = Field(primary_key=True, foreign_key=_MODEL)
     base: str = Field(primary_key=True, foreign_key=_MODEL)
     tensor: str = Field(primary_key=True)
@@ -318,11 +309,10 @@ class Histogram(SQLModel, table=True):
     sums_sq: list[float] = Field(sa_type=ARRAY(Float))
 
 
-class Spectrum(SQLModel, table=True):
+class Spectrum(Stored, table=True):
     """Singular values of the delta of one matrix."""
 
     __tablename__: ClassVar[str] = "spectrum"
-    __table_args__ = _STORE
     child: str = Field(primary_key=True, foreign_key=_MODEL)
     base: str = Field(primary_key=True, foreign_key=_MODEL)
     tensor: str = Field(primary_key=True)
@@ -339,11 +329,10 @@ class Spectrum(SQLModel, table=True):
     n_components: Count
 
 
-class Sketch(SQLModel, table=True):
+class Sketch(Stored, table=True):
     """Sampled weights of a model."""
 
     __tablename__: ClassVar[str] = "sketch"
-    __table_args__ = _STORE
     model_id: str = Field(primary_key=True, foreign_key=_MODEL)
     spec: str = Field(primary_key=True)
     dtype: str
@@ -355,22 +344,43 @@ class Sketch(SQLModel, table=True):
     taken_at: datetime
 
 
-class Component(SQLModel, table=True):
+class Alias(Stored, table=True):
+    """A name of our own for a model, as it is now."""
+
+    __tablename__: ClassVar[str] = "alias"
+    name: str = Field(primary_key=True)
+    model_id: str = Field(foreign_key=_MODEL)
+
+
+class AliasEvent(Stored, table=True):
+    """A change of an alias; the models that it speaks of may be gone."""
+
+    __tablename__: ClassVar[str] = "alias_event"
+    name: str = Field(primary_key=True)
+    step: int = Field(primary_key=True)
+    changed_at: datetime
+    who: str
+    old_id: str | None
+    old_name: str | None
+    new_id: str | None
+    new_name: str | None
+    why: str | None
+
+
+class Component(Stored, table=True):
     """What was inferred of models that hang together."""
 
     __tablename__: ClassVar[str] = "component"
-    __table_args__ = _STORE
     id: str = Field(primary_key=True)
     spec: str
     found: str
     inferred_at: datetime
 
 
-class Clans(SQLModel, table=True):
+class Clans(Stored, table=True):
     """Which models hang together, as far as they were compared."""
 
     __tablename__: ClassVar[str] = "clans"
-    __table_args__ = _STORE
     spec: str = Field(primary_key=True)
     rules: str
     found: str

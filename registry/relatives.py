@@ -57,7 +57,7 @@ def relatives(
         nearest = [
             name
             for level in levels[:n_whole]
-            for name in sorted(names[number] for number in level.tolist())
+            for name in sorted(names[number] for number in level.tolist() if number in names)
         ]
         left = limit - len(nearest)
         if left and n_whole < len(levels):

@@ -9,11 +9,13 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from registry.alias import held_by
 from registry.catalog import Catalog
 from registry.database import Reader, Transaction
 from registry.entry import drop_models, forget
 from registry.errors import StillNeeded
 from registry.finding import examples
+from registry.names import ALIAS
 from registry.resolve import mark_unresolved, resolve_claims
 
 _GARBAGE = """
@@ -21,6 +23,7 @@ select m.id from store.model m
 where m.status <> 'listed' and m.id not in (select model_id from store.address)
   and not exists (select 1 from store.edge e where e.child = m.id or e.parent = m.id)
   and not exists (select 1 from store.claim c where c.resolved_id = m.id)
+  and not exists (select 1 from store.alias a where a.model_id = m.id)
   and not exists (select 1 from store.run r where r.model_id = m.id)
   and not exists (select 1 from store.score s where s.model_id = m.id and s.origin = 'measured')
 order by m.id"""
@@ -34,12 +37,13 @@ class Removed:
 
     Attributes:
         models: ids of those that are not known any more.
-        unplaced: ids of those that stay known, without a place, for something was made of them.
+        unplaced: ids of those that stay known, without a place, for something was made of them; aliases may go on naming these.
         places: addresses that were forgotten.
         files: paths that were deleted.
         kept_files: paths that were to be deleted and are not what was scanned.
         refused_files: paths that the system did not let us delete.
         recipes: digests of recipes that nobody ran.
+        aliases: that named one of the models; their history stays.
     """
 
     models: tuple[str, ...] = ()
@@ -49,6 +53,7 @@ class Removed:
     kept_files: tuple[str, ...] = ()
     refused_files: tuple[str, ...] = ()
     recipes: tuple[str, ...] = ()
+    aliases: tuple[str, ...] = ()
 
 
 def remove(
@@ -59,18 +64,20 @@ def remove(
     Args:
         catalog: knows them.
         models: ids.
-        force: also those that recorded merges were made of; they stay known, without a place.
+        force: also those that recorded merges were made of; they stay known, without a place. And those that aliases name.
         files: delete the files of their places that are neither the cache's nor the Hub's.
         dry_run: only say what would be done.
 
     Raises:
-        StillNeeded: a recorded merge was made of one of them, and ``force`` is not set.
+        StillNeeded: a recorded merge was made of one of them, or an alias names one, and ``force`` is not set.
     """
     ids = list(dict.fromkeys(models))
     with catalog.read() as reader:
         needed = _children(reader, ids)
         if needed and not force:
             raise _still_needed(catalog, needed)
+        going = [i for i in ids if i not in needed]
+        named = _named(reader, going, force=force)
         places = reader.rows(
             "select uri, a.source from store.address a join store.model m on m.id = a.model_id "
             "where m.id in (select store.each(?)) and (a.source <> 'listing' or m.status = 'listed') order by uri",
@@ -82,11 +89,12 @@ def remove(
             else ([], [])
         )
     removed = Removed(
-        models=tuple(i for i in ids if i not in needed), unplaced=tuple(needed), places=tuple(row["uri"] for row in places),
-        files=tuple(whole), kept_files=tuple(changed),
+        models=tuple(going), unplaced=tuple(needed), places=tuple(row["uri"] for row in places),
+        files=tuple(whole), kept_files=tuple(changed), aliases=tuple(named),
     )  # fmt: skip
     if not dry_run:
         with catalog.write() as transaction:
+            _named(transaction, going, force=force)  # one may have come meanwhile
             forget(transaction, removed.places)
             drop_models(transaction, removed.models)
             _settle(transaction)
@@ -145,6 +153,23 @@ def _children(reader: Reader, ids: Sequence[str]) -> dict[str, list[str]]:
     for row in rows:
         found.setdefault(row["parent"], []).append(row["child"])
     return found
+
+
+def _named(reader: Reader, models: Sequence[str], *, force: bool) -> list[str]:
+    """The aliases that go with models.
+
+    Raises:
+        StillNeeded: there are some, and ``force`` is not set.
+    """
+    held = held_by(reader, models)
+    if held and not force:
+        first, model = next(iter(held.items()))
+        (row,) = reader.rows("select name from store.nodes(?)", [[model]])
+        names = [ALIAS + name for name in held if held[name] == model]
+        message = f"{row['name']} has an alias: {examples(names, len(names))}"
+        hint = f"reg alias rm {first}, or --force takes aliases along; their history stays"
+        raise StillNeeded(message, hint=hint)
+    return [ALIAS + name for name in held]
 
 
 def _still_needed(catalog: Catalog, needed: dict[str, list[str]]) -> StillNeeded:

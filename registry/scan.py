@@ -19,7 +19,7 @@ from registry.hub_cache import snapshots
 from registry.hub_known import recognise
 from registry.hub_requests import Requests, is_offline
 from registry.hub_scan import HubScan, scan_hub
-from registry.names import CACHE, HUB, Address, is_there, parse
+from registry.names import CACHE, HUB, Address, is_alias, is_there, parse
 from registry.overtaking import Stamps, is_back, newest
 from registry.pending import leave
 from registry.progress import SILENT, Progress
@@ -215,6 +215,8 @@ def ensure(catalog: Catalog, text: str, *, progress: Progress = SILENT) -> str:
         CorruptCheckpoint: what lies there cannot be used.
         SourceError, NotEnoughDisk: as `registry.download.fetched`.
     """
+    if is_alias(text):
+        return catalog.find(text)
     if text.startswith(HUB):
         return _ensure_remote(catalog, parse(text), progress)
     path = os.path.expanduser(text)  # noqa: PTH111 - unlike Path.expanduser, never raises

@@ -107,7 +107,7 @@ def test_every_view_is_in_the_readme_and_every_column_has_a_comment(tmp_path: Pa
     columns = catalog.rows(
         "select table_name, column_name, comment from duckdb_columns() where schema_name = 'main' and not internal"
     )
-    assert len({row["table_name"] for row in columns}) == 15
+    assert len({row["table_name"] for row in columns}) == 17
     for row in columns:
         assert f"`{row['table_name']}`" in README
         assert row["comment"], row

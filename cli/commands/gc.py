@@ -16,7 +16,7 @@ def command(session: Session, *, dry_run: bool) -> None:
 
     That is models that are nowhere and that nothing was made of, and recipes that nobody ran.
 
-    A model whose files are gone is kept as long as an edge of the lineage, a run, a claim or a measured score speaks of it.
+    A model whose files are gone is kept as long as an edge of the lineage, a run, a claim, a measured score or an alias speaks of it.
 
     Examples:
       reg gc --dry-run

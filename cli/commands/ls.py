@@ -16,6 +16,7 @@ COLUMNS = (
     Column("relation"),
     Column("base"),
     Column("scores"),
+    Column("aliases"),
     Column("id", kind="id"),
     Column("n_bytes", "size", "bytes"),
     Column("parents"),

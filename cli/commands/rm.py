@@ -13,7 +13,7 @@ from cli.session import Session
 @click.option(
     "--force",
     is_flag=True,
-    help="Also what recorded merges were made of; it stays known, without a place.",
+    help="Also what recorded merges were made of, which stays known, without a place; and what aliases name.",
 )
 @click.option(
     "--files",
@@ -29,7 +29,7 @@ def command(
 
     A model that a recorded merge was made of is refused: without it the merge cannot be made again. Files stay where they are,
     and a scan of their folder finds them again, unless --files deletes them; files of the cache and of the Hub are never
-    deleted. Who claims to descend from a model that is gone is said to descend from its name.
+    deleted. A model that an alias names is refused, too; with --force the alias goes, and its history stays. Who claims to descend from a model that is gone is said to descend from its name.
 
     Examples:
       reg rm merged --dry-run
@@ -40,10 +40,12 @@ def command(
     found = homolog.remove(session.catalog, ids, force=force, files=files, dry_run=dry_run)
     document = {
         "models": list(found.models), "unplaced": list(found.unplaced), "places": list(found.places), "files": list(found.files),
-        "kept_files": list(found.kept_files), "refused_files": list(found.refused_files), "dry_run": dry_run,
+        "kept_files": list(found.kept_files), "refused_files": list(found.refused_files), "aliases": list(found.aliases),
+        "dry_run": dry_run,
     }  # fmt: skip
     rows = [
         *({"what": "model", "which": names[id_]} for id_ in found.models),
+        *({"what": "alias", "which": alias} for alias in found.aliases),
         *({"what": "place", "which": place} for place in found.places),
         *({"what": "file", "which": file} for file in found.files),
     ]

@@ -105,6 +105,7 @@ def _blocks(model: Row, n_tensors: int | None) -> list[Block]:
     facts = Facts((
         ("name", model["name"], "text"),
         ("also called", [n for n in model["names"] if n != model["name"]], "text"),
+        ("aliases", model["aliases"], "text"),
         ("id", [model["id"]], "text"),
         ("status", model["status"], "text"),
         ("kind", model["kind"], "text"),

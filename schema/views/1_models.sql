@@ -118,17 +118,20 @@ with found as (
            string_agg(task || ' ' || printf('%.3g', value), ', ' order by task, metric)
                filter (where origin = 'measured') as scores
     from store.score group by model_id
+), aliased as (
+    select model_id, list_sort(list('@' || name)) as aliases from store.alias group by model_id
 )
 select m.id, n.name, coalesce(l.names, [n.name]) as names, l.family, l.architecture, m.kind, m.status, m.dtype,
        m.n_params, m.n_bytes, m.n_tensors, m.signature, l.tokenizer, l.license, d.relation,
        coalesce(d.parents, []) as parents, d.base, coalesce(l.addresses, []) as addresses,
        coalesce(s.n_scores, 0) as n_scores, s.scores, m.created_at, l.task, l.library, l.downloads, l.likes,
-       l.published_at, l.modified_at
+       l.published_at, l.modified_at, coalesce(a.aliases, []) as aliases
 from query_table(some_models) m
 join store.named n on n.id = m.id
 left join place l on l.model_id = m.id
 left join descent d on d.child = m.id
-left join scored s on s.model_id = m.id;
+left join scored s on s.model_id = m.id
+left join aliased a on a.model_id = m.id;
 
 create or replace view models as
 from store.described('store.found_model', 'store.found_edge')
@@ -162,6 +165,7 @@ comment on column models.downloads is 'Downloads as a listing counts them, on th
 comment on column models.likes is 'Number of likes, as a listing says it';
 comment on column models.published_at is 'When its repository was made, as a listing says it';
 comment on column models.modified_at is 'When its repository was last changed, as a listing says it';
+comment on column models.aliases is 'Names of our own for it, as they are typed: see the view aliases';
 
 create or replace view tensors as
 select t.model_id, n.name as model, t.name, t.dtype, t.shape, t.n_params, t.n_bytes, t.layer, t.module, t.digest

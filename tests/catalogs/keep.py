@@ -39,6 +39,8 @@ STORY = (
     "infer --scalars 1024",
     "merge --method task_arithmetic --weight arithmetic=0.6 --weight reverse=0.6 arithmetic reverse -o merged",
     "score add arithmetic --task gsm8k --metric exact_match --value 0.25",
+    "alias set prod arithmetic --why kept",
+    "alias set prod reverse --move",
     "import hub.jsonl",
     "scan hf://homolog-zoo/sort",
 )
@@ -66,6 +68,7 @@ def make(checkout, folder, story=STORY):
         hub.add("homolog-zoo/sort", ROOT / "data" / "zoo" / "sort")
         places = {"HF_HOME": str(folder / "hf"), "HF_ENDPOINT": hub.endpoint, "HF_TOKEN": hub.token}
         environment = {k: v for k, v in os.environ.items() if k != "REG_CATALOG"} | places
+        environment |= {"LOGNAME": "somebody"}
         for line in story:
             words = line.split()
             if words[0] in commands and ("hf://" not in line or knows_hub):

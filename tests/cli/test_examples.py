@@ -56,6 +56,7 @@ def story(place_at, tmp_path_factory):
     place = place_at(folder)
     place.run("scan", "models")
     place.run("merge", "recipe.yaml", "-o", "merged")
+    place.run("alias", "set", "old", "chat")
     key_pair(folder)
     place.run("sign", "merged", "--key", "key.pem")
     for child, name in (("chat", "lora-a"), ("math", "lora-b")):

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from scanned import tiny
 
 from registry import export as module
+from registry.alias import remove_alias, set_alias
 from registry.catalog import Catalog, now
 from registry.database import Database
 from registry.doctor import examine
@@ -38,7 +39,12 @@ def rich(_rich_catalog, tmp_path_factory):
     """A catalog with rows in every table; only for reading."""
     file = tmp_path_factory.mktemp("rich") / "catalog.duckdb"
     file.write_bytes(_rich_catalog)
-    return Catalog(file)
+    catalog = Catalog(file)
+    set_alias(catalog, "prod", catalog.find("arithmetic"), why="\x1b[2J, and \u202e")
+    set_alias(catalog, "prod", catalog.find("reverse"), move=True)
+    set_alias(catalog, "old", catalog.find("base"))
+    remove_alias(catalog, "old")
+    return catalog
 
 
 @pytest.fixture(scope="session")

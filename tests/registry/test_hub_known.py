@@ -5,6 +5,7 @@ import os
 import pytest
 from scanned import statuses
 
+from registry.alias import alias_events, set_alias
 from registry.hub_known import recognise
 from registry.scan import scan
 
@@ -26,6 +27,19 @@ def test_a_copy_here_tells_who_it_is(org, family, catalog, here_first):
     status = statuses(catalog)
     assert sorted(status.values()) == ["full", "header", "header"]
     assert max(r.bytes_sent for r in org.log) < 40_000
+
+
+def test_aliases_follow_who_is_recognised(org, family, catalog):
+    scan(catalog, ["hf://org/chat", "hf://org/base"])
+    headers = {name: catalog.find(f"org/{name}") for name in ("chat", "base")}
+    for name, model in headers.items():
+        set_alias(catalog, f"my-{name}", model)
+    scan(catalog, [str(family.chat)])
+    assert catalog.find("@my-chat") == catalog.find(str(family.chat)) != headers["chat"]
+    assert catalog.find("@my-base") == headers["base"]
+    last = alias_events(catalog, "my-chat")[-1]
+    assert (last.step, last.old_id, last.old_model) == (2, headers["chat"], "org/chat")
+    assert (last.new_model, last.why) == ("chat", "the same files, read whole")
 
 
 def test_shards_count_together(org, family, catalog):

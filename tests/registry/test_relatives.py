@@ -1,5 +1,6 @@
 """Relatives: everybody is counted, the nearest are named."""
 
+import duckdb
 import networkx as nx
 import pytest
 from edged import CHAIN, graph
@@ -73,3 +74,11 @@ def test_they_are_those_of_networkx(shelf, edges, depth):
             assert [expected[m] for m in found.nearest] == sorted(
                 expected[m] for m in found.nearest
             )
+
+
+def test_an_edge_to_a_model_that_somebody_removed_by_hand_leads_nowhere(catalog):
+    graph(catalog, [("b", "a"), ("c", "b")])
+    with duckdb.connect(str(catalog.path)) as connection:
+        connection.execute("delete from store.model where id = 'b'")
+    assert relatives(catalog, "a", "descendants").nearest == ("c",)
+    assert relatives(catalog, "a", "descendants", limit=1).nearest == ("c",)

@@ -9,7 +9,7 @@ from registry.resources import migrations, schema_folder
 
 VIEWS = {
     "models", "tensors", "files", "edges", "evidence", "deltas", "delta_summary", "layers",
-    "scores", "claims", "conflicts", "recipes", "runs", "problems", "edits",
+    "scores", "claims", "conflicts", "recipes", "runs", "problems", "edits", "aliases", "alias_events",
 }  # fmt: skip
 
 

@@ -14,7 +14,7 @@ Rows = dict[str, list[str]]
 
 _CLOCKS = frozenset((
     "number", "child_number", "parent_number",  # which follow from what was done in which order
-    "created_at", "seen_at", "known_since", "applied_at", "measured_at", "inferred_at", "taken_at", "scored_at",
+    "created_at", "changed_at", "seen_at", "known_since", "applied_at", "measured_at", "inferred_at", "taken_at", "scored_at",
     "started_at", "ended_at", "seconds", "process", "mtime_ns", "inode",
 ))  # fmt: skip
 """Columns that differ between two runs that do the same."""
@@ -23,6 +23,7 @@ KEYS = {
     "model": "id", "tensor": "model_id, name", "address": "uri", "file": "uri, path", "sketch": "model_id, spec",
     "pair": "child, base", "delta": "child, base, tensor", "histogram": "child, base, tensor", "score": "id",
     "recipe": "digest", "run": "id", "edge": "child, parent, relation, role", "claim": "id", "problem": "uri, file, error",
+    "alias": "name", "alias_event": "name, step",
 }  # fmt: skip
 """Tables with the columns by which their rows are known again."""
 
@@ -41,7 +42,11 @@ _WRONG = {
     "claims of no place": "select uri from store.claim where uri not in (select uri from store.address)",
     "a model in no place": (
         "select id from store.model where status in ('header', 'sampled', 'listed') "
-        "and id not in (select model_id from store.address)"
+        "and id not in (select model_id from store.address) and id not in (select model_id from store.alias)"
+    ),
+    "an alias that is not what its last event says": (
+        "select name, model_id, new_id from store.alias full join (from store.alias_event qualify row_number() over "
+        "(partition by name order by step desc) = 1) using (name) where model_id is distinct from new_id"
     ),
     "a latent model that nobody descends from": (
         "select id from store.model where status = 'latent' and id not in (select parent from store.edge) "
@@ -102,7 +107,7 @@ class Ledger:
                     dict(zip(names, row, strict=True)) for row in cursor.fetchall()
                 ]
             self.version = max((row["version"] for row in self.tables["migration"]), default=0)
-            self.wrong = self._wrong(connection) if self.version >= 9 else []
+            self.wrong = self._wrong(connection) if self.version >= 11 else []
 
     def _wrong(self, connection: duckdb.DuckDBPyConnection) -> list[str]:
         """Rows that contradict each other, in words."""
