@@ -4,18 +4,14 @@ import fcntl
 import os
 import shutil
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from glob import escape
 from pathlib import Path
 
 from registry.database import Reader
 from registry.finding import Finding, examples
 from registry.scratch import PREFIX
 from registry.sources import JOURNAL, UNFINISHED
-
-_KEY_DIGITS = 32
-"""Of the name under which a catalog is made."""
 
 
 def check_places(reader: Reader) -> Iterator[Finding]:
@@ -87,17 +83,11 @@ def _changed(reader: Reader, roots: dict[str, str]) -> set[str]:
 
 def check_leftovers(catalog: Path) -> Iterator[Finding]:
     """What scans, imports and the like left beside a catalog's file when they were killed."""
-    begun = [
-        path
-        for path in sorted(catalog.parent.glob(f".{escape(catalog.name)}.*"))
-        if len(path.name) == len(catalog.name) + 2 + _KEY_DIGITS and not _is_held(path)
-    ]
-    stages = [
+    left = [
         path
         for path in sorted(catalog.parent.glob(f"{PREFIX}*"))
         if path.is_dir() and not _is_locked(path)
     ]
-    left = [*begun, *stages]
     if left:
         yield Finding(
             "leftovers", str(catalog.parent), len(left), f"work that was stopped left {examples([path.name for path in left], len(left))}",
@@ -149,24 +139,14 @@ def remove(paths: Sequence[str]) -> None:
                 path.unlink(missing_ok=True)
 
 
-def _is_held(path: Path) -> bool:
-    """Tell whether a process has a database open for writing."""
-    return _tells(path, fcntl.lockf)
-
-
 def _is_locked(folder: Path) -> bool:
     """Tell whether a process is at work in a folder, which it locks."""
-    return _tells(folder, fcntl.flock)
-
-
-def _tells(path: Path, lock: Callable[[int, int], None]) -> bool:
-    """Tell whether a file or folder cannot be locked to be read."""
     try:
-        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        handle = os.open(folder, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
         return True  # whoever may not look at it leaves it alone
     try:
-        lock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except OSError:
         return True
     finally:
