@@ -152,6 +152,8 @@ def extract(
     )  # fmt: skip
     is_made = left == asked
     target = located(output) if is_made else place(output)
+    with catalog.write():
+        pass  # whoever may not write to it is told before there is a folder that it does not know
     new, changes, notes = decompose(
         *sides, rank=rank, energy=energy, projections_only=projections_only, jobs=jobs,
         progress=progress,

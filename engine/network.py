@@ -1,5 +1,6 @@
 """Networks: models that run, loaded by transformers as users load them. The door to transformers and peft."""
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +25,17 @@ def load_network(catalog: Catalog, model: str) -> tuple[Any, Any]:
         message = "running a model needs transformers"
         raise MissingExtra(message, hint="pip install 'homolog[score]'") from error
     logging.disable_progress_bar()
+    logging.set_verbosity_error()  # it reports on every file, in colours; what is wrong we say ourselves
     checkpoint = catalog.checkpoint(model)
     root, adapter = checkpoint.root, None
     if checkpoint.kind == "adapter":
         root, adapter = catalog.checkpoint(_base_of_adapter(catalog, model)).root, root
     try:
-        network = AutoModelForCausalLM.from_pretrained(
-            root, dtype=torch.float32, local_files_only=True, use_safetensors=True
-        )
+        network, loaded = AutoModelForCausalLM.from_pretrained(
+            root, dtype=torch.float32, local_files_only=True, use_safetensors=True,
+            output_loading_info=True,
+        )  # fmt: skip
+        _refuse_missing(loaded["missing_keys"])
         tokenizer = AutoTokenizer.from_pretrained(root, padding_side="left", local_files_only=True)
         if adapter is not None:
             network = _adapted(network, adapter)
@@ -46,6 +50,17 @@ def load_network(catalog: Catalog, model: str) -> tuple[Any, Any]:
     if tokenizer.pad_token_id is None:  # any token will do: what is padded is masked
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.convert_ids_to_tokens(0)
     return tokenizer, network.eval()
+
+
+def _refuse_missing(names: Collection[str]) -> None:
+    """Refuse a network of which transformers found no weights for some tensors: it would put random numbers there.
+
+    Raises:
+        ValueError: with one of the names.
+    """
+    if names:
+        message = f"it has no weights for {len(names)} tensors, among them {min(names)}"
+        raise ValueError(message)
 
 
 def _adapted(network: Any, adapter: Path) -> Any:

@@ -2,11 +2,13 @@
 
 import json
 import math
+import shutil
 import sys
 
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
+from safetensors.torch import load_file, save_file
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
@@ -156,6 +158,20 @@ def test_a_model_that_is_no_decoder_is_named(catalog, tmp_path):
         Unreadable, match="transformers cannot load mute as a causal language model"
     ):
         run_suite(catalog, model, suite(tmp_path, ("a", "b")))
+
+
+def test_a_model_that_lacks_weights_is_named_and_not_filled_with_random_ones(
+    network, catalog, tmp_path, capfd
+):
+    shutil.copytree(network, tmp_path / "hollow")
+    file = tmp_path / "hollow" / "model.safetensors"
+    tensors = load_file(file)
+    del tensors["lm_head.weight"]
+    save_file(tensors, file, metadata={"format": "pt"})
+    model = ensure(catalog, str(tmp_path / "hollow"))
+    with pytest.raises(Unreadable, match=r"no weights for 1 tensors, among them lm_head\.weight"):
+        run_suite(catalog, model, suite(tmp_path, ("a", "b")))
+    assert "\x1b" not in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("package", ["transformers", "peft"])

@@ -25,7 +25,7 @@ from registry.database import WAIT_SECONDS
 from registry.resources import migrations
 
 N_AT_ONCE = 8
-METHODS = ("linear", "ties", "dare", "task_arithmetic")
+METHODS = ("linear", "ties", "dare_linear", "task_arithmetic")
 PAIRS = (("chat", "math"), ("math", "cpt"), ("chat", "cpt"))
 _IMPATIENT_SECONDS = 1.0
 

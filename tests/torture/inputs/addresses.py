@@ -1,5 +1,7 @@
 """Addresses and names of models."""
 
+import os
+
 from torture.chance import Chance
 from torture.court import Court
 from torture.ground import Ground
@@ -34,7 +36,10 @@ def attempt(chance: Chance, court: Court, ground: Ground) -> None:
     ground.catalog()
     for _ in range(2):
         text = _made(chance).replace("\0", "").encode(errors="surrogatepass").decode(errors="surrogateescape")  # fmt: skip
-        if not any(word in text for word in ("/dev/", "/proc", "/sys", "/tmp", "..")):
+        is_all = os.path.realpath(os.path.expanduser(text)) in map(str, ground.folder.parents)
+        if not is_all and not any(
+            word in text for word in ("/dev/", "/proc", "/sys", "/tmp", "..")
+        ):
             court.types(*(word.replace("X", text) if "X" in word else word for word in chance.one(_COMMANDS)))  # fmt: skip
 
 
