@@ -124,8 +124,8 @@ def table(
     return "\n".join([
         "# Very many checkpoints", "",
         f"{n_models:,} made-up checkpoints in folders of their own, each a config and the header of {n_tensors} tensors with a hole behind",
-        f"it, scanned with `--headers-only`: {n_models * n_tensors:,} rows of tensors. Whole processes, start-up and all, on two cores, files",
-        "in the page cache. In brackets what all processors took together, which tells more than the clock where others work",
+        f"it, scanned with `--headers-only`: {n_models * n_tensors:,} rows of tensors. Whole processes, start-up and all, on two cores; what is",
+        "read may be in the page cache or not. In brackets what all processors took together, which tells more than the clock where others work",
         f"too: {loads[0]:.1f} processes wanted a core when it began, {loads[1]:.1f} when it ended. Made by `tests/bench/load.py`.", "",
         "| what | took (of all processors) | promised |", "|---|---|---|",
         *(f"| {' | '.join(row)} |" for row in rows), "",

@@ -276,10 +276,10 @@ def test_functions_that_sound_like_writing_write_nothing(ask, sql):
         ("values (1), (2)", 2),
         ("select ';' as x", 1),
         ("with m as (select * from models) select * from m where name = 'chat'", 1),
-        ("describe models", 27),
+        ("describe models", 28),
         ("describe select 1 as x", 1),
-        ("show tables", 15),
-        ("summarize models", 27),
+        ("show tables", 17),
+        ("summarize models", 28),
         ("explain select * from models", 1),
         (
             "select comment from duckdb_columns() where table_name = 'deltas' and column_name = 'l2'",
