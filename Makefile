@@ -20,7 +20,7 @@ demo: install                       ## environment, then the whole story on real
 test: export OMP_NUM_THREADS = 1
 test: export OMP_WAIT_POLICY = passive
 test: install-dev                   ## every test
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup -q --durations 40 --durations-min 3
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder -q --durations 40 --durations-min 3
 
 check: install-dev                  ## lint, format, types, contracts
 	$(BIN)/ruff check .

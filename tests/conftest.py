@@ -24,6 +24,18 @@ from registry.catalog import Catalog
 hypothesis.settings.register_profile("house", deadline=None, derandomize=True, database=None)
 hypothesis.settings.load_profile("house")
 
+LONGEST = (
+    "test_torture.py", "test_list.py", "test_docs.py", "test_demo.py", "test_bench.py", "test_resume.py", "test_doctor.py", "test_mergekit.py",
+)  # fmt: skip
+"""Files of a minute and more: they come first, for a process that works on one of them at the end works alone."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the longest files before all others, in that order."""
+    places = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.name, len(places)))
+
+
 REALLY_FILL = catalog_file.fill
 
 

@@ -10,8 +10,6 @@ from cli.main import run
 from registry.catalog import Catalog
 from registry.resources import data_folder
 
-pytestmark = pytest.mark.xdist_group("demo")  # told by one process for all of them
-
 KEPT = 0.9
 """A merge of two experts must keep this share of each expert's own score."""
 
