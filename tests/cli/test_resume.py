@@ -198,11 +198,11 @@ def test_ctrl_c_says_how_to_go_on_and_that_goes_on(shop):
 
 
 def test_nothing_to_resume_is_said_and_nothing_is_left(known):
-    words = ("merge", "--method", "linear", "chat", "math", "-o", "never/merged", "--resume")
+    words = ("merge", "--method", "linear", "chat", "math", "-o", "nothing/merged", "--resume")
     result = known.run(*words, "--json", code=1)
     assert json.loads(result.stderr)["error"] == "NothingToResume"
     assert "leave out --resume" in json.loads(result.stderr)["hint"]
-    assert not list((known.folder / "never").iterdir())
+    assert not list((known.folder / "nothing").iterdir())
     assert known.json("sql", "select count(*) as n from runs where status <> 'COMPLETE'") == [
         {"n": 0}
     ]
