@@ -1,8 +1,13 @@
 """`reg extract`."""
 
+import contextlib
+
 import pytest
 import torch
 from safetensors.torch import load_file
+
+from registry.catalog import Catalog
+from registry.errors import CatalogDamaged
 
 
 def test_extract_says_what_it_made(scanned):
@@ -107,3 +112,16 @@ def test_a_licence_that_both_state_is_stated(place):
     place.run("scan", "models")
     place.run("extract", "chat", "--base", "base", "--rank", "2", "-o", "lora")
     assert "license: mit\n" in (place.folder / "lora" / "README.md").read_text(encoding="utf-8")
+
+
+def test_a_catalog_that_may_not_be_written_is_told_of_before_anything_is_made(scanned, monkeypatch):
+    @contextlib.contextmanager
+    def closed(_catalog):
+        message = "catalog may not be written"
+        raise CatalogDamaged(message)
+        yield
+
+    monkeypatch.setattr(Catalog, "write", closed)
+    words = ("extract", "chat", "--base", "base", "--rank", "1", "-o", "unwritten")
+    assert "may not be written" in scanned.run(*words, code=1).stderr
+    assert not (scanned.folder / "unwritten").exists()

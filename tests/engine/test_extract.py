@@ -1,6 +1,5 @@
 """What `extract` writes is judged by peft and transformers: put on the base, it is the child again."""
 
-import contextlib
 import hashlib
 import json
 import os
@@ -29,8 +28,7 @@ from engine.adapter import wear
 from engine.extract import METADATA_KEY, decompose, extract
 from engine.reader import Reader
 from engine.source import load
-from registry.catalog import Catalog
-from registry.errors import BadParameter, CatalogDamaged, FileChanged, NotMergeable
+from registry.errors import BadParameter, FileChanged, NotMergeable
 from registry.progress import Progress
 from registry.scan import scan
 
@@ -373,24 +371,6 @@ def test_an_unchanged_child_is_refused_and_nothing_is_left(models, extracted, tm
     with pytest.raises(NotMergeable, match="no projection of child differs"):
         extracted(base, child, rank=2)
     assert {f.name for f in tmp_path.iterdir() if "lora" in f.name} == set()
-
-
-def test_a_catalog_that_may_not_be_written_is_told_of_before_anything_is_made(
-    models, extracted, catalog, tmp_path, monkeypatch
-):
-    base, child = models(llama)
-    scan(catalog, [str(base), str(child)])
-
-    @contextlib.contextmanager
-    def closed(_self):
-        message = "may not be written"
-        raise CatalogDamaged(message)
-        yield
-
-    monkeypatch.setattr(Catalog, "write", closed)
-    with pytest.raises(CatalogDamaged):
-        extracted(base, child, rank=2)
-    assert not (tmp_path / "lora").exists()
 
 
 def test_files_that_change_meanwhile_leave_nothing(models, extracted, tmp_path):
