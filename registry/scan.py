@@ -101,7 +101,8 @@ def scan(
         addresses: folders, files, trees, ``hf-cache:``, ``hf-cache:org/name``, and those of the Hub: see
             `registry.names`.
         headers_only: read no tensor byte; such models have status "header".
-        jobs: threads that read; default: one per core, of headers alone at least eight, for they wait for the disk, and `registry.hub_scan.JOBS` repositories of the Hub at once.
+        jobs: threads that read; default: one per core, of headers alone at least eight, and `registry.hub_scan.JOBS`
+            repositories of the Hub at once.
         progress: told of every byte digested, and of every repository of the Hub.
         digests: of the tensors by name, where one place was just written and they are known.
         most_requests: that the Hub is asked; what was read by then is kept.
