@@ -9,7 +9,7 @@ import errno
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from registry.errors import NotEnoughDisk, OutputExists, RunFailed
@@ -146,6 +146,10 @@ def taken(path: Path) -> OutputExists:
 
 
 def _held_bytes(folder: Path) -> int:
-    """Room on the disk that the files of a folder take; 0 where there is no such folder."""
-    files = (path.lstat() for path in folder.rglob("*") if not path.is_symlink())
-    return sum(_BLOCK_BYTES * status.st_blocks for status in files)
+    """Room on the disk that the files of a folder take; 0 where there is none, any more: another process may give it its name."""
+    n_bytes = 0
+    for place, _, names in os.walk(folder):
+        for name in names:
+            with suppress(FileNotFoundError):
+                n_bytes += _BLOCK_BYTES * os.lstat(f"{place}/{name}").st_blocks
+    return n_bytes

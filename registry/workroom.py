@@ -58,7 +58,7 @@ def locked(folder: Path) -> int | None:
         if not _is_ours(handle):
             os.close(handle)
             return None
-        if folder.exists() and os.path.samestat(os.fstat(handle), folder.stat()):
+        if _is_at(folder, handle):
             return handle
         os.close(handle)
 
@@ -105,6 +105,14 @@ def sweep(parent: Path, prefix: str, suffix: str = "", *, keep: str = "") -> Non
 def _opened(folder: Path) -> int:
     """Open a folder itself, no link to one."""
     return os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+
+
+def _is_at(folder: Path, handle: int) -> bool:
+    """Tell whether an open folder still has its name."""
+    try:
+        return os.path.samestat(os.fstat(handle), folder.stat())
+    except FileNotFoundError:
+        return False
 
 
 def _is_ours(handle: int, *, or_none: bool = True) -> bool:

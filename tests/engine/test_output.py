@@ -59,6 +59,25 @@ def test_room_that_an_unfinished_folder_has_counts_as_free(tmp_path, monkeypatch
         refuse_full_disk(tmp_path / "out", 3 << 20, started=folder)
 
 
+def test_an_unfinished_folder_that_takes_its_name_while_it_is_looked_at_has_no_room(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
+    folder, real = tmp_path / ".out.01234567.partial", os.lstat
+    folder.mkdir()
+    for name in ("one", "two"):
+        (folder / name).write_bytes(bytes(1 << 20))
+
+    def late(path):
+        if folder.exists() and str(folder) in str(path):
+            folder.rename(tmp_path / "out")
+        return real(path)
+
+    monkeypatch.setattr(os, "lstat", late)
+    with pytest.raises(NotEnoughDisk, match="1,000 free"):
+        refuse_full_disk(tmp_path / "out", 1001, started=folder)
+
+
 @pytest.mark.parametrize("there", [False, True])
 def test_the_folder_takes_its_name_when_it_is_whole(there, tmp_path):
     output = tmp_path / "out"

@@ -64,3 +64,17 @@ def test_a_lock_is_had_once(tmp_path):
 def test_nobody_works_in_what_is_not_there(tmp_path):
     assert not is_in_use(tmp_path / "nowhere")
     sweep(Path(tmp_path / "nowhere"), ".work-")
+
+
+def test_a_folder_that_loses_its_name_while_it_is_locked_is_made_again(tmp_path, monkeypatch):
+    real = os.fstat
+
+    def late(handle):
+        monkeypatch.undo()
+        (tmp_path / "a").rename(tmp_path / "b")
+        return real(handle)
+
+    monkeypatch.setattr(os, "fstat", late)
+    handle = locked(tmp_path / "a")
+    assert handle is not None
+    assert os.path.samestat(os.fstat(handle), (tmp_path / "a").stat())
