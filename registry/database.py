@@ -7,23 +7,29 @@ that finds the file held waits with growing, jittered pauses and says who holds 
 
 import contextlib
 import os
-import random
 import threading
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import duckdb
 
-from registry.catalog_file import CONFIG, Config, has_bytes, make
+from registry.catalog_file import Config, has_bytes, make
 from registry.column import Array, Column, as_array, as_json, as_mask, unicode
+from registry.connection import (
+    Opened,
+    forget_instance,
+    open_apart,
+    open_to_read,
+    opening,
+    writing,
+)
 from registry.errors import CatalogMissing
 from registry.migration import is_current, migrate
 from registry.numbering import settle
-from registry.refusal import held_here, is_held, is_of_the_disk, translated
+from registry.refusal import held_here, is_of_the_disk, translated
 from registry.room import prove_room
-from registry.spare_blocks import Spare, mend
+from registry.spare_blocks import Spare
 
 Row = dict[str, Any]
 """One row: column name → value, columns in the order of the query."""
@@ -35,12 +41,6 @@ _OF_THE_FILE = (duckdb.IOException, duckdb.FatalException)
 _CELL_BYTES, _CHANGE_BYTES = 128, 512  # of a value that is inserted, and of a row that SQL changes
 
 _NO_CHECKPOINT: Config = {"checkpoint_threshold": "1TB"}
-
-_writing = threading.Lock()
-"""One writer at a time also among the threads of this process, where DuckDB's lock does not tell them apart."""
-
-_opening = threading.Lock()
-"""A process that closes a file lets go of all its locks on it: nobody opens the catalog while `registry.spare_blocks` does."""
 
 
 class Reader:
@@ -166,7 +166,7 @@ class _Kept(threading.local):
     """What a thread keeps open."""
 
     wanted = False
-    connection: duckdb.DuckDBPyConnection | None = None
+    opened: Opened | None = None
 
 
 class Database:
@@ -207,9 +207,9 @@ class Database:
 
     def let_go(self) -> None:
         """Close what `kept_open` keeps for this thread."""
-        if self._kept.connection is not None:
-            self._kept.connection.close()
-            self._kept.connection = None
+        if self._kept.opened is not None:
+            self._kept.opened.close()
+            self._kept.opened = None
 
     def rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[Row]:
         """The rows of one of our own read-only queries; as `read`."""
@@ -230,25 +230,31 @@ class Database:
             message = f"there is no catalog at {self.path}"
             raise CatalogMissing(message, hint="reg scan PATH makes one")
         keeps = self._kept.wanted and not config
-        connection = self._kept.connection if keeps else None
-        connection = connection or self._connect(read_only=True, config=config or {})
+        opened = (self._kept.opened if keeps else None) or self._opened(config)
         try:
-            if not self._is_current and not is_current(connection):
-                connection.close()
+            if not self._is_current and not is_current(opened.connection):
+                opened.close()
                 with self.write():
                     pass  # brings it up to date
-                connection = self._connect(read_only=True, config=config or {})
+                opened = self._opened(config)
             self._is_current = True
-            yield Reader(connection)
+            yield Reader(opened.connection)
         except _OF_THE_FILE as error:
             keeps = False
             self.let_go()
+            forget_instance()
             raise translated(error, self.path) from error
         finally:
             if keeps:
-                self._kept.connection = connection
+                self._kept.opened = opened
             else:
-                connection.close()
+                opened.close()
+
+    def _opened(self, config: Config | None) -> Opened:
+        """A connection that only reads; with settings, of its own."""
+        if config:
+            return open_apart(self.path, self.wait_seconds, read_only=True, config=config)
+        return open_to_read(self.path, self.wait_seconds)
 
     @contextlib.contextmanager
     def look(self) -> Iterator[Reader]:
@@ -257,13 +263,13 @@ class Database:
         Raises:
             CatalogLocked, CatalogDamaged: as `read`.
         """
-        connection = self._connect(read_only=True, config={})
+        opened = open_apart(self.path, self.wait_seconds, read_only=True, config={})
         try:
-            yield Reader(connection)
+            yield Reader(opened.connection)
         except _OF_THE_FILE as error:
             raise translated(error, self.path) from error
         finally:
-            connection.close()
+            opened.close()
 
     @contextlib.contextmanager
     def write(self) -> Iterator[Transaction]:
@@ -275,13 +281,13 @@ class Database:
             CatalogDamaged: the file cannot be opened or made.
             NotEnoughDisk: the transaction does not fit on the disk; nothing of it was kept.
         """
-        if not _writing.acquire(timeout=self.wait_seconds):
+        if not writing.acquire(timeout=self.wait_seconds):
             raise held_here(self.path)
         try:
             with self._transaction() as transaction:
                 yield transaction
         finally:
-            _writing.release()
+            writing.release()
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[Transaction]:
@@ -320,7 +326,8 @@ class Database:
     @contextlib.contextmanager
     def _open_to_write(self) -> Iterator[duckdb.DuckDBPyConnection]:
         """A connection that writes nothing but its log before there are copies of what a checkpoint writes over."""
-        connection = self._connect(read_only=False, config=_NO_CHECKPOINT)
+        opened = open_apart(self.path, self.wait_seconds, read_only=False, config=_NO_CHECKPOINT)
+        connection = opened.connection
         spare = Spare(self.path)
         try:
             connection.execute("pragma disable_checkpoint_on_shutdown")
@@ -332,27 +339,9 @@ class Database:
                 raise translated(error, self.path) from error
             raise
         finally:
-            with _opening:
-                connection.close()
+            with opening:
+                opened.close()
                 spare.close()
-
-    def _connect(self, *, read_only: bool, config: Config) -> duckdb.DuckDBPyConnection:
-        """Open the file, waiting while somebody else holds it."""
-        deadline = time.monotonic() + self.wait_seconds
-        pause = 0.002
-        while True:
-            try:
-                with _opening:
-                    if not (read_only and _writing.locked()):
-                        mend(self.path)
-                    return duckdb.connect(
-                        str(self.path), read_only=read_only, config=CONFIG | config
-                    )
-            except duckdb.Error as error:
-                if not is_held(error) or time.monotonic() > deadline:
-                    raise translated(error, self.path) from error
-            time.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - a pause, not a secret
-            pause = min(pause * 1.5, 0.05)
 
 
 def _bound(parameters: Sequence[Any]) -> list[Any]:

@@ -87,7 +87,8 @@ def version_of(connection: Connection, path: Path) -> int:
 def _versions(connection: Connection) -> set[int]:
     """The migrations that were applied to the file; none for an empty file."""
     tables = connection.execute(
-        "select 1 from duckdb_tables() where schema_name = 'store' and table_name = 'migration'"
+        "select 1 from duckdb_tables() where schema_name = 'store' and table_name = 'migration' "
+        "and database_name = current_database()"
     ).fetchone()
     if not tables:
         return set()

@@ -6,6 +6,8 @@ import sys
 import pytest
 from scanned import tiny
 
+import registry.connection
+import registry.database
 from registry.catalog import Catalog
 from registry.database import Database
 from registry.entry import read_entry
@@ -21,21 +23,23 @@ def test_reads_in_a_block_share_one_connection_until_somebody_writes(database, m
     with database.write() as transaction:
         transaction.execute("insert into store.setting values ('a', '1')")
     opened = []
-    connect = type(database)._connect
-    monkeypatch.setattr(
-        type(database), "_connect",
-        lambda self, **how: opened.append(how["read_only"]) or connect(self, **how),
-    )  # fmt: skip
+
+    def noting(name):
+        real = getattr(registry.connection, name)
+        return lambda *args, **options: opened.append(name) or real(*args, **options)
+
+    for name in ("open_to_read", "open_apart"):
+        monkeypatch.setattr(registry.database, name, noting(name))
     count = "select count(*) as n from store.setting"
     with database.kept_open():
         n = database.rows(count)[0]["n"]
         with database.kept_open(), database.read() as reader:
             assert reader.rows(count) == database.rows(count)
-        assert opened == [True]
+        assert opened == ["open_to_read"]
         with database.write() as transaction:
             transaction.execute("insert into store.setting values ('b', '2')")
         assert database.rows(count)[0]["n"] == n + 1
-        assert opened == [True, False, True]
+        assert opened == ["open_to_read", "open_apart", "open_to_read"]
     with database.write() as transaction:  # nothing is open any more
         transaction.execute("insert into store.setting values ('c', '3')")
 
