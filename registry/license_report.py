@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 from registry.catalog import Catalog
-from registry.generations import with_all
+from registry.generations import numbers, with_all
 from registry.license_findings import Effective, effective
 from registry.license_table import license_table
 from registry.licensing import Descent, Licensed
@@ -78,10 +78,11 @@ def _facts(
             "or not (uri = $2 or starts_with(uri, $2 || '@')) order by model_id, object",
             [ids, without],
         )
-        edges = reader.rows(
+        edges = reader.rows_for(
+            numbers(reader, ids),
             "select child, parent, relation, status from store.edge "
-            "where child_number in (from store.numbers(?)) and confidence >= ?",
-            [ids, LEAST_CONFIDENCE],
+            "where child_number in (from asked) and confidence >= ?",
+            [LEAST_CONFIDENCE],
         )
     declared: dict[str, list[str]] = defaultdict(list)
     for row in said:

@@ -14,7 +14,7 @@ import networkx as nx
 
 from registry.catalog import Catalog
 from registry.database import Row
-from registry.generations import with_all
+from registry.generations import numbers, with_all
 from registry.names import printable
 
 _COLUMNS = "child, parent, relation, role, status, coefficient, confidence"
@@ -91,9 +91,9 @@ class Lineage:
                 if descendants:
                     ids += with_all(reader, models, "descendants")
                 nodes = reader.rows("select id, name, status from store.nodes(?)", [ids])
-                edges = reader.rows(
-                    f"select {_COLUMNS} from store.edge where child_number in (from store.numbers(?))",
-                    [ids],
+                edges = reader.rows_for(
+                    numbers(reader, ids),
+                    f"select {_COLUMNS} from store.edge where child_number in (from asked)",
                 )
         return cls((Node(**row) for row in nodes), (Edge(**row) for row in edges))
 
@@ -102,10 +102,10 @@ class Lineage:
         """Read ``models`` and the edges among them, and nothing around them."""
         with catalog.read() as reader:
             nodes = reader.rows("select id, name, status from store.nodes(?)", [list(models)])
-            edges = reader.rows(
-                f"select {_COLUMNS} from store.edge where child_number in (from store.numbers(?)) "
-                "and parent_number in (from store.numbers(?))",
-                [list(models), list(models)],
+            edges = reader.rows_for(
+                numbers(reader, models),
+                f"select {_COLUMNS} from store.edge where child_number in (from asked) "
+                "and parent_number in (from asked)",
             )
         return cls((Node(**row) for row in nodes), (Edge(**row) for row in edges))
 

@@ -14,14 +14,9 @@ LIMIT = 1_000
 """Relatives that are given in one direction, unless said otherwise."""
 
 _MOST_DOWNLOADED = """
-with given as materialized (
-    select id from store.model where rowid in (select rowid from store.model where number in (from asked))
-)
-select g.id from given g left join (
-    select model_id, max(downloads) as downloads from store.address
-    where model_id in (select id from given) group by model_id
-) a on a.model_id = g.id
-order by a.downloads desc nulls last, g.id limit ?"""
+with given as materialized (select id from store.model where number in (from asked))
+select g.id from given g left join store.address a on a.model_id = g.id
+group by g.id order by max(a.downloads) desc nulls last, g.id limit ?"""
 
 
 @dataclass(frozen=True)
