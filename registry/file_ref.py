@@ -175,7 +175,9 @@ def _file_ref(entry: "os.DirEntry[str]", prefix: str) -> FileRef | None:
     kind = format_of(prefix + name) if name == entry.name else "other"
     try:
         status = entry.stat()
-    except OSError:  # a link that leads nowhere or in a circle, a file deleted meanwhile
+    except OSError as error:  # a link that leads nowhere or in a circle, a file deleted meanwhile
+        if isinstance(error, PermissionError) and not entry.is_symlink():
+            raise  # names may be read in this folder, and nothing else
         return FileRef(prefix + name, 0, 0, 0, kind)
     if stat.S_ISDIR(status.st_mode):
         return None

@@ -1,6 +1,9 @@
 """Files of a folder: their formats, their status, and whether they lie in it."""
 
+import errno
 import os
+from contextlib import nullcontext
+from types import SimpleNamespace
 
 import pytest
 
@@ -95,6 +98,24 @@ def test_what_is_not_there_cannot_be_listed(tmp_path):
         list_files(tmp_path / "a")
     with pytest.raises(Unreadable, match="cannot be listed: No such file"):
         list_folder(tmp_path / "a")
+
+
+def test_a_folder_in_which_nothing_but_names_may_be_read_cannot_be_listed(tmp_path, monkeypatch):
+    """Else all its files would seem to have changed, and what is known of them to be gone."""
+
+    def entry(name, *, is_link):
+        def stat():
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+        told = {"is_dir": lambda **_: False, "is_symlink": lambda: is_link, "stat": stat}
+        return SimpleNamespace(name=name, path=str(tmp_path / name), **told)
+
+    entries = [entry("link", is_link=True)]
+    monkeypatch.setattr(os, "scandir", lambda _: nullcontext(iter(list(entries))))
+    assert list_folder(tmp_path)[0][0].dangling
+    entries.append(entry("model.safetensors", is_link=False))
+    with pytest.raises(Unreadable, match="cannot be listed: Permission denied"):
+        list_folder(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from typing import Any
 import duckdb
 
 from registry.records import references
+from registry.spare_blocks import mend
 
 Rows = dict[str, list[str]]
 """Table → its rows as text, sorted."""
@@ -78,9 +79,13 @@ _WRONG = {
 
 
 def _opened(path: Path) -> duckdb.DuckDBPyConnection:
-    """A connection that changes nothing; who was just killed may hold the file until the system has buried it."""
+    """A connection that changes nothing; who was just killed may hold the file until the system has buried it.
+
+    What a checkpoint has torn is put back first, as whoever opens the catalog with `reg` does.
+    """
     deadline = time.monotonic() + _BURIED_SECONDS
     while True:
+        mend(path)
         try:
             return duckdb.connect(str(path), read_only=True)
         except duckdb.IOException as error:

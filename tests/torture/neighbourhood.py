@@ -58,6 +58,8 @@ def scanned(court: Court, ground: Ground, chance: Chance, *, n_questions: int = 
         name = chance.one(others)
         words = [name if word == "NAME" else word for word in chance.one(_QUESTIONS)]
         made = ground.folder / words[-1] if "-o" in words else None
+        if made and made.exists():  # by the question before
+            continue
         ended = court.types(*words)
         if made and ended.code != 0 and made.exists():
             court.half_models.append(f"{' '.join(words)} left {sorted(made.rglob('*'))}")

@@ -36,7 +36,7 @@ def _damage(chance: Chance, folder: Path) -> None:
             return
         try:
             found = json.loads(index.read_bytes())
-        except (ValueError, RecursionError):
+        except (ValueError, RecursionError, OSError):
             found = {"weight_map": {"w": "model-00001-of-00003.safetensors"}}
         index.write_bytes(chance.json(chance.damaged(found, vocabulary=_WORDS)))
         return
