@@ -306,11 +306,7 @@ class Database:
                 migrate(connection, self.path)
 
     def _committed(self, connection: duckdb.DuckDBPyConnection) -> Iterator[Transaction]:
-        """A transaction, which is committed when all went well; migrations, which are many, are checkpointed as one.
-
-        For what is copied are the blocks as the last checkpoint left them: there may be one more, and no second.
-        """
-        connection.execute("reset checkpoint_threshold")
+        """A transaction, which is committed when all went well."""
         connection.begin()
         try:
             transaction = Transaction(connection, self._types)
@@ -325,15 +321,20 @@ class Database:
 
     @contextlib.contextmanager
     def _open_to_write(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        """A connection that writes nothing but its log before there are copies of what a checkpoint writes over."""
+        """A connection whose changes are in the log until the end, and then by one checkpoint in the file.
+
+        No second one: what is copied are the blocks as the last one left them. And none by closing: that would lose what
+        is in the log of a process that was killed from all indexes but those of keys (DuckDB's issue 23788).
+        """
         opened = open_apart(self.path, self.wait_seconds, read_only=False, config=_NO_CHECKPOINT)
         connection = opened.connection
         spare = Spare(self.path)
         try:
             connection.execute("pragma disable_checkpoint_on_shutdown")
             spare.keep(connection)
-            connection.execute("pragma enable_checkpoint_on_shutdown")
             yield connection
+            with contextlib.suppress(duckdb.Error):  # what is committed is in the log
+                connection.execute("checkpoint")
         except duckdb.Error as error:
             if isinstance(error, _OF_THE_FILE) or is_of_the_disk(error):
                 raise translated(error, self.path) from error
