@@ -15,6 +15,7 @@ from registry.database import Database, Reader
 from registry.entry import forget
 from registry.errors import CatalogDamaged, CatalogLocked, CatalogMissing
 from registry.finding import Finding, in_order
+from registry.indexes import broken_indexes
 from registry.integrity import check_rows
 from registry.leftovers import check_leftovers, check_outputs, check_places, remove
 from registry.migration import version_of
@@ -153,10 +154,12 @@ class _Patient:
         if self.version < newest:
             detail = f"schema version {self.version}; today's is {newest}"
             yield Finding("older", str(self._path), 1, detail, repair="brought to today's", is_damage=False)  # fmt: skip
-        yield from _unreadable(reader)
         with_views = self.version == newest
         found, expected = Structure.of(reader.connection), Structure.expected(self.version)
-        yield from compare(found, expected, with_views=with_views)
+        wrong = [*_unreadable(reader), *compare(found, expected, with_views=with_views)]
+        yield from wrong
+        if not any(finding.needs_rebuild for finding in wrong):
+            yield from broken_indexes(reader)
 
     def _closed(self, message: str) -> Finding:
         """What is wrong with a file that does not open."""

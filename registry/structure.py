@@ -35,7 +35,8 @@ _DERIVED = ("view", "macro")
 MAKE_VIEWS = ("delete from store.setting where key = 'views'", ())
 """After this, whoever opens the catalog next makes views and macros anew."""
 
-_MADE_ANEW = "the rows are copied into a new file of the right structure, and the old one is kept"
+MADE_ANEW = "the rows are copied into a new file of the right structure, and the old one is kept"
+"""What a repair of what holds rows, or finds them, does."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,7 @@ def _finding(kind: str, what: str, things: list[Thing], found: Structure) -> Fin
         )  # fmt: skip
     lost = "what was in them" if what == "missing" and kind in ("table", "column") else ""
     return Finding(
-        f"{what}_{kind}", kind, len(things), detail, lost, _MADE_ANEW, can_repair=True, needs_rebuild=True
+        f"{what}_{kind}", kind, len(things), detail, lost, MADE_ANEW, can_repair=True, needs_rebuild=True
     )  # fmt: skip
 
 

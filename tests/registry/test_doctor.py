@@ -246,6 +246,22 @@ def test_damage_is_named_and_mended(rich, statement, kind):
     assert Catalog(rich.path).rows("select name from models order by 1")
 
 
+def test_an_index_that_lacks_rows_is_named_and_made_anew(rich):
+    """As it comes about: a process is killed, and DuckDB's own tools open and close the file before `reg` does."""
+    statement = (
+        "insert into store.claim select * replace (id || 'x' as id, (select max(id) from store.model) as resolved_id) "
+        "from store.claim limit 3"
+    )
+    killed = "import duckdb, os, sys; c = duckdb.connect(sys.argv[1]); c.execute(sys.argv[2]); os._exit(9)"
+    subprocess.run([sys.executable, "-c", killed, rich.path, statement], check=False)
+    duckdb.connect(str(rich.path)).close()
+    found = examine(rich)
+    assert ("broken_index", "claim.claim_resolved") in kinds(found)
+    done = examine(rich, repair=True)
+    assert not [f for f in done.findings if f.remains and f.kind == "broken_index"]
+    assert ("broken_index", "claim.claim_resolved") not in kinds(examine(rich))
+
+
 def test_two_rows_of_one_key_become_one(rich):
     (before,) = rich.rows("select count(*) as n from store.score")
     damage(

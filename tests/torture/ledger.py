@@ -7,6 +7,8 @@ from typing import Any
 
 import duckdb
 
+from registry.database import Reader
+from registry.indexes import broken_indexes
 from registry.records import references
 from registry.spare_blocks import mend
 
@@ -127,7 +129,7 @@ class Ledger:
         for what, query in queries.items():
             if rows := connection.execute(query).fetchmany(3):
                 found.append(f"{what}: {rows}")
-        return found
+        return found + [f"{f.where} {f.detail}" for f in broken_indexes(Reader(connection))]
 
     def keys(self) -> dict[str, set[tuple[Any, ...]]]:
         """Table → the keys of its rows; models and edges that only hold a place for others are left out."""

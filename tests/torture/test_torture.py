@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from torture.run import SHARES, trials
 
-SECONDS = 60
+SECONDS = 180
 """Of all parts together."""
 
 
