@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from engine.descent.bucket import Bucket, once, rounding_energy, searched
 from engine.descent.combination import is_base
+from engine.descent.frozen import frozen
 from engine.descent.pile import Floats
 from engine.descent.ratio import binned, standing_out
 
@@ -161,13 +162,24 @@ def _made_of(bucket: Bucket, child: int, near: list[int], absent: int | None) ->
     for base in sorted(near, key=lambda i: (-equal[i], i))[:_BASES]:
         if equal[base] < _EQUAL:
             break
-        others = {i: bucket.values[i, places].astype(np.float64) for i in near if i != base}
+        others = {
+            i: bucket.values[i, places].astype(np.float64)
+            for i in near
+            if i != base and not _is_whole(bucket, child, base, i)
+        }
         least = LEAST_OF_SOME if base == absent else LEAST_EXPLAINED
         made = _on(bucket, child, base, places, others)
         made = made if made is not None and made.explained >= least else None
         if made is not None and (best is None or _gain(made) > _gain(best)):
             best = made
     return best
+
+
+def _is_whole(bucket: Bucket, child: int, base: int, parent: int) -> bool:
+    """Tell whether a child has a tensor wholly that a parent changed; who froze it is a parent's parent, and no mask."""
+    changed = bucket.values[child] != bucket.values[base]
+    whole = frozen(bucket, child, parent) & (bucket.counts > 0)
+    return int(np.count_nonzero(whole & changed)) >= _LEAST_ENTRIES
 
 
 def _on(

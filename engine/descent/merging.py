@@ -33,7 +33,7 @@ def merges_of(bucket: Bucket, among: Sequence[int]) -> dict[int, Merge]:
     free = _free(among, accepted)
     mosaics = [m for i in makers if i not in accepted and (m := mosaic(bucket, i, free))]
     _add_masked(bucket, accepted, _masks(bucket, makers, among, accepted), mosaics)
-    mosaics = [m for m in mosaics if m.child not in accepted]
+    mosaics = [m for m in mosaics if m.child not in accepted and not _is_cycle(accepted, m)]
     if mosaics:
         _add_without_base(bucket, makers, among, accepted, mosaics)
     _add_blends(bucket, makers, among, accepted)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from engine.descent.bucket import Bucket, rounding_energy, searched
 from engine.descent.direction import direction
+from engine.descent.frozen import frozen
 from engine.descent.pile import Floats
 
 _NEAREST = 16
@@ -76,7 +77,8 @@ def mosaic(bucket: Bucket, child: int, near: list[int]) -> Mosaic | None:
     fit = [i for i in near if same[i].mean() >= _TAKEN / 2]
     found = []
     for a, b in combinations(sorted(fit), 2):
-        made = _taken(child, (a, b), own, values, ulp)
+        whole = (frozen(bucket, child, a) | frozen(bucket, child, b))[counted]
+        made = _taken(child, {p: values[p] for p in (a, b)}, own, ulp, whole)
         if made is None:
             continue
         others = [values[i] for i in near if i not in (a, b)]
@@ -94,12 +96,12 @@ def mosaic(bucket: Bucket, child: int, near: list[int]) -> Mosaic | None:
 
 
 def _taken(
-    child: int, parents: tuple[int, int], own: Floats, values: dict[int, Floats], ulp: Floats
+    child: int, parents: dict[int, Floats], own: Floats, ulp: Floats, whole: NDArray[np.bool_]
 ) -> Mosaic | None:
-    """A mosaic of two, if a child's entries are; its rest is of the counted entries."""
-    a, b = (values[p] for p in parents)
+    """A mosaic of two, if a child's entries are but those of tensors that are wholly one's; its rest is of the counted entries."""
+    a, b = parents.values()
     apart = np.abs(a - b) / np.maximum(ulp, 1e-300)
-    far = (apart >= _FAR) & (ulp > 0)
+    far = (apart >= _FAR) & (ulp > 0) & ~whole
     n = int(far.sum())
     if n < _LEAST_ENTRIES or any(
         np.count_nonzero((own == one) & far) < _TAKEN * n for one in (a, b)
@@ -123,9 +125,9 @@ def _taken(
     excess = int((mean & clear).sum()) - int(beside.sum()) / 2
     averaged = excess > _MEAN * int(clear.sum()) and excess > _Z * np.sqrt(beside.sum() / 2 + 1)
     rest = neither & ~mean
-    order = (0, 1) if shares[0] >= shares[1] else (1, 0)
+    (most, larger), (less, smaller) = sorted(zip(shares, parents, strict=True), key=lambda s: -s[0])
     return Mosaic(
-        child, (parents[order[0]], parents[order[1]]), (shares[order[0]], shares[order[1]]),
+        child, (larger, smaller), (most, less),
         float(min(scores)), rest, bool(averaged),
     )  # fmt: skip
 

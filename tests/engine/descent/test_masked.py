@@ -108,6 +108,21 @@ def test_children_of_children_are_no_masked_merges():
         assert found_of(models, child)[0] is None
 
 
+def test_a_base_of_which_children_left_tensors_alone_is_no_masked_merge_of_them():
+    """Seen from a child of which some entries stayed, those are all of the others' changes, at scale 1."""
+    family = Family(9)
+    base = family.base()
+    stayed = family.rng.random(len(base)) < 0.1
+    models = {
+        "b": base,
+        "upper": family.tuned(base, 0.15, where=lambda patch: patch.tensor > "model.layers.2"),
+        "lower": family.tuned(base, 0.15, where=lambda patch: patch.tensor < "model.layers.2"),
+        "some": np.where(stayed, base, family.tuned(base, 0.03)).astype(np.float32),
+    }
+    for child in models:
+        assert found_of(models, child)[0] is None
+
+
 @pytest.mark.parametrize("missing", ["b", "e1"])
 def test_without_the_base_or_a_parent_nothing_is_found(missing):
     models = relatives()[1] | {"child": merged("dare")}

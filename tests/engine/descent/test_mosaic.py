@@ -4,7 +4,7 @@ from functools import cache
 
 import numpy as np
 import pytest
-from descent_families import Family, put, tied
+from descent_families import LAYOUT, STARTS, Family, put, tied
 
 from engine.descent.mosaic import mosaic
 
@@ -57,6 +57,25 @@ def test_children_of_which_few_entries_changed_and_their_base_are_no_mosaics():
     for name in ("s1", "s2", "s3"):
         far = family.tuned(base, 0.3)
         models[name] = np.where(rng.random(len(base)) < 0.4, far, base).astype(np.float32)
+    bucket, place = put(models)
+    for name in models:
+        assert mosaic(bucket, place[name], range(len(bucket))) is None
+
+
+def test_a_base_of_which_children_left_tensors_alone_is_no_mosaic_of_them():
+    """Not even where all its children were taught something in common, so that the base is the one that is far off."""
+    family = Family(18)
+    base = family.base()
+    taught = family.tuned(base, 0.15)
+    upper, mlp = base.copy(), base.copy()
+    for patch, start in zip(LAYOUT.patches, STARTS, strict=False):
+        own = slice(start, start + patch.size)
+        if patch.tensor > "model.layers.2":
+            upper[own] = family.tuned(taught, 0.05)[own]
+        if ".mlp." in patch.tensor:
+            mlp[own] = family.tuned(taught, 0.05)[own]
+    models = {"b": base, "upper": upper, "mlp": mlp}
+    models |= {f"e{i}": family.tuned(taught, 0.05) for i in range(3)}
     bucket, place = put(models)
     for name in models:
         assert mosaic(bucket, place[name], range(len(bucket))) is None
