@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 from descent_families import LAYOUT, STARTS, WIDTH, Family, put, slerped, tied
 
+import engine.descent.merging
 from engine.descent.combination import Combination
 from engine.descent.masked import Masked
 from engine.descent.merging import merges_of
+from engine.descent.mosaic import Mosaic
 from engine.descent.piecewise import Piecewise
 
 EXACT = {
@@ -133,3 +135,22 @@ def test_an_equal_parent_is_taken_once():
     found = merges(models | {"e1 again": models["e1"]})
     assert set(found) == {"linear"}
     assert len(found["linear"][1]) == 2
+
+
+def test_a_mosaic_of_what_is_made_of_it_shows_no_absent_base(monkeypatch):
+    """Most of what two masked merges have is their base's: where it lies by chance, it looks as if it were made of them."""
+
+    def seen(bucket, child, _):
+        places = {name: i for i, name in enumerate(bucket.models)}
+        if child != places["b"]:
+            return None
+        rest = np.zeros(bucket.values.shape[1], bool)
+        return Mosaic(child, (places["ties"], places["dare"]), (0.3, 0.2), 100.0, rest, averaged=False)  # fmt: skip
+
+    looked_for = []
+    monkeypatch.setattr(engine.descent.merging, "mosaic", seen)
+    monkeypatch.setattr(
+        engine.descent.merging, "_add_without_base", lambda *_: looked_for.append(1)
+    )
+    assert merges(some("ties", "dare")).keys() == {"ties", "dare"}
+    assert not looked_for
