@@ -98,9 +98,14 @@ def open_apart(path: Path, wait_seconds: float, *, read_only: bool, config: Conf
 def forget_instance() -> None:
     """Attach nothing more to the instance there is, which a damaged file may have spoilt."""
     with opening:
-        _instances.clear()
-        for key in [key for key, use in _uses.items() if use.shared]:
-            del _uses[key]
+        _drop_instance()
+
+
+def _drop_instance() -> None:
+    """The same, of who has the lock, or no other thread."""
+    _instances.clear()
+    for key in [key for key, use in _uses.items() if use.shared]:
+        del _uses[key]
 
 
 def _waited(path: Path, wait_seconds: float, opened: Callable[[], Opened]) -> Opened:
@@ -181,7 +186,7 @@ def _let_go(key: str, use: _Use) -> None:
 def _forked() -> None:
     """Leave the instance to the parent, whose threads it has: it is neither used nor ended here."""
     _of_the_parent.extend(_instances)
-    forget_instance()
+    _drop_instance()
 
 
 os.register_at_fork(after_in_child=_forked)

@@ -1,6 +1,6 @@
 """Make a split of the lineage zoo: families of small models whose descent is known, with nothing on disk that tells it.
 
-    python tests/zoo_lineage/make.py --out FOLDER --split dev|sealed [--only llama-tree,mlp-fan] [--claims] [--jobs 2]
+    python tests/zoo_lineage/make.py --out FOLDER --split dev|practice|sealed [--only llama-tree,mlp-fan] [--claims] [--jobs 2]
 
 Writes FOLDER/SPLIT/models/NAME/ and FOLDER/SPLIT/truth.json. The same machine and versions give the same bytes, whatever
 the number of jobs; a job is one process with one thread that raises one family. ``--claims`` adds model cards that name
@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from zoo_lineage.family import Pace, raise_family
 from zoo_lineage.plan import Family
-from zoo_lineage.splits import families
+from zoo_lineage.splits import SPLITS, families
 from zoo_lineage.storage import save, set_times, write_card
 from zoo_lineage.truth import Facts, claims, facts, folder_name
 
@@ -72,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Make what is asked for."""
     parser = argparse.ArgumentParser(description="Make a split of the lineage zoo.")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--split", choices=("dev", "sealed"), required=True)
+    parser.add_argument("--split", choices=SPLITS, required=True)
     parser.add_argument("--only", default="", help="families, with commas between them")
     parser.add_argument("--claims", action="store_true", help="write model cards")
     parser.add_argument("--jobs", type=int, default=2)

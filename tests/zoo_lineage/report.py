@@ -203,7 +203,7 @@ def document(rows: Sequence[Row]) -> str:
         "edits, copies under other names and in other bases, missing bases, strangers of the same shape. Without claims",
         "`reg infer` sees weights only; with them it also hears cards that name a base model, one in five of them falsely.",
         "False claims are those that the view `conflicts` calls refuted or contradicted. What counts as right is said in `tests/zoo_lineage/matching.py`. Rules and thresholds were chosen on",
-        "the dev split and on families like it; the sealed split has other seeds, widths, depths, optimisers, learning",
+        "the dev split and on the split `practice`; the sealed split has other seeds, widths, depths, optimisers, learning",
         "rates, recipes and orders of tasks, and is only reported. MoTHer is the rule of its paper, written anew, told how many",
         "families there are; the better setting of its flag.", "", *table(rows), "",
         "## Confidence", "", "Edges in ten bins of what was said of them, and how many are right.", "",

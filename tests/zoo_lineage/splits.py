@@ -1,4 +1,4 @@
-"""The families of the two splits."""
+"""The families of the splits."""
 
 from zoo_lineage.network import Shape
 from zoo_lineage.plan import (
@@ -15,10 +15,13 @@ from zoo_lineage.plan import (
     turns,
 )
 
+SPLITS = ("dev", "practice", "sealed")
+"""Rules are chosen on the first two; the third is only reported."""
+
 
 def families(split: str) -> tuple[Family, ...]:
-    """The families of "dev" or "sealed"."""
-    return _dev() if split == "dev" else _sealed()
+    """The families of a split."""
+    return {"dev": _dev, "practice": _practice, "sealed": _sealed}[split]()
 
 
 def _dev() -> tuple[Family, ...]:
@@ -41,6 +44,31 @@ def _dev() -> tuple[Family, ...]:
         Family("mlp-merges", mlp, flat, 32, missing=True, order=3),
         Family("mlp-edits", mlp, (BASE, *parents(), *edits(mlp)), 33, "sgd"),
         Family("mlp-fan", mlp, (BASE, *fan()), 34, "adamw-0", order=1, missing=True),
+    )  # fmt: skip
+
+
+def _practice() -> tuple[Family, ...]:
+    """What the dev split has little of: optimisers that move every weight as far, and trees under them."""
+    taste = Taste((0.55, 0.45), 0.6, 0.35, 0.45, 0.6)
+    tied = Shape("llama", inner=160, depth=3, tied=True)
+    llama = Shape("llama", width=96, inner=160, depth=3)
+    vit, mlp = Shape("vit", width=64, inner=144, depth=4), Shape("mlp", width=144, depth=3)
+    deep = Shape("mlp", width=112, depth=4)
+    few, some = linear_merges(taste)[:4], fan()[:4]
+    return (
+        Family("p1-tied-tree-lion", tied, (BASE, *tree(3)), 5001, "lion", 6e-4, 2),
+        Family("p2-tied-tree-adam", tied, (BASE, *tree()), 5002, "adamw-0.1", 7e-4, 4),
+        Family("p3-llama-fan-turns", llama, (BASE, *parents(), *turns(llama), *some[:3]), 5003, "adamw-0", 7e-4, 1),
+        Family("p4-llama-tree-sgd", llama, (BASE, *tree(3)), 5004, "sgd", 8e-4, 0),
+        Family("p5-vit-tree-lion", vit, (BASE, *tree(3)), 5005, "lion", 5e-4, 5),
+        Family("p6-mlp-tree-lion", deep, (BASE, *tree(3)), 5006, "lion", 6e-4, 1),
+        Family("p7-mlp-tree-adam", mlp, (BASE, *tree()), 5007, "adamw-0.5", 6e-4, 3),
+        Family("p8-mlp-tree-lion2", mlp, (BASE, *tree(), *turns(mlp)), 5008, "lion", 4e-4, 0),
+        Family("p9-llama-tree-lion", llama, (BASE, *tree()), 5009, "lion", 5e-4, 3),
+        Family("p10-mlp-fan-lion", mlp, (BASE, *fan()), 5010, "lion", 6e-4, 2, missing=True),
+        Family("p11-vit-fan-turns", vit, (BASE, *parents(), *turns(vit)[:1], *some), 5011, "adamw-0.1", 8e-4, 3),
+        Family("p12-vit-merges-lion", vit, (BASE, *parents(), *few, *masked_merges(taste)), 5012, "lion", 5e-4, 4,
+               missing=True),
     )  # fmt: skip
 
 

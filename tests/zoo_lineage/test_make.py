@@ -13,7 +13,7 @@ from zoo_lineage.make import main, make
 from zoo_lineage.matching import Union
 from zoo_lineage.network import Shape
 from zoo_lineage.plan import BASE, Family, Taste, edits, fan, linear_merges, parents, tree, turns
-from zoo_lineage.splits import families
+from zoo_lineage.splits import SPLITS, families
 from zoo_lineage.storage import renamed
 
 TROT = Pace(base=6, tune=4, continued=6, adapter=4)
@@ -189,15 +189,15 @@ def test_a_split_has_every_kind_in_three_architectures(split):
     assert {node.options["rank"] for node in nodes if "rank" in node.options} == {1, 4, 16}
 
 
-def test_the_sealed_split_shares_no_shape_and_no_seed_with_the_other():
-    dev, sealed = families("dev"), families("sealed")
-    assert not {f.shape for f in dev} & {f.shape for f in sealed}
-    assert not {f.seed for f in dev} & {f.seed for f in sealed}
+def test_the_sealed_split_shares_no_shape_and_no_seed_with_the_others():
+    others, sealed = [*families("dev"), *families("practice")], families("sealed")
+    assert not {f.shape for f in others} & {f.shape for f in sealed}
+    assert not {f.seed for f in others} & {f.seed for f in sealed}
     used = {family.optimiser for family in sealed}
     assert used == {"adamw-0", "adamw-0.01", "adamw-0.1", "adamw-0.5", "sgd", "lion"}
 
 
-@pytest.mark.parametrize("split", ["dev", "sealed"])
+@pytest.mark.parametrize("split", SPLITS)
 def test_parents_come_before_their_children(split):
     for family in families(split):
         names = [node.name for node in family.nodes]
