@@ -10,12 +10,16 @@ from numpy.typing import NDArray
 from engine.descent.bucket import Bucket, once
 
 
-@once
 def frozen(bucket: Bucket, one: int, other: int) -> NDArray[np.bool_]:
     """Which entries are in patches that two models have alike throughout: (s,)."""
+    sizes = [span.stop - span.start for span in bucket.spans]
+    return np.repeat(_alike(bucket, min(one, other), max(one, other)), sizes)
+
+
+@once
+def _alike(bucket: Bucket, one: int, other: int) -> NDArray[np.bool_]:
+    """Which patches those are: (p,)."""
     if not bucket.spans:
         return np.zeros(0, bool)
     same = bucket.values[one] == bucket.values[other]
-    starts = [span.start for span in bucket.spans]
-    sizes = [span.stop - span.start for span in bucket.spans]
-    return np.repeat(np.logical_and.reduceat(same, starts), sizes)
+    return np.logical_and.reduceat(same, [span.start for span in bucket.spans])

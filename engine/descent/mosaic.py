@@ -75,10 +75,10 @@ def mosaic(bucket: Bucket, child: int, near: list[int]) -> Mosaic | None:
     values = {i: bucket.values[i, counted].astype(np.float64) for i in near}
     same = {i: v == own for i, v in values.items()}
     fit = [i for i in near if same[i].mean() >= _TAKEN / 2]
+    whole = {i: frozen(bucket, child, i)[counted] for i in fit}
     found = []
     for a, b in combinations(sorted(fit), 2):
-        whole = (frozen(bucket, child, a) | frozen(bucket, child, b))[counted]
-        made = _taken(child, {p: values[p] for p in (a, b)}, own, ulp, whole)
+        made = _taken(child, {p: values[p] for p in (a, b)}, own, ulp, whole[a] | whole[b])
         if made is None:
             continue
         others = [values[i] for i in near if i not in (a, b)]
