@@ -32,11 +32,11 @@ def _damage(chance: Chance, folder: Path) -> None:
     """Change the index, or what lies beside it."""
     index = folder / "model.safetensors.index.json"
     if chance.now_and_then(0.7):
-        if not index.is_file():
+        if index.is_symlink() or not index.is_file():  # a link may lead to a file of the system
             return
         try:
             found = json.loads(index.read_bytes())
-        except (ValueError, RecursionError, OSError):
+        except (ValueError, RecursionError):
             found = {"weight_map": {"w": "model-00001-of-00003.safetensors"}}
         index.write_bytes(chance.json(chance.damaged(found, vocabulary=_WORDS)))
         return
@@ -49,7 +49,7 @@ def _damage(chance: Chance, folder: Path) -> None:
             os.rename(victim, other)
         case 1:
             os.symlink(os.fsencode(victim.name), other)
-        case 2 if victim.is_file():
+        case 2 if victim.is_file() and not victim.is_symlink():
             victim.write_bytes(chance.spoilt(victim.read_bytes()[:4096]))
         case 3:
             os.rename(victim, other)
