@@ -14,7 +14,7 @@ _LATEST = 256  # keys that were added last, of each index
 
 _OURS = """
 select table_name, index_name, trim(expressions::varchar, '[]''"') as key from duckdb_indexes()
-where schema_name = 'store' and database_name = current_database() and not is_primary and expressions::varchar not like '%,%'
+where schema_name = 'store' and database_name = current_database() and not is_primary and regexp_full_match(key, '[a-z_]+')
 order by table_name, index_name"""
 
 
