@@ -6,6 +6,7 @@ change a checkpoint, or to write beside it, copies it into its own ``tmp_path`` 
 
 import json
 import shutil
+import signal
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,9 @@ from registry.catalog import Catalog
 
 hypothesis.settings.register_profile("house", deadline=None, derandomize=True, database=None)
 hypothesis.settings.load_profile("house")
+
+# Who is started in the background by a shell ignores Ctrl-C, and so would all that tests start and interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 LONGEST = (
     "test_torture.py", "test_list.py", "test_docs.py", "test_demo.py", "test_bench.py", "test_resume.py", "test_doctor.py", "test_mergekit.py",
