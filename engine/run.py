@@ -10,7 +10,7 @@ that surveys the whole model does so before the first unit.
 
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -136,7 +136,7 @@ def run_plan(
         steps = [step for step in plan.steps if step.name not in tally.sums]
         progress.start("merge", sum(step.read_bytes + step.write_bytes for step in steps))
         whole = survey(plan, reader, jobs=jobs, memory_bytes=memory_bytes, chunk=chunk)
-        doing = _Work(plan, reader, writer, chunk, whole, device)
+        doing = _Work(plan, reader, chunk, whole, device, writer)
 
         def work(unit: _Unit) -> None:
             change = doing.do(unit)
@@ -192,29 +192,49 @@ def _is_opaque(step: TensorStep) -> bool:
     return step.action == "copy" and step.dtype not in FLOATS
 
 
+def results(
+    plan: Plan, reader: Reader, steps: Iterable[TensorStep], *, memory_bytes: int = MEMORY_BYTES
+) -> Iterator[tuple[TensorStep, int, torch.Tensor]]:
+    """What some steps of a plan make, to look at: nothing is written.
+
+    Args:
+        plan: decides.
+        reader: of the parents' files.
+        steps: of the plan, those that hold weights.
+        memory_bytes: for a survey of the whole model.
+
+    Yields:
+        A step, the flat index of a slice's first entry, and the slice in the output's dtype, flat; in order.
+
+    Raises:
+        NonFinite, FileChanged: as `run_plan`.
+    """
+    with _one_thread_each():
+        whole = survey(plan, reader, jobs=os.cpu_count() or 1, memory_bytes=memory_bytes)
+        making = _Making(plan, reader, None, whole, None)
+        for step in steps:
+            for unit in _units(plan, step, None):
+                for start, out, _ in making.made(unit):
+                    yield step, start, out
+
+
 @dataclass(frozen=True)
-class _Work:
+class _Making:
     """What all units of a run share: see `run_plan`, and what the survey found."""
 
     plan: Plan
     reader: Reader
-    writer: Writer
     chunk: int | None
     whole: Any
     device: torch.device | None
 
-    def do(self, unit: _Unit) -> Change:
-        """Carry out one unit."""
+    def made(self, unit: _Unit) -> Iterator[tuple[int, torch.Tensor, Change]]:
+        """Slices of a unit that holds weights: flat index of the first entry, result, how far it is from its reference."""
         plan, step = self.plan, unit.step
-        if _is_opaque(step):
-            data = self.reader.bytes(stored(step.sources[0]), unit.start, unit.stop)
-            self.writer.write(step.name, unit.start, data.numpy().data)
-            return Change()
         whole, places = self.whole, [(unit.start, unit.stop)]
         if plan.surveys(step) == "tensor":
             whole = survey_tensor(plan, step, self.reader, self.chunk)
             places = plan.slices(step, self.chunk)
-        total = Change()
         for place in places:
             out, change = self._made(step, place, whole)
             if not math.isfinite(change.sum_sq):
@@ -222,10 +242,7 @@ class _Work:
                     f"{plan.recipe.method.name} makes tensor {step.name} not finite in {step.dtype}"
                 )
                 raise NonFinite(message, hint="choose out_dtype: float32, or smaller weights")
-            written = out.view(torch.uint8).numpy().data
-            self.writer.write(step.name, place[0] * out.element_size(), written)
-            total += change
-        return total
+            yield place[0], out, change
 
     def _made(
         self, step: TensorStep, place: tuple[int, int], whole: Any
@@ -254,6 +271,26 @@ class _Work:
         end = _end(plan, step, inputs)
         cast("Slices", inputs.models).closing = end if plan.recipe.method.ends_in_sum else None
         return _finished(plan, step, inputs, applied(plan, step, inputs, whole), end)
+
+
+@dataclass(frozen=True)
+class _Work(_Making):
+    """The same, and where results go."""
+
+    writer: Writer
+
+    def do(self, unit: _Unit) -> Change:
+        """Carry out one unit."""
+        name = unit.step.name
+        if _is_opaque(unit.step):
+            data = self.reader.bytes(stored(unit.step.sources[0]), unit.start, unit.stop)
+            self.writer.write(name, unit.start, data.numpy().data)
+            return Change()
+        total = Change()
+        for start, out, change in self.made(unit):
+            self.writer.write(name, start * out.element_size(), out.view(torch.uint8).numpy().data)
+            total += change
+        return total
 
 
 def _end(plan: Plan, step: TensorStep, inputs: Seen) -> Closing | None:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from engine.descent.component import Descent
 from engine.descent.kind import Kind
 from engine.descent.proof import is_refuted, of_pair, of_pieces, of_sum
+from engine.descent.replay import Merge, replayed
 from engine.descent.shelf import with_hint
 from engine.descent.slab import Shared, shared
 from engine.reader import Reader
@@ -50,22 +51,30 @@ _REFUTED = 0.5  # confidence, at most, of an edge whose proof fails
 
 def _proof(catalog: Catalog, edges: Sequence[Descent]) -> Kind | str | None:
     """What all entries tell of one child; None where they tell nothing, and why where they cannot be read."""
-    kind, parents = edges[0].kind, [edge.parent for edge in edges]
+    kind = edges[0].kind
+    edges = sorted(edges, key=lambda edge: edge.role != "base")  # in their order otherwise
+    parents = [edge.parent for edge in edges]
     if any(parent.startswith("latent:") for parent in (*parents, edges[0].child)):
         return None
     try:
         tensors = shared(
             catalog.checkpoint(edges[0].child), [catalog.checkpoint(parent) for parent in parents]
         )
-        return None if tensors is None else _measured(tensors, edges, kind)
+        return None if tensors is None else _measured(catalog, tensors, edges, kind)
     except (BadAddress, CorruptCheckpoint, FileChanged, RunError, Unreadable) as error:
         return with_hint(error)
 
 
-def _measured(tensors: Sequence[Shared], edges: Sequence[Descent], kind: Kind) -> Kind | None:
-    """The proof that suits a kind."""
+def _measured(
+    catalog: Catalog, tensors: Sequence[Shared], edges: Sequence[Descent], kind: Kind
+) -> Kind | None:
+    """The proof that suits a kind; edges and tensors have the base first, where there is one."""
     weights = [edge.coefficient for edge in edges if edge.coefficient is not None]
     with Reader() as reader:
+        if kind.statistic == "explained_share" and edges[0].role == "base":
+            ids = [edge.parent for edge in edges]
+            merge = Merge(edges[0].child, ids[0], tuple(ids[1:]), tuple(weights))
+            return replayed(catalog, reader, tensors, merge, kind)
         if kind.statistic == "match" and len(edges) > 1:
             if kind.name == "frankenmerge":
                 return of_pieces(reader, tensors, kind)
