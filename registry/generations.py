@@ -20,9 +20,7 @@ _EDGES = """
 select {here}_number as here, {there}_number as there from store.edge
 where child_number is not null and parent_number is not null"""
 
-# Ids are read of the rows that are found, and not on the way there.
-_OF_NUMBERS = """
-select number, id from store.model where rowid in (select rowid from store.model where number in (from asked))"""
+_OF_NUMBERS = "select number, id from store.model where number in (from asked)"
 
 
 def generations(reader: Reader, models: Sequence[str], direction: Direction) -> list[Array]:
@@ -46,21 +44,19 @@ def _walk(reader: Reader, first: Sequence[int], direction: Direction) -> Iterato
 
     here_column, there_column = _ENDS[direction]
     edges = reader.arrays(_EDGES.format(here=here_column, there=there_column))
-    here, there = edges["here"], edges["there"]
+    here, there = edges["here"].astype(np.intp), edges["there"]  # as `take` would, every time
     at_hand = np.zeros(1 + max(here.max(initial=0), there.max(initial=0), *first), dtype=bool)
     at_hand[list(first)] = True
     seen = at_hand.copy()
     while True:
-        found = there.compress(
-            at_hand.take(here, mode="clip")
-        )  # half the time of indices in brackets
-        at_hand[:] = False
-        at_hand[found[~seen[found]]] = True
-        seen |= at_hand
-        level = np.flatnonzero(at_hand)
-        if not len(level):
+        # half the time of indices in brackets
+        found = there.compress(at_hand.take(here, mode="clip"))
+        found = found[~seen[found]]
+        if not len(found):
             return
-        yield level
+        at_hand[:] = False
+        at_hand[found] = seen[found] = True
+        yield np.flatnonzero(at_hand)
 
 
 def numbers(reader: Reader, models: Sequence[str]) -> list[int]:

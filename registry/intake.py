@@ -57,8 +57,8 @@ where a.listed is distinct from r.listed"""
 _MODELS = f"""
 insert or ignore into store.model by name
 select node as id, kind, 'listed' as status, name as called, ? as digest_name, cast(? as timestamptz) as created_at,
-       {NEXT_NUMBER} + row_number() over (order by node) as number
-from due order by node"""
+       {NEXT_NUMBER} + row_number() over (order by downloads desc nulls last, node) as number
+from due order by downloads desc nulls last, node"""
 
 _KNOWN = """
 update store.model set status = 'listed', kind = due.kind, called = due.name from due
@@ -68,10 +68,10 @@ _ADDRESSES = """
 insert into store.address by name
 select uri, uri as root, node as model_id, ? as source, 'folder' as layout, name, license, '{}' as config,
        coalesce(known_since, cast(? as timestamptz)) as known_since, cast(? as timestamptz) as seen_at,
-       kind as listed_kind, revision, task, library, downloads, likes,
+       due.kind as listed_kind, revision, task, library, downloads, likes,
        cast(published_at as timestamptz) as published_at, cast(modified_at as timestamptz) as modified_at,
-       says, listing, listed
-from due order by uri"""
+       says, listing, listed, m.number as model_number
+from due join store.model m on m.id = node order by uri"""
 
 
 @dataclass(frozen=True)

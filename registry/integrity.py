@@ -243,6 +243,7 @@ def _derived() -> Iterator[_Check]:
     of_them = "select id from store.model where rowid in ({rows})"
     mends = (
         f"update store.edge set child_number = null, parent_number = null where child in ({of_them}) or parent in ({of_them})",
+        f"update store.address set model_number = null where model_id in ({of_them})",
         "update store.model set number = null where rowid in ({rows})",
     )
     yield _Check("derived", "model", where, "t.id", "models share a number", settled, mends, column="number")  # fmt: skip
@@ -252,6 +253,9 @@ def _derived() -> Iterator[_Check]:
         "update store.edge set child_number = null, parent_number = null where rowid in ({rows})"
     )
     yield _Check("derived", "edge", where, "t.child", "numbers are not those of its models", settled, (unsaid,), column="child_number")  # fmt: skip
+    where = "exists (select 1 from store.model m where m.id = t.model_id and m.number is distinct from t.model_number)"
+    unsaid = "update store.address set model_number = null where rowid in ({rows})"
+    yield _Check("derived", "address", where, "t.uri", "number is not that of its model", settled, (unsaid,), column="model_number")  # fmt: skip
 
 
 def _aliases() -> Iterator[_Check]:

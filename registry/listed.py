@@ -56,7 +56,7 @@ with merged as (
 select child, parent, relation, case relation when 'merge' then 'model' else 'parent' end as role,
        'declared' as status, cast(? as double) as confidence, cast(? as timestamptz) as created_at,
        c.number as child_number, p.number as parent_number
-from told join store.model c on c.id = child join store.model p on p.id = parent order by parent, child"""
+from told join store.model c on c.id = child join store.model p on p.id = parent order by p.number, c.number"""
 
 _GIVEN = "select store.each(?)"
 _LISTED = "select id from store.model where status = 'listed'"
@@ -176,7 +176,7 @@ def _bearer(places: Iterable[tuple[str, str]], revision: str | None) -> str | No
 def _readdress(transaction: Transaction, pairs: Mapping[str, str]) -> None:
     """Make listings addresses of other models: uri → model."""
     transaction.execute(
-        "update store.address set model_id = new from (select store.each(?) as uri, store.each(?) as new) moved "
+        "update store.address set model_id = new, model_number = null from (select store.each(?) as uri, store.each(?) as new) moved "
         "where address.uri = moved.uri",
         [list(pairs), list(pairs.values())],
     )

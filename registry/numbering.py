@@ -1,7 +1,7 @@
-"""Numbers of models, and of the ends of edges: what walks the graph of a million models reads these and no ids.
+"""Numbers of models, of the ends of edges and of addresses: what walks the graph of a million models reads no ids.
 
-They follow from the ids: before a transaction is committed, models without a number get one, and edges those of their
-models. Nobody else has to think of them; who inserts millions may give them, which is faster.
+They follow from the ids: before a transaction is committed, models without a number get one, and edges and addresses those
+of their models. Nobody else has to think of them; who inserts millions may give them, which is faster.
 """
 
 from typing import Any, Protocol
@@ -19,7 +19,8 @@ from store.model where number is null"""
 
 _NUMBERED = "update store.model set number = fresh.number from fresh where model.id = fresh.id"
 
-_TIED = (  # the rows of these models may have been made anew, under edges that stayed
+_TIED = (  # the rows of these models may have been made anew, under edges and addresses that stayed
+    "update store.address set model_number = fresh.number from fresh where address.model_id = fresh.id",
     "update store.edge set child_number = fresh.number from fresh where edge.child = fresh.id",
     "update store.edge set parent_number = fresh.number from fresh where edge.parent = fresh.id",
 )
@@ -30,6 +31,9 @@ _NEW_EDGES = (
 )
 
 
+_NEW_ADDRESSES = "update store.address set model_number = m.number from store.model m where model_number is null and model_id = m.id"
+
+
 class Connection(Protocol):
     """An open connection, as far as it is needed here."""
 
@@ -38,9 +42,9 @@ class Connection(Protocol):
 
 
 def settle(connection: Connection) -> None:
-    """Give numbers to models and edges that have none; where all have them, two looks at what tells so.
+    """Give numbers to models, edges and addresses that have none; where all have them, three looks at what tells so.
 
-    Law: afterwards the numbers of models differ, and those of every edge are those of its models.
+    Law: afterwards the numbers of models differ, and those of every edge and address are those of its models.
     """
     if connection.execute(_WITHOUT).fetchone():
         connection.execute(_FRESH)
@@ -51,3 +55,7 @@ def settle(connection: Connection) -> None:
     if connection.execute(f"select 1 from store.edge where {_LOOSE} limit 1").fetchone():
         for sql in _NEW_EDGES:
             connection.execute(sql)
+    if connection.execute(
+        "select 1 from store.address where model_number is null limit 1"
+    ).fetchone():
+        connection.execute(_NEW_ADDRESSES)

@@ -70,6 +70,7 @@ class Address(Stored, table=True):
     says: str | None = None
     listing: str | None = None
     listed: str | None = None
+    model_number: int | None = None
 
 
 class File(Stored, table=True):

@@ -14,9 +14,8 @@ LIMIT = 1_000
 """Relatives that are given in one direction, unless said otherwise."""
 
 _MOST_DOWNLOADED = """
-with given as materialized (select id from store.model where number in (from asked))
-select g.id from given g left join store.address a on a.model_id = g.id
-group by g.id order by max(a.downloads) desc nulls last, g.id limit ?"""
+select a.number from asked a left join store.address b on b.model_number = a.number
+group by 1 order by max(b.downloads) desc nulls last, 1 limit ?"""
 
 
 @dataclass(frozen=True)
@@ -26,7 +25,7 @@ class Relatives:
     Attributes:
         total: how many there are.
         nearest: ids of the nearest, in order of their distance; of one distance by id, or where some are left out, by
-            downloads.
+            downloads, and of equal ones as they came into the catalog.
     """
 
     total: int
@@ -57,5 +56,6 @@ def relatives(
         left = limit - len(nearest)
         if left and n_whole < len(levels):
             rows = reader.rows_for(levels[n_whole], _MOST_DOWNLOADED, [left])
-            nearest += [row["id"] for row in rows]
+            names = ids(reader, [row["number"] for row in rows])
+            nearest += [names[row["number"]] for row in rows if row["number"] in names]
     return Relatives(sum(map(len, levels)), tuple(nearest))

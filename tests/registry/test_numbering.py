@@ -25,6 +25,8 @@ def right(catalog):
     told = "select e.* from store.edge e left join store.model c on c.id = e.child left join store.model p on p.id = e.parent "
     where = "where c.number is distinct from e.child_number or p.number is distinct from e.parent_number"
     assert catalog.rows(told + where) == []
+    told = "select a.* from store.address a left join store.model m on m.id = a.model_id "
+    assert catalog.rows(told + "where m.number is distinct from a.model_number") == []
 
 
 NUMBERED = 10
