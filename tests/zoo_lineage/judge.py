@@ -157,7 +157,11 @@ def _merges(found: Matching) -> Facts:
     for child, above in sorted(true.items()):
         edge = next(e for (c, _), e in sorted(found.edges.items()) if c == child)
         count = methods.setdefault(f"{edge['kind']} {edge['method']}".strip(), Counter())
-        count.update(of=1, detected=child in said, parents_right=named[child] == above)
+        told = {v.edge.get("method") for v in found.verdicts if v.child == child}
+        count.update(
+            of=1, detected=child in said, parents_right=named[child] == above,
+            method_right=told - {None, ""} == {edge["method"]},
+        )  # fmt: skip
     return {
         "merge_detection": rates(len(set(true) & set(said)), len(said), len(true)),
         "parent_sets": rates(
