@@ -39,7 +39,8 @@ def command(session: Session, *, scalars: int | None, full: bool, claims: bool) 
     Reads the same few thousand weights of every model, once, and keeps them. Says how each child came about
     (finetune, merge with its coefficients, adapter_merged with its rank, quantized, pruned, …), why, and how sure that
     is; only models that changed, and their kin, are looked at again. With --full, what samples suggest is measured on
-    all weights of child and parents, a slice at a time. Parents that nobody has are latent. Models that are the same
+    all weights of child and parents, a slice at a time, and recipes that drop entries are done again until one makes
+    the child. Parents that nobody has are latent. Models that are the same
     network in another basis are "permuted": they are homologous, but cannot be merged before they are aligned. What
     cards claim may turn an edge whose direction the weights leave open; it joins no models, and is not overwritten. The
     view conflicts, and reg lineage, tell where the weights say otherwise. The network is never asked: of models that

@@ -19,6 +19,7 @@ from engine.descent.combination import is_base
 from engine.descent.frozen import frozen
 from engine.descent.pile import Floats
 from engine.descent.ratio import binned, standing_out
+from engine.descent.weighting import certain, sums_of, weighted
 
 LEAST_EXPLAINED = 0.85
 """Share of the entries that are one of the sums, beyond what chance explains, at least."""
@@ -225,33 +226,26 @@ def _explained(
     if not changed.any():
         return None
     moved, noise = moved[changed], noise[changed]
-    sums = [np.zeros_like(moved)]
-    for size in range(1, len(pick) + 1):
-        for some in combinations(pick, size):
-            total = np.sum([p.scaled[changed] for p in some], axis=0)
-            sums += [total] if size == 1 else [total, total / size]
-
-    def share(shift: float) -> float:
-        near = np.zeros(len(moved), bool)
-        for made in sums:
-            slack = _FIT * noise + (_SLACK * np.abs(made))
-            near |= np.abs(moved + shift * noise - made) <= slack
-        return float(near.mean())
-
-    own, chance = share(0.0), float(np.mean([share(x) for x in _SHIFTS]))
-    certain = (own - chance) / max(1e-9, 1 - chance)
-    if certain < LEAST_OF_SOME:
+    scaled = [p.scaled[changed] for p in pick]
+    sums = sums_of(scaled)
+    explained = certain(moved, sums, noise)
+    scales = np.array([p.scale for p in pick])
+    if _WEIGHTED <= explained < _WELL and np.ptp(scales) <= _ALIKE * np.abs(scales).max():
+        means = weighted(moved, scaled, noise)
+        explained = max(explained, certain(moved, [*sums, *means], noise)) if means else explained
+    if explained < LEAST_OF_SOME:
         return None
     dropped = float((np.abs(moved) <= noise).mean())
     return Masked(
         child, base, tuple(p.parent for p in pick), tuple(p.scale for p in pick),
-        tuple(p.share for p in pick), certain, dropped,
+        tuple(p.share for p in pick), explained, dropped,
     )  # fmt: skip
 
 
 _MOST_PEAKS = 10
-_SLACK = 0.02  # of a change, that its scale may be off
-_SHIFTS = (-24.0, -17.0, -12.0, 12.0, 17.0, 24.0)  # times rounding: there only chance explains
+_WEIGHTED = 0.4  # explained by sums and plain means, from which on means with weights are tried
+_WELL = 0.97
+_ALIKE = 0.05  # of scales, that those of TIES may differ
 
 
 def _peak(moved: _Moved, term: _Term) -> _Peak | None:

@@ -72,15 +72,24 @@ def _add_masked(
     bucket: Bucket, accepted: dict[int, Merge], masks: Sequence[Masked], mosaics: Sequence[Mosaic]
 ) -> None:
     """Accept masks, those that explain most first; where a mosaic shows the base's entries, the base has to have them."""
-    shown = {m.child: m.rest for m in mosaics if m.averaged}
+    shown = {m.child: m for m in mosaics if m.averaged}
     for mask in sorted(masks, key=lambda m: (-m.explained, m.child)):
-        rest = shown.get(mask.child)
-        if rest is not None:
+        found = shown.get(mask.child)
+        if found is not None and not _knows_more(mask, found):
+            rest = found.rest
             same = bucket.values[mask.base, rest] == bucket.values[mask.child, rest]
             if not rest.any() or same.mean() < PRESENT:
                 continue
         if not _is_cycle(accepted, mask):
             accepted[mask.child] = mask
+
+
+def _knows_more(mask: Masked, found: Mosaic) -> bool:
+    """Tell whether a mask explains a child by a further parent: what a mosaic of two takes for the base's is that one's, too."""
+    return set(mask.parents) > set(found.parents) and mask.explained >= _WHOLLY
+
+
+_WHOLLY = 0.97
 
 
 def _add_without_base(

@@ -82,7 +82,8 @@ def replayed(
     most = max((share for _, share in tried), default=0.0)
     for recipe, share in tried:
         if share >= max(_MADE, most - _ROUNDER):
-            return _made(kind, recipe, found.match(recipe), sum(t.size for t in tensors))
+            names = [catalog.name(parent) for parent in merge.parents]
+            return _made(kind, recipe, names, found.match(recipe), sum(t.size for t in tensors))
     return _drawn(reader, tensors, seen, kind) if seen.by_size <= _BY_CHANCE else None
 
 
@@ -97,15 +98,20 @@ def recipes(merge: Merge, seen: Trace) -> Iterator[Recipe]:
 def _by_size(merge: Merge, seen: Trace) -> Iterator[Recipe]:
     """Those that keep entries by their sizes."""
     weights, scale, is_mean = _weights(seen)
-    density = float(np.average(seen.densities[:, 0], weights=seen.densities[:, 1]))
-    for kept in _near(density):
+    scaled = [_rounded(s) for s in seen.scales.tolist()]
+    densities = seen.densities
+    if float(np.ptp(densities)) <= _OFF:  # one for all is what most recipes say
+        densities = np.full(len(densities), densities.mean())
+    for kept in _near(densities.tolist()):
         if seen.outer:
-            for gamma in _near(seen.outer):
-                yield _recipe("breadcrumbs", merge, weights, {"density": kept, "gamma": gamma})
+            for gamma in (share for (share,) in _near([seen.outer])):
+                yield _recipe("breadcrumbs", merge, scaled, {"gamma": gamma}, kept)
+                given = {"gamma": gamma, "normalize": is_mean, "lambda": scale}
+                yield _recipe("breadcrumbs_ties", merge, weights, given, kept)
             continue
         for scope in ("tensor", "model"):
-            given = {"density": kept, "scope": scope, "normalize": is_mean, "lambda": scale}
-            yield _recipe("ties", merge, weights, given)
+            given = {"scope": scope, "normalize": is_mean, "lambda": scale}
+            yield _recipe("ties", merge, weights, given, kept)
 
 
 def _by_chance(merge: Merge, seen: Trace) -> Iterator[Recipe]:
@@ -123,7 +129,7 @@ def _weights(seen: Trace) -> tuple[tuple[float, ...], float, bool]:
     """The parents' weights, the scale of their sum, and whether it is divided by the weights of those that agree."""
     scales = seen.scales
     mean = float(scales.mean())
-    if seen.outer or float(np.abs(scales - mean).max()) > _ALIKE * abs(mean):
+    if float(np.abs(scales - mean).max()) > _ALIKE * abs(mean):
         return tuple(_rounded(s) for s in scales.tolist()), 1.0, False
     if seen.shares is not None and seen.shares.sum() / mean > (1 + len(scales)) / 2:
         return tuple(_rounded(s) for s in scales.tolist()), 1.0, False
@@ -141,10 +147,13 @@ def _rounded(value: float) -> float:
     return tenth if abs(value - tenth) <= _ALIKE / 2 * abs(value) else round(value, 2)
 
 
-def _near(share: float) -> list[float]:
-    """Shares near one that was measured, the roundest first."""
-    near = dict.fromkeys((round(share * 20) / 20, round(share, 2), round(share, 3)))
-    return [s for s in near if 0 < s <= 1 and abs(s - share) <= _OFF]
+def _near(shares: Sequence[float]) -> list[tuple[float, ...]]:
+    """Shares near some that were measured, the roundest first."""
+    near = dict.fromkeys(tuple(round(s * n) / n for s in shares) for n in (20, 100, 1000))
+    return [
+        some for some in near
+        if all(0 < s <= 1 and abs(s - own) <= _OFF for s, own in zip(some, shares, strict=True))
+    ]  # fmt: skip
 
 
 _OFF = 0.02
@@ -152,12 +161,10 @@ _OFF = 0.02
 
 def _recipe(
     method: str, merge: Merge, weights: Sequence[float], values: Mapping[str, float | str],
-    densities: Sequence[float] = (), *, seed: int = 0,
+    densities: Sequence[float], *, seed: int = 0,
 ) -> Recipe:  # fmt: skip
-    """A recipe of these models, with densities for all of them among the values, or for each."""
-    own = [{"weight": w} for w in weights]
-    for part, density in zip(own, densities, strict=False):
-        part["density"] = density
+    """A recipe of these models."""
+    own = [{"density": p, "weight": w} for p, w in zip(densities, weights, strict=True)]
     parts = tuple(Part(p, given) for p, given in zip(merge.parents, own, strict=True))
     return Recipe(method, parts, merge.base, values, seed=seed)
 
@@ -211,16 +218,17 @@ def _fitting(reader: Reader, ref: TensorRef, start: int, made: torch.Tensor) -> 
     return int((np.abs(other - child) <= _TOLERANCE * ulp).sum())
 
 
-def _made(kind: Kind, recipe: Recipe, share: float, n: int) -> Kind:
-    """A merge whose recipe is known."""
-    values: dict[str, object] = dict(recipe.parameters)
+def _made(kind: Kind, recipe: Recipe, names: Sequence[str], share: float, n: int) -> Kind:
+    """A merge whose recipe is known; names are those of its models."""
     own = [part.parameters for part in recipe.models]
-    for name in own[0]:
-        each = tuple(part[name] for part in own)
-        values[name] = each[0] if len(set(each)) == 1 else each
-    if recipe.seed or recipe.method.startswith("dare"):
+    each = {name: tuple(part[name] for part in own) for name in own[0]}
+    values: dict[str, object] = {n: v[0] if len(set(v)) == 1 else v for n, v in each.items()}
+    values |= recipe.parameters
+    if recipe.method.startswith("dare"):
         values["seed"] = recipe.seed
     said = ", ".join(f"{name} {_text(value)}" for name, value in values.items())
+    if any(len(set(value)) > 1 for value in each.values()):
+        said += f" (of {', '.join(names)})"
     detail = f"{recipe.method} with {said}, done again, makes {share:.3%} of all {n:,} entries"
     return Kind(kind.name, "match", share, detail)
 

@@ -33,8 +33,7 @@ class Trace:
         scales: by what each parent's change is multiplied where it alone stayed: (k,).
         by_size: how well one threshold of size tells what stayed from what was dropped, the median over matrices and
             parents: 1 for all, 0 for not at all.
-        densities: share of a matrix's entries that are above its threshold, each matrix's mean over parents, and of
-            how many entries: (m, 2).
+        densities: share of each parent's entries that its thresholds keep, over all matrices that have one: (k,).
         outer: share of the largest entries that were dropped although smaller ones stayed; 0: none.
         chances: share of each parent's entries that stayed where no other's did: (k,).
         shares: weights of which the child's change is the sum where all parents' entries stayed and agree: (k,); None
@@ -58,7 +57,7 @@ class _Found:
         n_taken, n_gone: entries of each parent that stayed alone, and that were dropped with all others', of those in
             which all sums of changes can be told: (k,).
         told: how well a threshold tells them apart, for each matrix and parent.
-        densities: see `Trace`.
+        n_kept, n_held: entries of each parent between its limits, and of the matrices that have those: (k,).
         outer: share of dropped entries above all that stayed, for each matrix and parent.
         left, right: normal equations of all parents' changes where they stayed together: (k, k), (k,).
         n_both: entries of those.
@@ -70,9 +69,10 @@ class _Found:
     n_gone: Floats
     left: Floats
     right: Floats
+    n_kept: Floats
+    n_held: Floats
     n_both: int = 0
     told: list[float] = field(default_factory=list)
-    densities: list[tuple[float, float]] = field(default_factory=list)
     outer: list[float] = field(default_factory=list)
 
 
@@ -85,17 +85,17 @@ def trace(reader: Reader, tensors: Sequence[Shared], scales: Sequence[float]) ->
         scales: about, of each parent.
     """
     k, about = len(scales), np.asarray(scales, np.float64)
-    products, squares, taken, gone, right = np.zeros((5, k))
-    found = _Found(products, squares, taken, gone, np.zeros((k, k)), right)
+    products, squares, taken, gone, right, kept, held = np.zeros((7, k))
+    found = _Found(products, squares, taken, gone, np.zeros((k, k)), right, kept, held)
     for tensor, part in _parts(reader, tensors):
         _add(found, part, tensor.refs[0].dtype, about)
-    if (found.n_taken < _FEW).any() or not found.told:
+    if (found.n_taken < _FEW).any() or not found.n_held.all():
         return None
     shares: Floats | None = None
     if found.n_both >= _FEW * k:
         shares = np.asarray(np.linalg.lstsq(found.left, found.right, rcond=None)[0], np.float64)
     return Trace(
-        found.products / found.squares, float(np.median(found.told)), np.array(found.densities),
+        found.products / found.squares, float(np.median(found.told)), found.n_kept / found.n_held,
         float(np.median(found.outer)), found.n_taken / (found.n_taken + found.n_gone), shares,
     )  # fmt: skip
 
@@ -117,7 +117,7 @@ def _add(found: _Found, part: Singles, dtype: str, scales: Floats) -> None:
     room = _FITS * half + _SLACK * np.abs(scaled)
     fits, gone = np.abs(own - scaled) <= room, own == 0
     apart = _are_apart(scaled, room.max(0))
-    thresholds, densities = [], []
+    thresholds = []
     for i, change in enumerate(changes):
         taken = fits[i] & clear[i] & (fits.sum(0) == 1) & ~gone
         dropped = gone & clear[i]
@@ -132,9 +132,9 @@ def _add(found: _Found, part: Singles, dtype: str, scales: Floats) -> None:
         found.told.append(told)
         found.outer.append(float((size > upper).mean()))
         thresholds.append(lower)
-        densities.append(float(((size >= lower) & (size <= upper)).mean()))
-    if len(densities) == len(changes):
-        found.densities.append((float(np.mean(densities)), float(len(own))))
+        found.n_kept[i] += ((size >= lower) & (size <= upper)).sum()
+        found.n_held[i] += len(size)
+    if len(thresholds) == len(changes):
         _add_both(found, own, changes, ~fits.any(0) & ~gone, np.array(thresholds))
 
 

@@ -71,6 +71,17 @@ RECIPES = {
     "della_linear-whole": delta("della_linear", "weight: 0.7, density: 1.0"),
     "breadcrumbs": delta("breadcrumbs", "weight: 0.7, density: 0.6, gamma: 0.02"),
     "breadcrumbs_ties": delta("breadcrumbs_ties", "weight: 0.7, density: 0.6, gamma: 0.02"),
+    "ties-alike": plain("ties", "density: 0.4, weight: 1.0", n=3, base=BASE),
+    "ties-uneven": plain("ties", n=3, base=BASE)
+    .replace(f"- model: {ADD}\n", f"- model: {ADD}\n  parameters: {{weight: 0.5, density: 0.5}}\n")
+    .replace(
+        f"- model: {REVERSE}\n",
+        f"- model: {REVERSE}\n  parameters: {{weight: 0.3, density: 0.3}}\n",
+    )
+    .replace(
+        f"- model: {SORT}\n", f"- model: {SORT}\n  parameters: {{weight: 0.2, density: 0.4}}\n"
+    ),
+    "breadcrumbs-alike": delta("breadcrumbs", "weight: 0.7", "density: 0.6, gamma: 0.05"),
     "gradients": delta(
         "task_arithmetic",
         "weight: [{filter: mlp, value: [0, 1]}, {filter: norm, value: 0.1}, {value: [1.0, 0.2, 0.5]}]",
@@ -135,7 +146,8 @@ dtype: float32
 
 
 CUTS = (
-    "ties", "ties-sum", "ties-negative", "sce", "breadcrumbs", "breadcrumbs_ties", "slice-deltas",
+    "ties", "ties-sum", "ties-negative", "ties-alike", "ties-uneven", "sce", "breadcrumbs", "breadcrumbs-alike",
+    "breadcrumbs_ties", "slice-deltas",
 )  # fmt: skip
 """Recipes that cut a sorted list. Between bfloat16 neighbours many entries are equal, and which of them mergekit keeps
 is its sort's affair; these run on experts in float32 whose entries differ."""

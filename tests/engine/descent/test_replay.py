@@ -37,7 +37,8 @@ def trimmed(delta, density, *, whole):
 
 
 def ties(density, scale=1.0, weights=(1.0, 1.0), *, whole=False, mean=True):
-    parts = [trimmed(delta, density, whole=whole) for delta in DELTAS]
+    kept = np.broadcast_to(density, 2)
+    parts = [trimmed(d, p, whole=whole) for d, p in zip(DELTAS, kept, strict=True)]
     made = {}
     for name in B:
         terms = np.stack([w * part[name] for w, part in zip(weights, parts, strict=True)])
@@ -100,19 +101,21 @@ def found(catalog, scales):
 @pytest.mark.parametrize(
     ("child", "scales", "said"),
     [
-        (ties(0.2), (1.0, 1.0), "ties with density 0.2, scope tensor, normalize true, lambda 1, weight 1"),
-        (ties(0.2, whole=True), (1.0, 1.0), "ties with density 0.2, scope model, normalize true, lambda 1, weight 1"),
-        (ties(0.55, 0.8, whole=True), (0.79, 0.81), "ties with density 0.55, scope model, normalize true, lambda 0.8, weight 1"),
-        (ties(0.3, 1.0, (0.7, 0.3)), (1.0, 1.0), "ties with density 0.3, scope tensor, normalize true, lambda 1, weight 0.7/0.3"),
-        (ties(0.3, 1.0, (0.5, 0.5), mean=False), (0.5, 0.5), "ties with density 0.3, scope tensor, normalize false, lambda 1, weight 0.5"),
-        (ties(0.3, 1.0, (0.8, 0.4), mean=False), (0.8, 0.4), "ties with density 0.3, scope tensor, normalize false, lambda 1, weight 0.8/0.4"),
-        (breadcrumbs(0.7, 0.05, 0.6), (0.6, 0.6), "breadcrumbs with density 0.7, gamma 0.05, weight 0.6"),
+        (ties(0.2), (1.0, 1.0), "ties with density 0.2, weight 1, scope tensor, normalize true, lambda 1"),
+        (ties(0.2, whole=True), (1.0, 1.0), "ties with density 0.2, weight 1, scope model, normalize true, lambda 1"),
+        (ties(0.55, 0.8, whole=True), (0.79, 0.81), "ties with density 0.55, weight 1, scope model, normalize true, lambda 0.8"),
+        (ties(0.3, 1.0, (0.7, 0.3)), (1.0, 1.0), "ties with density 0.3, weight 0.7/0.3, scope tensor, normalize true, lambda 1"),
+        (ties(0.3, 1.0, (0.5, 0.5), mean=False), (0.5, 0.5), "ties with density 0.3, weight 0.5, scope tensor, normalize false, lambda 1"),
+        (ties(0.3, 1.0, (0.8, 0.4), mean=False), (0.8, 0.4), "ties with density 0.3, weight 0.8/0.4, scope tensor, normalize false, lambda 1"),
+        (ties((0.5, 0.2)), (1.0, 1.0), "ties with density 0.5/0.2, weight 1, scope tensor, normalize true, lambda 1"),
+        (breadcrumbs(0.7, 0.05, 0.6), (0.6, 0.6), "breadcrumbs with density 0.7, weight 0.6, gamma 0.05"),
     ],
-    ids=["tensor", "model", "scaled", "weighted", "summed", "unevenly summed", "breadcrumbs"],
+    ids=["tensor", "model", "scaled", "weighted", "summed", "unevenly summed", "uneven", "breadcrumbs"],
 )  # fmt: skip
 def test_a_recipe_that_chooses_by_size_is_found(child, scales, said, judged):
     kind = judged(child, scales)
-    assert kind.detail.startswith(said + ", done again, makes ")
+    uneven = " (of one, two)" if "/" in said else ""
+    assert kind.detail.startswith(f"{said}{uneven}, done again, makes ")
     assert (kind.name, kind.statistic) == ("merge", "match")
     assert 0.97 <= kind.value <= 1
 
@@ -120,10 +123,10 @@ def test_a_recipe_that_chooses_by_size_is_found(child, scales, said, judged):
 @pytest.mark.parametrize(
     ("method", "parameters", "seed", "scales", "said"),
     [
-        ("dare_linear", {"density": 0.4, "weight": 0.5}, 0, (1.25, 1.25), "weight 0.5, density 0.4, seed 0"),
-        ("dare_linear", {"density": 0.8, "weight": 0.4}, 42, (0.5, 0.5), "weight 0.4, density 0.8, seed 42"),
-        ("dare_ties", {"density": 0.6}, 0, (1.667, 1.667), "weight 1, density 0.6, seed 0"),
-        ("ties", {"density": 0.4}, 0, (1.0, 1.0), "density 0.4, scope model, normalize true, lambda 1, weight 1"),
+        ("dare_linear", {"density": 0.4, "weight": 0.5}, 0, (1.25, 1.25), "density 0.4, weight 0.5, seed 0"),
+        ("dare_linear", {"density": 0.8, "weight": 0.4}, 42, (0.5, 0.5), "density 0.8, weight 0.4, seed 42"),
+        ("dare_ties", {"density": 0.6}, 0, (1.667, 1.667), "density 0.6, weight 1, seed 0"),
+        ("ties", {"density": 0.4}, 0, (1.0, 1.0), "density 0.4, weight 1, scope model, normalize true, lambda 1"),
     ],
 )  # fmt: skip
 def test_our_own_merges_are_made_again_to_the_byte(
@@ -199,5 +202,5 @@ def test_entries_that_were_kept_or_dropped_are_counted(judged, catalog):
 
 
 def test_between_size_and_chance_nothing_is_tried():
-    seen = Trace(np.ones(2), 0.45, np.array([[0.5, 100.0]]), 0.0, np.full(2, 0.5), None)
+    seen = Trace(np.ones(2), 0.45, np.full(2, 0.5), 0.0, np.full(2, 0.5), None)
     assert list(recipes(Merge("c", "b", ("x", "y"), (1.0, 1.0)), seen)) == []
