@@ -31,7 +31,7 @@ from registry.header import TensorRef
 
 _BY_SIZE = 0.6  # of `Trace.by_size`, from which on entries were chosen by their sizes
 _BY_CHANCE = 0.3  # up to which they were drawn
-_MADE = 0.97  # share of the entries that a recipe makes, at least: tools treat equal sizes at the threshold differently
+_MADE = 0.95  # share of the entries that a recipe makes, at least: tools treat equal sizes at the threshold differently
 _ROUNDER = 0.005  # of the entries, that a rounder number may make less
 _GLANCE = 6  # tensors that a recipe is tried on
 _ALIKE = 0.03  # of a number, that others are the same
@@ -100,18 +100,20 @@ def _by_size(merge: Merge, seen: Trace) -> Iterator[Recipe]:
     weights, scale, is_mean = _weights(seen)
     scaled = [_rounded(s) for s in seen.scales.tolist()]
     densities = seen.densities
-    if float(np.ptp(densities)) <= _OFF:  # one for all is what most recipes say
+    if float(np.ptp(densities)) <= _EVEN:  # one for all is what most recipes say
         densities = np.full(len(densities), densities.mean())
-    for kept in _near(densities.tolist()):
-        if seen.outer:
-            for gamma in (share for (share,) in _near([seen.outer])):
+    if not seen.outer:
+        for kept in _near(densities.tolist()):
+            for scope in ("tensor", "model"):
+                given = {"scope": scope, "normalize": is_mean, "lambda": scale}
+                yield _recipe("ties", merge, weights, given, kept)
+    if seen.outer or seen.by_size < _CLEANLY:
+        gammas = [share for (share,) in _near([seen.outer])] if seen.outer else _GAMMAS
+        for gamma in gammas:
+            for kept in _near((densities - (0.0 if seen.outer else gamma)).tolist()):
                 yield _recipe("breadcrumbs", merge, scaled, {"gamma": gamma}, kept)
                 given = {"gamma": gamma, "normalize": is_mean, "lambda": scale}
                 yield _recipe("breadcrumbs_ties", merge, weights, given, kept)
-            continue
-        for scope in ("tensor", "model"):
-            given = {"scope": scope, "normalize": is_mean, "lambda": scale}
-            yield _recipe("ties", merge, weights, given, kept)
 
 
 def _by_chance(merge: Merge, seen: Trace) -> Iterator[Recipe]:
@@ -157,6 +159,9 @@ def _near(shares: Sequence[float]) -> list[tuple[float, ...]]:
 
 
 _OFF = 0.02
+_EVEN = 0.03
+_CLEANLY = 0.9  # of `Trace.by_size`, below which the largest entries may have been dropped, though few show it
+_GAMMAS = (0.01, 0.02, 0.05)
 
 
 def _recipe(

@@ -158,9 +158,10 @@ def _merges(found: Matching) -> Facts:
         edge = next(e for (c, _), e in sorted(found.edges.items()) if c == child)
         count = methods.setdefault(f"{edge['kind']} {edge['method']}".strip(), Counter())
         told = {v.edge.get("method") for v in found.verdicts if v.child == child}
+        bases = found.nodes[child]["neutral"]
         count.update(
-            of=1, detected=child in said, parents_right=named[child] == above,
-            method_right=told - {None, ""} == {edge["method"]},
+            of=1, with_base=int(bool(bases) and found.latent.isdisjoint(bases)), detected=int(child in said), parents_right=int(named[child] == above),
+            method_right=int(told - {None, ""} == {edge["method"]}),
         )  # fmt: skip
     return {
         "merge_detection": rates(len(set(true) & set(said)), len(said), len(true)),

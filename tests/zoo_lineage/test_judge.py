@@ -168,7 +168,13 @@ def test_a_merge_is_detected_with_its_parents_and_coefficients():
     assert report["coefficient_mae"] == pytest.approx(0.1)
     assert report["coefficients_given"] == 0.5
     assert report["merges_by_method"] == {
-        "merge linear": {"of": 1, "detected": 1, "parents_right": 0, "method_right": 0}
+        "merge linear": {
+            "of": 1,
+            "detected": 1,
+            "parents_right": 0,
+            "with_base": 1,
+            "method_right": 0,
+        }
     }
     assert report["failures"]["coefficients"] == ["f/m <- f/a: 0.500 instead of 0.600"]
     told = said(("m", "a", {"method": "linear"}), ("m", "b", {"method": "linear"}))
