@@ -21,8 +21,8 @@ from engine.descent.pile import Floats
 from engine.descent.ratio import binned, standing_out
 from engine.descent.weighting import certain, sums_of, weighted
 
-LEAST_EXPLAINED = 0.85
-"""Share of the entries that are one of the sums, beyond what chance explains, at least."""
+LEAST_EXPLAINED = 0.9
+"""Share of the entries that are one of the sums of two parents, beyond what chance explains, at least; of more `_PARENT` more."""
 
 LEAST_OF_SOME = 0.7
 """The same where the base is known on some entries only, and ranks of magnitude are not."""
@@ -168,12 +168,19 @@ def _made_of(bucket: Bucket, child: int, near: list[int], absent: int | None) ->
             for i in near
             if i != base and not _is_whole(bucket, child, base, i)
         }
-        least = LEAST_OF_SOME if base == absent else LEAST_EXPLAINED
         made = _on(bucket, child, base, places, others)
-        made = made if made is not None and made.explained >= least else None
+        if made is not None and made.explained < _least(made, absent):
+            made = None
         if made is not None and (best is None or _gain(made) > _gain(best)):
             best = made
     return best
+
+
+def _least(found: Masked, absent: int | None) -> float:
+    """What a mask has to explain: the more parents, the more sums there are, and models under one sign-like optimiser share many."""
+    if found.base == absent:
+        return LEAST_OF_SOME
+    return LEAST_EXPLAINED + _PARENT * (len(found.parents) - 2)
 
 
 def _is_whole(bucket: Bucket, child: int, base: int, parent: int) -> bool:
