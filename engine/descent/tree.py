@@ -188,8 +188,14 @@ def _siblings(
     for i in np.argsort(-alike[chosen].min(0), kind="stable").tolist():
         if i not in chosen and alike[i, chosen].min() >= SIBLING / 2:
             chosen.append(i)
+    if len(chosen) == 2 and alike[a, b] < _PAIR:  # noqa: PLR2004 - two neighbours may be a parent and a child
+        return []
     # a parent of many has some that were taught alike, but not most
     return sorted(few[i] for i in chosen) if 2 * len(chosen) > len(few) else []
+
+
+_PAIR = 0.2
+"""Likeness of two alone: in a chain of trainings the middle model's neighbours are a little alike, too."""
 
 
 def _nearest(gram: Floats, middle: int, others: Sequence[int]) -> list[int]:

@@ -69,7 +69,21 @@ def _practice() -> tuple[Family, ...]:
         Family("p11-vit-fan-turns", vit, (BASE, *parents(), *turns(vit)[:1], *some), 5011, "adamw-0.1", 8e-4, 3),
         Family("p12-vit-merges-lion", vit, (BASE, *parents(), *few, *masked_merges(taste)), 5012, "lion", 5e-4, 4,
                missing=True),
+        *_lions(),
     )  # fmt: skip
+
+
+def _lions() -> tuple[Family, ...]:
+    """Trees under an optimiser by which children share many entries: four shapes, three each."""
+    shapes = ((4, 104), (3, 128), (4, 128), (2, 152))
+    found = []
+    for at, (depth, width) in enumerate(shapes):
+        for turn in range(3):
+            n, shape = 3 * at + turn + 1, Shape("mlp", width=width, depth=depth)
+            nodes = (BASE, *tree(3 + turn % 2), *turns(shape))
+            lr = (3e-4, 5e-4, 6e-4, 8e-4)[(n + turn) % 4]
+            found.append(Family(f"p{12 + n}-mlp-lion", shape, nodes, 7000 + n, "lion", lr, (n + turn) % 6, missing=n % 4 == 3))  # fmt: skip
+    return tuple(found)
 
 
 def _sealed() -> tuple[Family, ...]:
