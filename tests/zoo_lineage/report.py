@@ -225,7 +225,14 @@ def document(rows: Sequence[Row]) -> str:
         "drew cannot be drawn again, and sums are proved by their coefficients.", "",
         *merges([row for row in shown if not row.claims]), "",
         "## Confidence", "", "Edges in ten bins of what was said of them, and how many are right.", "",
-        *reliability(shown), "", "## What went wrong", "",
+        *reliability(shown), "",
+        "## What went wrong", "",
+        "Why, as far as it is known. Where the base is away and a model lies very near it, as a merged adapter of rank 1 does,",
+        "that model takes its place, and all that hangs on the base hangs on it. Where two children of a base learned much",
+        "alike, a parent that nobody has is put between them and the base. Of siblings of one task under other seeds one may be",
+        "nearer to its sibling than to the base. A merge that was trained on until no row is untouched is a fine-tune of one",
+        "parent by all its entries. Of DELLA without its base, under an optimiser that moves every weight as far, one parent is",
+        "lost. Continued pre-training that went less far than a third of the weights is called a fine-tune.", "",
     ]  # fmt: skip
     for row in shown:
         if not row.claims:
