@@ -40,7 +40,7 @@ def statuses(catalog):
 def content(catalog):
     """All rows of a catalog, without the times at which they were written, and the numbers that only it gave."""
     times = ("created_at", "seen_at", "known_since", "applied_at", "measured_at")
-    own = (*times, "number", "child_number", "parent_number")
+    own = (*times, "number", "child_number", "parent_number", "model_number")
     tables = catalog.rows(
         "select table_name as t from duckdb_tables() where schema_name = 'store' order by 1"
     )

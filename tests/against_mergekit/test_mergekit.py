@@ -83,8 +83,9 @@ def test_the_weights_agree_within_rounding(name, zoo, theirs, mergekit_outputs, 
         assert float((~near).float().mean()) <= NOISE.get(name, 0.0), tensor
 
 
-NOISE = {"arcee_fusion": 0.01}
-"""Share of entries that may differ: mergekit's divergences of small task vectors are float32 noise, and so are cuts."""
+NOISE = {"arcee_fusion": 0.01, "ties-alike": 1e-3, "ties-uneven": 1e-3, "breadcrumbs-alike": 1e-3}
+"""Share of entries that may differ: mergekit's divergences of small task vectors are float32 noise, and so are cuts; of equal
+entries at a cut its sort decides."""
 
 
 @pytest.mark.parametrize("name", ["stack", "slices", "stack-scaled"])

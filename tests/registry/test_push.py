@@ -35,7 +35,8 @@ def send(catalog, folder, target=TARGET, **named):
 def known(catalog, uri):
     """All that is known of a place, times left out."""
     place = catalog.rows(
-        "select * exclude (known_since, seen_at) from store.address where uri = ?", [uri]
+        "select * exclude (known_since, seen_at, model_number) from store.address where uri = ?",
+        [uri],
     )
     files = catalog.rows("select * from store.file where uri = ? order by path", [uri])
     claims = catalog.rows("select * from store.claim where uri = ? order by id", [uri])

@@ -16,7 +16,7 @@ Rows = dict[str, list[str]]
 """Table → its rows as text, sorted."""
 
 _CLOCKS = frozenset((
-    "number", "child_number", "parent_number",  # which follow from what was done in which order
+    "number", "child_number", "parent_number", "model_number",  # which follow from what was done in which order
     "created_at", "changed_at", "seen_at", "known_since", "applied_at", "measured_at", "inferred_at", "taken_at", "scored_at",
     "started_at", "ended_at", "seconds", "process", "mtime_ns", "inode",
 ))  # fmt: skip

@@ -12,7 +12,7 @@ from engine.descent.component import Descent
 from engine.descent.kind import Kind
 from engine.descent.replay import Merge, recipes, replayed
 from engine.descent.slab import shared
-from engine.descent.trace import Trace, trace
+from engine.descent.trace import Trace
 from engine.reader import Reader
 from registry.scan import scan
 
@@ -185,20 +185,6 @@ def test_edges_say_the_recipe_and_stay_as_sure(judged, tmp_path, catalog):
     told, problems = certified(catalog, edges)
     assert told == edges
     assert "the files of one are gone" in problems[ids["child"]]
-
-
-def test_entries_that_were_kept_or_dropped_are_counted(judged, catalog):
-    judged(dare((0.5, 0.5), (0.5, 0.5)), (1.0, 1.0))
-    ids = ids_of(catalog)
-    parts = [catalog.checkpoint(ids[name]) for name in ("child", "b", "one", "two")]
-    with Reader() as reader:
-        tensors = shared(parts[0], parts[1:])
-        seen = trace(reader, tensors, (1.0, 1.0))
-        assert seen.scales == pytest.approx([1.0, 1.0], rel=0.01)
-        assert seen.chances == pytest.approx([0.5, 0.5], abs=0.03)
-        assert seen.by_size < 0.3
-        assert trace(reader, [t for t in tensors if t.is_vector], (1.0, 1.0)) is None
-        assert trace(reader, tensors, (9.0, 9.0)) is None
 
 
 def test_between_size_and_chance_nothing_is_tried():
