@@ -16,7 +16,7 @@ Direction = Literal["ancestors", "descendants"]
 _ENDS = {"ancestors": ("child", "parent"), "descendants": ("parent", "child")}
 """Which end of an edge is at hand, and which is looked for."""
 
-# One column at a time: DuckDB takes as long again for two at once. Nobody has the number 0, so nobody is found there.
+# One column at a time: DuckDB takes longer for two at once. Nobody has the number 0, so nobody is found there.
 _END = "select coalesce({end}_number, 0) as numbers from store.edge"
 _NOBODY = 0
 

@@ -8,7 +8,7 @@ the generator are ours; of others it is told how many entries are what a drawn m
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -16,9 +16,9 @@ import torch
 from engine import pin
 from engine.descent.bucket import rounding_energy
 from engine.descent.kind import Kind
-from engine.descent.pile import Floats
 from engine.descent.slab import Shared
 from engine.descent.trace import Trace, trace
+from engine.descent.weighting import beyond_chance, counted, sums_of
 from engine.lookup import load_parent
 from engine.parent import Parent
 from engine.plan import Plan, TensorStep
@@ -27,6 +27,7 @@ from engine.reader import DTYPES, Reader
 from engine.recipe import Part, Recipe
 from engine.run import results
 from registry.catalog import Catalog
+from registry.errors import BadParameter, BadRecipe, NotMergeable
 from registry.header import TensorRef
 
 _BY_SIZE = 0.6  # of `Trace.by_size`, from which on entries were chosen by their sizes
@@ -37,10 +38,8 @@ _GLANCE = 6  # tensors that a recipe is tried on
 _ALIKE = 0.03  # of a number, that others are the same
 _SEEDS = (0, 42)
 _TOLERANCE = 1 + 1e-3  # times an ulp
-_FITS = 1.5  # halves of an ulp
 _EXACT = 2e-3  # of a change, that its scale may be off
-_CLEAR = 6.0
-_SHIFTS = (-24.0, -17.0, -12.0, 12.0, 17.0, 24.0)  # halves of an ulp: there only chance explains
+_CLEAR = 10.0  # times rounding
 
 
 @dataclass(frozen=True)
@@ -120,10 +119,13 @@ def _by_chance(merge: Merge, seen: Trace) -> Iterator[Recipe]:
     """Those that draw, as our engine does."""
     drawn = [_rounded(p) for p in seen.chances.tolist()]
     weights = [_rounded(s * p) for s, p in zip(seen.scales.tolist(), drawn, strict=True)]
-    rescaled = [_rounded(1 / s) for s in seen.scales.tolist()]
+    scales = seen.scales.tolist()
+    rescaled = [
+        _rounded(1 / s) for s in scales if s >= 1
+    ]  # of DARE-TIES, whose mean has weights that sum to 1
     for seed in _SEEDS:
         yield _recipe("dare_linear", merge, weights, {}, drawn, seed=seed)
-        if max(rescaled) <= 1:
+        if len(rescaled) == len(scales):
             yield _recipe("dare_ties", merge, (1.0,) * len(weights), {}, rescaled, seed=seed)
 
 
@@ -144,9 +146,11 @@ def _weights(seen: Trace) -> tuple[tuple[float, ...], float, bool]:
 
 
 def _rounded(value: float) -> float:
-    """A number as people write it: to a tenth where that is near, else to a hundredth."""
+    """A number as people write it: to a tenth where that is near, else to the nearer of a hundredth and a third."""
     tenth = round(value, 1)
-    return tenth if abs(value - tenth) <= _ALIKE / 2 * abs(value) else round(value, 2)
+    if abs(value - tenth) <= _ALIKE / 2 * abs(value):
+        return tenth
+    return min(round(value, 2), round(3 * value) / 3, key=lambda near: abs(near - value))
 
 
 def _near(shares: Sequence[float]) -> list[tuple[float, ...]]:
@@ -184,9 +188,19 @@ class _Replay:
     merge: Merge
 
     def match(self, recipe: Recipe, n_tensors: int | None = None) -> float:
-        """The share of entries that a recipe makes, but for one step of rounding; 0 where it makes none."""
+        """The share of entries that a recipe makes, but for one step of rounding; 0 where the engine refuses it."""
+        try:
+            return self._share(self._plan(recipe), n_tensors)
+        except (
+            BadParameter,
+            BadRecipe,
+            NotMergeable,
+        ):  # such as a tensor that not all of them have, or a density of 0
+            return 0.0
+
+    def _share(self, plan: Plan, n_tensors: int | None) -> float:
+        """The same of a plan."""
         children = {tensor.refs[1].name: tensor for tensor in self.tensors}
-        plan = self._plan(recipe)
         steps = [s for s in plan.steps if s.action == "merge" and s.name in children]
         if n_tensors is not None:
             steps = _some([s for s in steps if len(s.shape) > 1] or steps, n_tensors)
@@ -202,7 +216,7 @@ class _Replay:
         ids = [part.model for part in recipe.models]
         return make_plan(pin.pin(recipe, recipe.base, ids), base, models)
 
-    @property
+    @cached_property
     def _parents(self) -> tuple[Parent, list[Parent]]:
         """The base and the models."""
         merge = self.merge
@@ -247,35 +261,23 @@ def _text(value: object) -> str:
 
 def _drawn(reader: Reader, tensors: Sequence[Shared], seen: Trace, kind: Kind) -> Kind | None:
     """How many of all entries that the parents changed are what a drawn mask leaves, beyond what chance explains."""
-    total, own, chance = 0, 0.0, 0.0
+    total, own, chance = 0, 0, 0.0
     for tensor in tensors:
         for part in tensor.slabs(reader):
-            half = np.sqrt(3 * rounding_energy(part[0], tensor.refs[0].dtype))
+            noise = np.sqrt(rounding_energy(part[0], tensor.refs[0].dtype))
             base = part[1].astype(np.float64)
             scaled = seen.scales[:, None] * (part[2:] - base)
-            some = (np.abs(scaled) > _CLEAR * half).any(0)
-            moved, half, scaled = (part[0] - base)[some], half[some], scaled[:, some]
-            total += len(moved)
-            own += _near_sums(moved, scaled, half)
-            shifted = [_near_sums(moved + shift * half, scaled, half) for shift in _SHIFTS]
-            chance += float(np.mean(shifted))
-    if not total or chance >= total:
+            some = (np.abs(scaled) > _CLEAR * noise).any(0)
+            found = counted((part[0] - base)[some], sums_of(scaled[:, some]), noise[some], _EXACT)
+            total += int(some.sum())
+            own += found[0]
+            chance += found[1]
+    if not total:
         return None
-    certain = (own - chance) / (total - chance)
+    certain = beyond_chance(own, chance, total)
     kept = "/".join(f"{p:.0%}" for p in seen.chances)
     detail = (
         f"{certain:.1%} of all {total:,} entries that the parents changed are what masks drawn by chance leave, of each "
         f"parent {kept}, as DARE draws them; whose random numbers is not known"
     )
     return Kind(kind.name, "explained_share", certain, detail)
-
-
-def _near_sums(moved: Floats, scaled: Floats, half: Floats) -> float:
-    """How many changes are the sum or the mean of some parents'."""
-    near = np.abs(moved) <= _FITS * half
-    for size in range(1, len(scaled) + 1):
-        for some in combinations(range(len(scaled)), size):
-            total = scaled[list(some)].sum(0)
-            for made in (total, total / size) if size > 1 else (total,):
-                near |= np.abs(moved - made) <= _FITS * half + _EXACT * np.abs(made)
-    return float(near.sum())

@@ -69,14 +69,32 @@ def _share(moved: Floats, one: Floats, other: Floats, noise: Floats) -> float | 
     return float(np.median(near))
 
 
-def certain(moved: Floats, sums: Sequence[Floats], noise: Floats) -> float:
-    """The share of the entries that are one of some sums, of what chance does not explain: at most 1."""
+def counted(
+    moved: Floats, sums: Sequence[Floats], noise: Floats, slack: float = _SLACK
+) -> tuple[int, float]:
+    """How many entries are one of some sums, and how many would be by chance.
 
-    def share(shift: float) -> float:
+    Args:
+        moved: what the child has changed, (e,).
+        sums: see `sums_of`.
+        noise: what rounding may have added, (e,).
+        slack: of a change, that its scale may be off.
+    """
+
+    def count(shift: float) -> int:
         near = np.zeros(len(moved), bool)
         for made in sums:
-            near |= np.abs(moved + shift * noise - made) <= _FIT * noise + _SLACK * np.abs(made)
-        return float(near.mean())
+            near |= np.abs(moved + shift * noise - made) <= _FIT * noise + slack * np.abs(made)
+        return int(near.sum())
 
-    chance = float(np.mean([share(x) for x in _SHIFTS]))
-    return (share(0.0) - chance) / max(1e-9, 1 - chance)
+    return count(0.0), float(np.mean([count(x) for x in _SHIFTS]))
+
+
+def beyond_chance(own: float, chance: float, total: int) -> float:
+    """The share of what chance does not explain that is explained: at most 1; 0 where chance explains all."""
+    return (own - chance) / (total - chance) if chance < total else 0.0
+
+
+def certain(moved: Floats, sums: Sequence[Floats], noise: Floats) -> float:
+    """The share of the entries that are one of some sums, of what chance does not explain: at most 1."""
+    return beyond_chance(*counted(moved, sums, noise), len(moved))

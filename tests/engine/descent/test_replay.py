@@ -76,8 +76,8 @@ def dare(densities, weights):
 def judged(tmp_path, catalog):
     """What all entries tell of a merge of one and two on b; scales are about those of its parents."""
 
-    def judge(child, scales):
-        models = {"b": B, "one": ONE, "two": TWO} | ({} if child is None else {"child": child})
+    def judge(child, scales, **others):
+        models = {"b": B, "one": ONE, "two": TWO, "child": child} | others
         for name, model in models.items():
             saved(tmp_path / "models" / name, model)
         scan(catalog, [str(tmp_path / "models")])
@@ -124,6 +124,7 @@ def test_a_recipe_that_chooses_by_size_is_found(child, scales, said, judged):
     ("method", "parameters", "seed", "scales", "said"),
     [
         ("dare_linear", {"density": 0.4, "weight": 0.5}, 0, (1.25, 1.25), "density 0.4, weight 0.5, seed 0"),
+        ("dare_linear", {"density": 0.4, "weight": 1 / 3}, 0, (0.83, 0.83), "density 0.4, weight 0.333333, seed 0"),
         ("dare_linear", {"density": 0.8, "weight": 0.4}, 42, (0.5, 0.5), "density 0.8, weight 0.4, seed 42"),
         ("dare_ties", {"density": 0.6}, 0, (1.667, 1.667), "density 0.6, weight 1, seed 0"),
         ("ties", {"density": 0.4}, 0, (1.0, 1.0), "density 0.4, weight 1, scope model, normalize true, lambda 1"),
@@ -153,6 +154,17 @@ def test_of_masks_that_others_drew_it_is_told_how_often_they_kept(judged):
         int(text.rstrip("%")) for text in kind.detail.split("of each parent ")[1][:7].split("/")
     ]
     assert share == pytest.approx([30, 60], abs=2)
+
+
+def test_a_recipe_that_the_engine_refuses_makes_nothing(judged):
+    more = ONE | {"model.extra.weight": np.ones((4, 4), np.float32)}
+    assert judged(ties(0.2), (1.0, 1.0), one=more) is None
+
+
+def test_a_parent_that_was_subtracted_has_no_density_below_0(judged):
+    kind = judged(dare((0.5, 0.5), (-0.5, 0.5)), (-1.0, 1.0))
+    assert kind.statistic == "explained_share"
+    assert kind.value > 0.99
 
 
 def test_what_was_trained_on_is_none_of_them(judged):
