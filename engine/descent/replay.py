@@ -79,10 +79,10 @@ def replayed(
     found = _Replay(catalog, reader, tensors, merge)
     tried = [(recipe, found.match(recipe, n_tensors=_GLANCE)) for recipe in recipes(merge, seen)]
     most = max((share for _, share in tried), default=0.0)
-    for recipe, share in tried:
-        if share >= max(_MADE, most - _ROUNDER):
+    for recipe, glanced in tried:
+        if glanced >= max(_MADE, most - _ROUNDER) and (share := found.match(recipe)) >= _MADE:
             names = [catalog.name(parent) for parent in merge.parents]
-            return _made(kind, recipe, names, found.match(recipe), sum(t.size for t in tensors))
+            return _made(kind, recipe, names, share, sum(t.size for t in tensors))
     return _drawn(reader, tensors, seen, kind) if seen.by_size <= _BY_CHANCE else None
 
 

@@ -167,6 +167,17 @@ def test_a_parent_that_was_subtracted_has_no_density_below_0(judged):
     assert kind.value > 0.99
 
 
+def test_what_only_some_tensors_show_is_no_recipe(judged, monkeypatch):
+    monkeypatch.setattr("engine.descent.replay._GLANCE", 1)
+    made, (first, *_) = ties(0.2), [name for name in sorted(B) if B[name].ndim > 1]
+    rng = np.random.default_rng(9)
+    child = {
+        name: v if name == first or v.ndim < 2 else rounded(v + rng.normal(0, 0.004, v.shape) * (rng.random(v.shape) < 0.2))
+        for name, v in made.items()
+    }  # fmt: skip
+    assert judged(child, (1.0, 1.0)) is None
+
+
 def test_what_was_trained_on_is_none_of_them(judged):
     rng = np.random.default_rng(9)
     child = {
