@@ -6,6 +6,7 @@ name for, 2 wrong usage, 3 the answer is no, 130 interrupted, 141 nobody reads a
 """
 
 import errno
+import gc
 import io
 import os
 import shlex
@@ -189,4 +190,7 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    reg(prog_name="reg")
+    try:
+        reg(prog_name="reg")
+    finally:
+        gc.freeze()  # or Python, as it ends, looks for garbage among all that torch is, for a third of a second

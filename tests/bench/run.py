@@ -212,6 +212,8 @@ def run(bench: Bench, options: argparse.Namespace, many: Sequence[Case]) -> None
         if any(one.start == case.name for one in (*chosen, *remembered)):
             bench.measure("tiny", case, max(1, options.rounds))
     program = machine.mergekit_program(options.mergekit) if options.mergekit else None
+    if program and chosen:
+        bench.theirs("tiny", STARTS[0], program, options.rounds)
     if chosen:
         print(table.aligned(table.MERGED, table.MERGED))
     for size in options.sizes:

@@ -10,27 +10,28 @@ from results import Result, Results
 MERGED = (
     "size", "case", "s", "min-max", "start-up s", "without it s", "plain s", "min-max", "x plain",
     "without start-up x plain", "inside s", "inside plain s", "inside x plain", "peak MiB", "read GB", "written GB", "mergekit s", "mergekit ÷ reg",
-    "mergekit peak MiB", "mergekit peak ÷ reg",
+    "mergekit start-up s", "both without start-up", "mergekit peak MiB", "mergekit peak ÷ reg",
 )  # fmt: skip
 REMEMBERED = (
     "size", "method", "parents", "s", "peak MiB", "read GB", "written GB"
 )  # fmt: skip
 MEANING = """\
-Every number is of whole processes: `python -m cli merge recipe.yaml -o DIR --json` and its like, on a catalog that has
-scanned the models before (`scan` begins without one), page cache warm. Seconds and bytes are medians of the rounds, with
-least and most. *Start-up* is the same command on a family of 0.15 M parameters, nearly all of it the import of torch;
-*without it* is the difference. *Plain* reads the same inputs in chunks of 8 MiB and writes as many bytes as the merge
-does, with fsync as the merge does, in one thread, without arithmetic; each round measures it right before ours, and `x
-plain` is the median of the rounds' ratios. *Inside* is the command in a process that has run it once before, in turns
-with the plain copy, right before either as many bytes as it writes written and removed again: without start-up, and
-without the first touch of memory. Outputs are removed and synced between any two runs. *Peak* is the largest
-anonymous memory seen in samples every 10 ms, most of the rounds; read and written are what the processes asked the
-kernel for. mergekit runs the same recipe file with its own defaults for what the recipe leaves open, and does not wait
-until its output is on the disk. Its TIES trims each tensor by itself; ours the whole model, as the paper does, and reads
-the inputs more than once for it. Start-up is measured at the beginning: on a machine that others use at the same time,
-small differences to it mean little. A virtual machine that hands freed memory back to its host makes the first touch of
-every new page slow, for plain copies and merges alike: where a plain second is worth less than some 2 GB, that was so,
-and the ratios to it flatter the merge.
+Every number is of whole processes: `python -m cli merge recipe.yaml -o DIR --json` and its like, on a catalog that
+has scanned the models before (`scan` begins without one), page cache warm. Seconds and bytes are medians of the
+rounds, with least and most. *Start-up* is the same command on a family of 0.15 M parameters, nearly all of it the
+import of torch, of mergekit a linear merge of it; *without it* is the difference. *Plain* reads the same inputs in
+chunks of 8 MiB and writes as many bytes as the merge does, with fsync as the merge does, in one thread, without
+arithmetic; each round measures it right before ours, and `x plain` is the median of the rounds' ratios. *Inside* is
+the command in a process that has run it once before, in turns with the plain copy, right before either as many bytes
+as it writes written and removed again: without start-up, and without the first touch of memory. Outputs are removed
+and synced between any two runs. *Peak* is the largest anonymous memory seen in samples every 10 ms, most of the
+rounds; read and written are what the processes asked the kernel for. mergekit runs the same recipe file with its own
+defaults for what the recipe leaves open, and does not wait until its output is on the disk. Its TIES trims each
+tensor by itself; ours the whole model, as the paper does, and reads the inputs more than once for it. Start-up is
+measured at the beginning: on a machine that others use at the same time, small differences to it mean little. A
+virtual machine that hands freed memory back to its host makes the first touch of every new page slow, for plain
+copies and merges alike: where a plain second is worth less than some 2 GB, that was so, and the ratios to it flatter
+the merge.
 """
 MANY_PARENTS = """\
 Eight children of one base, or as many models as the method takes; defaults of each method, one round. Methods that
@@ -52,7 +53,7 @@ def merge_row(results: Results, size: str, case: Case) -> list[str]:
         size, case.name, f"{seconds:.2f}", _span(ours), f"{start:.2f}", f"{seconds - start:.2f}",
         *([f"{median(_seconds(floor)):.2f}", _span(floor)] if floor else ["", ""]),
         *_ratios(pairs, start), *_inside(results, size, case.name), *_sizes(ours),
-        *_beside(results.turns(size, case.name, "mergekit"), seconds, peak),
+        *_beside(results, size, case, (seconds, start, peak)),
     ]  # fmt: skip
 
 
@@ -148,14 +149,20 @@ def _sizes(ours: Sequence[Result]) -> list[str]:
     return [f"{peak / 2**20:.0f}", f"{read / 1e9:.2f}", f"{written / 1e9:.2f}"]
 
 
-def _beside(theirs: Sequence[Result], seconds: float, peak: int) -> list[str]:
-    """Seconds and memory of mergekit, and how many times ours they are."""
+def _beside(results: Results, size: str, case: Case, ours: tuple[float, float, int]) -> list[str]:
+    """Seconds and memory of mergekit, and how many times ours they are: whole processes, and both without start-up."""
+    theirs = results.turns(size, case.name, "mergekit")
     if not theirs:
-        return [""] * 4
+        return [""] * 6
+    seconds, start, peak = ours
     slow, large = median(_seconds(theirs)), max(r.run.anonymous for r in theirs)
-    return [
-        f"{slow:.1f}", f"{slow / seconds:.1f}", f"{large / 2**20:.0f}", f"{large / peak:.1f}"
-    ]  # fmt: skip
+    started = results.turns("tiny", case.start, "mergekit")
+    without = ["", ""]
+    if started:
+        begun = median(_seconds(started))
+        without = [f"{begun:.1f}", f"{(slow - begun) / (seconds - start):.1f}"]
+    memory = [f"{large / 2**20:.0f}", f"{large / peak:.1f}"]
+    return [f"{slow:.1f}", f"{slow / seconds:.1f}", *without, *memory]
 
 
 def _width(head: str) -> int:
