@@ -18,15 +18,21 @@ from engine.source import Source, refs
 from engine.vocabulary import Unified
 from registry.header import TensorRef
 
-CHUNK = 1 << 19
+CHUNK = 1 << 21
 """Most elements of one slice of an element-wise step; results do not depend on it."""
 
-UNIT_BYTES = 30 << 20
-"""Memory that a slice of an element-wise step may need, bytes: with many parents slices are shorter than `CHUNK`."""
+UNIT_BYTES = 128 << 20
+"""Memory that a slice of an element-wise step may need, bytes: with many parents slices are shorter than `CHUNK`.
+
+Of a run that has little memory a slice takes a quarter, or `LEAST_UNIT_BYTES`.
+"""
+
+LEAST_UNIT_BYTES = 30 << 20
 
 ITEM_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
 """Bytes of an element of each dtype that is written."""
 
+_SHARE = 4
 _PAGE = 1 << 10
 _FLOAT_BYTES = 4
 # Memory of one unit of work, in float32 numbers per element: for each parent, and beside them.
@@ -140,11 +146,11 @@ class Plan:
         """Tensor bytes the run writes."""
         return sum(step.write_bytes for step in self.steps)
 
-    @property
-    def chunk(self) -> int:
-        """Elements of one slice of an element-wise step: at most `CHUNK`, fewer for many parents."""
+    def chunk_within(self, memory_bytes: int) -> int:
+        """Elements of one slice of an element-wise step: at most `CHUNK`, fewer for many parents, or in little memory."""
+        unit_bytes = min(UNIT_BYTES, max(LEAST_UNIT_BYTES, memory_bytes // _SHARE))
         each, beside = self._sliced
-        fitting = UNIT_BYTES // (_FLOAT_BYTES * (each * len(self.parents) + beside))
+        fitting = unit_bytes // (_FLOAT_BYTES * (each * len(self.parents) + beside))
         return min(CHUNK, max(1, fitting // _PAGE) * _PAGE)
 
     @property
@@ -180,7 +186,7 @@ class Plan:
         """
         if self.is_whole(step):
             return step.n_params
-        wanted = chunk or self.chunk
+        wanted = chunk or self.chunk_within(UNIT_BYTES * _SHARE)
         if step.action == "merge" and self.recipe.method.rows_with(step.values):
             columns = max(1, math.prod(step.shape[1:]) if len(step.shape) > 1 else step.n_params)
             slab = columns * (slab_height(columns) if self.surveys(step) else 1)
@@ -205,16 +211,17 @@ class Plan:
         made = (s for s in step.inputs if not isinstance(s, TensorRef))
         return size + sum(_FLOAT_BYTES * ref.n_params for s in made for ref in refs(s))
 
-    def _n_units(self, step: TensorStep) -> int:
+    def _n_units(self, step: TensorStep, chunk: int | None) -> int:
         """How many slices of a step may be worked on at once."""
         if self.surveys(step) == "tensor":
             return 1
-        return -(-step.n_params // self.slice_elements(step))
+        return -(-step.n_params // self.slice_elements(step, chunk))
 
     def beyond(self, memory_bytes: int) -> str | None:
         """What needs more than ``memory_bytes`` at once, in words, with the bytes; None: nothing does."""
-        largest = max(self.steps, key=self.unit_bytes, default=None)
-        if largest is None or (need := self.unit_bytes(largest)) <= memory_bytes:
+        chunk = self.chunk_within(memory_bytes)
+        largest = max(self.steps, key=lambda step: self.unit_bytes(step, chunk), default=None)
+        if largest is None or (need := self.unit_bytes(largest, chunk)) <= memory_bytes:
             return None
         what = "whole tensors" if self.is_whole(largest) else "slices of whole rows"
         name = self.recipe.method.name
@@ -242,12 +249,13 @@ class Plan:
         too_large = None if self.recipe.adapter else self.beyond(memory_bytes)
         return [said for said in (too_large, self.stays(device)) if said]
 
-    def peak_bytes(self, jobs: int) -> int:
-        """Memory that ``jobs`` units at once need at most, bytes."""
+    def peak_bytes(self, jobs: int, memory_bytes: int = UNIT_BYTES * _SHARE) -> int:
+        """Memory that ``jobs`` units at once need at most, bytes, in a run that has ``memory_bytes``."""
+        chunk = self.chunk_within(memory_bytes)
         units = (
             size
             for step in self.steps
-            if (size := self.unit_bytes(step))
-            for _ in range(min(jobs, self._n_units(step)))
+            if (size := self.unit_bytes(step, chunk))
+            for _ in range(min(jobs, self._n_units(step, chunk)))
         )
         return sum(heapq.nlargest(jobs, units))

@@ -110,7 +110,7 @@ def run_plan(
         shard_bytes: largest shard, bytes of tensors.
         jobs: threads; None: one per core.
         memory_bytes: for tensors; a single unit of work may take more, `Plan.unit_bytes` says how much.
-        chunk: elements of a slice; None: the plan's.
+        chunk: elements of a slice; None: as many as the memory allows.
         device: merges the slices of portable steps; None: the processor does.
         progress: told of every byte read or written.
         journal: of ``folder``: says what is finished, and is told; None: the run cannot be resumed.
@@ -124,6 +124,7 @@ def run_plan(
     if not any(plan.is_whole(step) for step in plan.steps):
         keep_memory()
     jobs = jobs or os.cpu_count() or 1
+    chunk = chunk or plan.chunk_within(memory_bytes)
     outputs = [OutputTensor(s.name, s.dtype, s.shape, s.write_bytes) for s in plan.steps]
     shards, resumable = shards_of(outputs, shard_bytes), journal is not None
     with (
@@ -171,7 +172,7 @@ def _one_thread_each() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def _units(plan: Plan, step: TensorStep, chunk: int | None) -> Iterator[_Unit]:
+def _units(plan: Plan, step: TensorStep, chunk: int) -> Iterator[_Unit]:
     """Cut a step into units; a tensor that is surveyed for itself is one."""
     size = step.n_params
     if _is_opaque(step):
@@ -211,9 +212,10 @@ def results(
     """
     with _one_thread_each():
         whole = survey(plan, reader, jobs=os.cpu_count() or 1, memory_bytes=memory_bytes)
-        making = _Making(plan, reader, None, whole, None)
+        chunk = plan.chunk_within(memory_bytes)
+        making = _Making(plan, reader, chunk, whole, None)
         for step in steps:
-            for unit in _units(plan, step, None):
+            for unit in _units(plan, step, chunk):
                 for start, out, _ in making.made(unit):
                     yield step, start, out
 
@@ -224,7 +226,7 @@ class _Making:
 
     plan: Plan
     reader: Reader
-    chunk: int | None
+    chunk: int
     whole: Any
     device: torch.device | None
 

@@ -96,7 +96,7 @@ def command(session: Session, asked: Asked, output: Path) -> None:
 
 def _document(plan: "Plan", options: "Options", output: Path) -> dict[str, Any]:
     """A plan as plain values."""
-    jobs = options.jobs or os.cpu_count() or 1
+    jobs, given = options.jobs or os.cpu_count() or 1, options.memory_bytes
     place = typed_path(output)
     while not is_there(place):
         place = place.parent
@@ -127,10 +127,10 @@ def _document(plan: "Plan", options: "Options", output: Path) -> dict[str, Any]:
         "read_bytes": plan.read_bytes,
         "write_bytes": plan.write_bytes,
         # One unit of work may always run, however small the limit.
-        "peak_bytes": min(plan.peak_bytes(jobs), max(options.memory_bytes, plan.peak_bytes(1))),
+        "peak_bytes": min(plan.peak_bytes(jobs, given), max(given, plan.peak_bytes(1, given))),
         "free_bytes": shutil.disk_usage(place).free,
         "device": options.device,
-        "notes": [*plan.notes, *plan.remarks(options.memory_bytes, options.device)],
+        "notes": [*plan.notes, *plan.remarks(given, options.device)],
     }  # fmt: skip
 
 

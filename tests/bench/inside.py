@@ -2,9 +2,10 @@
 
     python tests/bench/inside.py < question.json
 
-The question: ``rounds``, ``inputs`` and ``n_bytes`` of the plain copy, its ``copy``, ``words`` of the command, and what to
-``remove`` before any run. The answer: one JSON line a round, seconds of the plain copy and of the command. Right before
-either, as many bytes as it writes are written and removed, so that neither is the first to touch its memory.
+The question: ``rounds``, ``inputs`` and ``n_bytes`` of the plain copy, its ``copy``, ``words`` of the command, and
+what to ``remove`` before any run; a file to be copied before any run, from ``known`` to its place. The answer: one
+JSON line a round, seconds of the plain copy and of the command. Right before either, as many bytes as it writes are
+written and removed, so that neither is the first to touch its memory.
 """
 
 import contextlib
@@ -53,12 +54,15 @@ def turns() -> None:
     asked = json.load(sys.stdin)
     inputs, copy = [Path(file) for file in asked["inputs"]], Path(asked["copy"])
     left = [copy, *map(Path, asked["remove"])]
+    known, catalog = asked["known"]
     for turn in range(-1, asked["rounds"]):
         clear(left)
         touch(copy, asked["n_bytes"])
         floor = plain(inputs, copy, asked["n_bytes"]).seconds
         clear(left)
         touch(copy, asked["n_bytes"])
+        if known:
+            shutil.copyfile(known, catalog)
         seconds = timed(asked["words"])
         if turn >= 0:
             print(json.dumps([floor, seconds]), flush=True)

@@ -116,16 +116,14 @@ class Bench:
         family, catalog = self.family(size, case), self.place / "catalog.duckdb"
         inputs = case.inputs(family)
         self.recipe.write_text(case.recipe(family), encoding="utf-8")
-        known = [] if case.work == "scan" else [self.place / f"known-{size}.duckdb"]
+        known = None if case.work == "scan" else str(self.place / f"known-{size}.duckdb")
         words = [*case.command(family, self.recipe, self.output), "--catalog", str(catalog)]
         with self.clean():
-            for file in known:
-                shutil.copyfile(file, catalog)
             question = {
                 "rounds": rounds - done, "copy": str(self.place / "copy"), "words": [*words, "--json"],
                 "inputs": [str(file) for member in inputs for file in weights(member)],
                 "n_bytes": _n_bytes(weights(inputs[0])) if case.writes else 0,
-                "remove": [str(self.output), *([] if known else [str(catalog)])],
+                "remove": [str(self.output), str(catalog)], "known": [known, str(catalog)],
             }  # fmt: skip
             answer = subprocess.run(
                 [sys.executable, str(Path(__file__).with_name("inside.py"))],
@@ -208,12 +206,8 @@ def run(bench: Bench, options: argparse.Namespace, many: Sequence[Case]) -> None
     """Measure the chosen cases of the chosen sizes; a row each."""
     chosen = [case for case in CASES if _wanted(case, options.only)]
     remembered = [case for case in many if _wanted(case, options.only)]
-    for case in STARTS:
-        if any(one.start == case.name for one in (*chosen, *remembered)):
-            bench.measure("tiny", case, max(1, options.rounds))
     program = machine.mergekit_program(options.mergekit) if options.mergekit else None
-    if program and chosen:
-        bench.theirs("tiny", STARTS[0], program, options.rounds)
+    start(bench, [*chosen, *remembered], program, max(1, options.rounds))
     if chosen:
         print(table.aligned(table.MERGED, table.MERGED))
     for size in options.sizes:
@@ -232,6 +226,15 @@ def run(bench: Bench, options: argparse.Namespace, many: Sequence[Case]) -> None
             bench.measure(size, case, 1)
             cells = table.memory_row(bench.results, size, case.name, parents)
             print(table.aligned(cells, table.REMEMBERED), flush=True)
+
+
+def start(bench: Bench, cases: Sequence[Case], program: Path | None, rounds: int) -> None:
+    """Measure what the commands of some cases take to begin, and mergekit."""
+    for case in STARTS:
+        if any(one.start == case.name for one in cases):
+            bench.measure("tiny", case, rounds)
+            if program and case.work == "merge":
+                bench.theirs("tiny", case, program, rounds)
 
 
 def _wanted(case: Case, patterns: Sequence[str]) -> bool:

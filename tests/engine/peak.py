@@ -91,7 +91,9 @@ def main(what: str, folder: Path) -> None:
         for name, parameters in SURVEYED:
             plan = planned(name, models, parameters)
             case = " ".join([name, *map(str, parameters.values())])
-            found[case] = peak(plan, folder / case, jobs=1), plan.peak_bytes(1)
+            given = 32 * MIB
+            held = peak(plan, folder / case, memory_bytes=given, jobs=1)
+            found[case] = held, plan.peak_bytes(1, given)
     else:
         for shape, dtype in (((1024, 768), torch.bfloat16), ((2 * MIB,), torch.float32)):
             models = parents(folder, shape, 1, dtype)
