@@ -108,9 +108,12 @@ CASES = (
     Case("scan", work="scan", mergekit=False),
 )
 STARTS = tuple(
-    Case(f"start-{work}", work, n, method="linear", base=base, mergekit=False, floor=False)
+    Case(
+        f"start-{work}", work, n, method="linear", base=base, own={"weight": 0.5}, mergekit=False,
+        floor=False,
+    )
     for work, n, base in (("merge", 2, "none"), ("stats", 1, "base"), ("scan", 3, "base"))
-)
+)  # fmt: skip
 
 
 def memory_cases() -> list[Case]:
