@@ -24,7 +24,8 @@ CHUNK = 1 << 21
 UNIT_BYTES = 128 << 20
 """Memory that a slice of an element-wise step may need, bytes: with many parents slices are shorter than `CHUNK`.
 
-Of a run that has little memory a slice takes a quarter, or `LEAST_UNIT_BYTES`.
+A slice of a sum takes a quarter of what its run has, as far as that is less, and at least what those of other methods
+do, `LEAST_UNIT_BYTES`.
 """
 
 LEAST_UNIT_BYTES = 30 << 20
@@ -147,8 +148,12 @@ class Plan:
         return sum(step.write_bytes for step in self.steps)
 
     def chunk_within(self, memory_bytes: int) -> int:
-        """Elements of one slice of an element-wise step: at most `CHUNK`, fewer for many parents, or in little memory."""
-        unit_bytes = min(UNIT_BYTES, max(LEAST_UNIT_BYTES, memory_bytes // _SHARE))
+        """Elements of one slice of an element-wise step: at most `CHUNK`, fewer for many parents, or in little memory.
+
+        Only sums of the models are made by kernels alone, which hold next to nothing; others have temporaries.
+        """
+        share = memory_bytes // _SHARE if self.recipe.method.ends_in_sum else 0
+        unit_bytes = min(UNIT_BYTES, max(LEAST_UNIT_BYTES, share))
         each, beside = self._sliced
         fitting = unit_bytes // (_FLOAT_BYTES * (each * len(self.parents) + beside))
         return min(CHUNK, max(1, fitting // _PAGE) * _PAGE)
