@@ -123,8 +123,7 @@ def run_plan(
     """
     if not any(plan.is_whole(step) for step in plan.steps):
         keep_memory()
-    jobs = jobs or os.cpu_count() or 1
-    chunk = chunk or plan.chunk_within(memory_bytes)
+    jobs, chunk = jobs or os.cpu_count() or 1, chunk or plan.chunk_within(memory_bytes)
     outputs = [OutputTensor(s.name, s.dtype, s.shape, s.write_bytes) for s in plan.steps]
     shards, resumable = shards_of(outputs, shard_bytes), journal is not None
     with (
