@@ -24,11 +24,10 @@ from engine.lora_writer import NewAdapter, Pair
 from engine.low_rank import one_thread, residual_sq, truncated
 from engine.parent import Parent
 from engine.pinned import PinnedRecipe
-from engine.plan import Plan, TensorStep
+from engine.plan import MEMORY_BYTES, Plan, TensorStep
 from engine.planner import make_plan
 from engine.provenance import public_name
 from engine.reader import DTYPES, Reader
-from engine.run import MEMORY_BYTES
 from engine.source import load
 from engine.survey import survey
 from engine.threads import in_order

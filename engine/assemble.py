@@ -18,11 +18,10 @@ from engine.lookup import identify, load_parent
 from engine.ot_fusion import fuse
 from engine.parent import WORN, Parent
 from engine.pinned import ZERO, PinnedRecipe
-from engine.plan import Plan
+from engine.plan import MEMORY_BYTES, Plan
 from engine.planner import make_plan
 from engine.reader import Reader
 from engine.recipe import AdapterSize, Alignment, Recipe
-from engine.run import MEMORY_BYTES
 from engine.stage import result_of
 from engine.vocabulary import chat_template_text, unify
 from engine.weight_matching import weight_matching

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 
 from engine.device import device_of
-from engine.run import MEMORY_BYTES
+from engine.plan import MEMORY_BYTES
 from engine.writer import SHARD_BYTES
 from registry.errors import BadParameter
 

@@ -21,11 +21,15 @@ from registry.header import TensorRef
 CHUNK = 1 << 21
 """Most elements of one slice of an element-wise step; results do not depend on it."""
 
-UNIT_BYTES = 128 << 20
+MEMORY_BYTES = 512 << 20
+"""Memory for tensors at any moment, by default."""
+
+_SHARE = 4
+UNIT_BYTES = MEMORY_BYTES // _SHARE
 """Memory that a slice of an element-wise step may need, bytes: with many parents slices are shorter than `CHUNK`.
 
-A slice of a sum takes a quarter of what its run has, as far as that is less, and at least what those of other methods
-do, `LEAST_UNIT_BYTES`.
+A slice of a method that ends in a sum takes a quarter of what its run has, less where there are more threads than four,
+for all of them must have room; at least `LEAST_UNIT_BYTES`, as the slices of other methods do.
 """
 
 LEAST_UNIT_BYTES = 30 << 20
@@ -33,7 +37,6 @@ LEAST_UNIT_BYTES = 30 << 20
 ITEM_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
 """Bytes of an element of each dtype that is written."""
 
-_SHARE = 4
 _PAGE = 1 << 10
 _FLOAT_BYTES = 4
 # Memory of one unit of work, in float32 numbers per element: for each parent, and beside them.
@@ -147,12 +150,13 @@ class Plan:
         """Tensor bytes the run writes."""
         return sum(step.write_bytes for step in self.steps)
 
-    def chunk_within(self, memory_bytes: int) -> int:
-        """Elements of one slice of an element-wise step: at most `CHUNK`, fewer for many parents, or in little memory.
+    def chunk_within(self, memory_bytes: int, jobs: int = 1) -> int:
+        """Elements of one slice of an element-wise step, when ``jobs`` of them share the memory: at most `CHUNK`.
 
-        Only sums of the models are made by kernels alone, which hold next to nothing; others have temporaries.
+        What ends in a sum holds little beside it where there are kernels; temporaries of other methods grow with slices.
         """
-        share = memory_bytes // _SHARE if self.recipe.method.ends_in_sum else 0
+        is_sum = self.recipe.method.ends_in_sum
+        share = memory_bytes // max(_SHARE, jobs) if is_sum else 0
         unit_bytes = min(UNIT_BYTES, max(LEAST_UNIT_BYTES, share))
         each, beside = self._sliced
         fitting = unit_bytes // (_FLOAT_BYTES * (each * len(self.parents) + beside))
@@ -191,7 +195,7 @@ class Plan:
         """
         if self.is_whole(step):
             return step.n_params
-        wanted = chunk or self.chunk_within(UNIT_BYTES * _SHARE)
+        wanted = chunk or self.chunk_within(MEMORY_BYTES)
         if step.action == "merge" and self.recipe.method.rows_with(step.values):
             columns = max(1, math.prod(step.shape[1:]) if len(step.shape) > 1 else step.n_params)
             slab = columns * (slab_height(columns) if self.surveys(step) else 1)
@@ -254,9 +258,9 @@ class Plan:
         too_large = None if self.recipe.adapter else self.beyond(memory_bytes)
         return [said for said in (too_large, self.stays(device)) if said]
 
-    def peak_bytes(self, jobs: int, memory_bytes: int = UNIT_BYTES * _SHARE) -> int:
+    def peak_bytes(self, jobs: int, memory_bytes: int = MEMORY_BYTES) -> int:
         """Memory that ``jobs`` units at once need at most, bytes, in a run that has ``memory_bytes``."""
-        chunk = self.chunk_within(memory_bytes)
+        chunk = self.chunk_within(memory_bytes, jobs)
         units = (
             size
             for step in self.steps

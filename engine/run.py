@@ -27,7 +27,7 @@ from engine.journal import Journal
 from engine.kernels import Closing, finish
 from engine.method import Seen
 from engine.parent import refuse_change
-from engine.plan import Plan, TensorStep
+from engine.plan import MEMORY_BYTES, Plan, TensorStep
 from engine.reader import DTYPES, FLOATS, Reader
 from engine.slices import Slices
 from engine.source import finite, load, stored
@@ -37,9 +37,6 @@ from engine.threads import in_order
 from engine.writer import SHARD_BYTES, OutputTensor, Writer, shards_of
 from registry.errors import NonFinite
 from registry.progress import SILENT, Progress
-
-MEMORY_BYTES = 512 << 20
-"""Memory for tensors at any moment, by default."""
 
 _COPIED_BYTES = 1 << 20
 """Bytes copied at once of tensors that hold no weights."""
@@ -123,7 +120,8 @@ def run_plan(
     """
     if not any(plan.is_whole(step) for step in plan.steps):
         keep_memory()
-    jobs, chunk = jobs or os.cpu_count() or 1, chunk or plan.chunk_within(memory_bytes)
+    jobs = jobs or os.cpu_count() or 1
+    chunk = chunk or plan.chunk_within(memory_bytes, jobs)
     outputs = [OutputTensor(s.name, s.dtype, s.shape, s.write_bytes) for s in plan.steps]
     shards, resumable = shards_of(outputs, shard_bytes), journal is not None
     with (
@@ -144,12 +142,9 @@ def run_plan(
             tally.add(unit.step.name, (unit.start, unit.stop), unit.size, change)
 
         units = in_order(
-            work,
-            (unit for step in steps for unit in _units(plan, step, chunk)),
-            jobs=jobs,
-            needs=lambda unit: plan.unit_bytes(unit.step, chunk),
-            memory_bytes=memory_bytes,
-        )
+            work, (unit for step in steps for unit in _units(plan, step, chunk)), jobs=jobs,
+            needs=lambda unit: plan.unit_bytes(unit.step, chunk), memory_bytes=memory_bytes,
+        )  # fmt: skip
         with closing(units):
             for _ in units:
                 pass
@@ -209,9 +204,10 @@ def results(
     Raises:
         NonFinite, FileChanged: as `run_plan`.
     """
+    jobs = os.cpu_count() or 1
+    chunk = plan.chunk_within(memory_bytes, jobs)
     with _one_thread_each():
-        whole = survey(plan, reader, jobs=os.cpu_count() or 1, memory_bytes=memory_bytes)
-        chunk = plan.chunk_within(memory_bytes)
+        whole = survey(plan, reader, jobs=jobs, memory_bytes=memory_bytes, chunk=chunk)
         making = _Making(plan, reader, chunk, whole, None)
         for step in steps:
             for unit in _units(plan, step, chunk):

@@ -30,7 +30,7 @@ def survey(
     steps = [step for step in plan.steps if step.action == "merge"]
     if not steps or plan.surveys(steps[0]) != "model":
         return None
-    chunk = chunk or plan.chunk_within(memory_bytes)
+    chunk = chunk or plan.chunk_within(memory_bytes, jobs)
     places = [(step, *ends) for step in steps for ends in plan.slices(step, chunk)]
 
     def look(measure: Callable[[Seen], T], /, *, sample: int = 0) -> Iterator[tuple[str, T]]:

@@ -78,12 +78,11 @@ def main(what: str, folder: Path) -> None:
     slices = what == "element"
     run.keep_memory = lambda: None  # of what earlier methods took
     names = [n for n, m in all_methods().items() if (m.scope == "element") is slices]
-    found = {}
-    if slices:  # 75 MiB of weights, a budget of 32 MiB
+    found, budget = {}, 32 * MIB
+    if slices:  # 75 MiB of weights
         models = parents(folder, (5 * MIB // 2,), 5, torch.bfloat16)
         run_plan(planned("linear", parents(folder, (9,), 1, torch.bfloat16)), folder, metadata={})
         for name in names:
-            budget = 32 * MIB
             plan = planned(name, models)
             found[name] = peak(plan, folder / name, memory_bytes=budget, jobs=4), budget
     elif what == "surveyed":  # 25 MiB of float32 per model
@@ -91,9 +90,8 @@ def main(what: str, folder: Path) -> None:
         for name, parameters in SURVEYED:
             plan = planned(name, models, parameters)
             case = " ".join([name, *map(str, parameters.values())])
-            given = 32 * MIB
-            held = peak(plan, folder / case, memory_bytes=given, jobs=1)
-            found[case] = held, plan.peak_bytes(1, given)
+            held = peak(plan, folder / case, memory_bytes=budget, jobs=1)
+            found[case] = held, plan.peak_bytes(1, budget)
     else:
         for shape, dtype in (((1024, 768), torch.bfloat16), ((2 * MIB,), torch.float32)):
             models = parents(folder, shape, 1, dtype)

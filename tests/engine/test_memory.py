@@ -10,8 +10,8 @@ from engine.merge import merge
 from engine.methods import all_methods
 from engine.options import Options
 from engine.parent import Parent
+from engine.plan import MEMORY_BYTES
 from engine.recipe import Part, Recipe
-from engine.run import MEMORY_BYTES
 from registry.checkpoint import Checkpoint
 from registry.errors import NotEnoughMemory
 from registry.header import TensorRef

@@ -42,9 +42,20 @@ def test_sliced_methods_need_the_same_memory_for_any_size_and_number_of_models(
         plan = planned("linear", parents_of_size(n_models, n_params, small))
         assert plan.chunk_within(1 << 40) <= CHUNK
         assert plan.peak_bytes(1) <= UNIT_BYTES
-        assert plan.peak_bytes(4) <= 512 << 20
+        assert plan.peak_bytes(16) <= 512 << 20
         for given in (200 << 20, 1 << 20):
             assert plan.peak_bytes(1, given) <= max(given // 4, LEAST_UNIT_BYTES)
+        assert plan.peak_bytes(1, 1) < 32 << 20
+
+
+@pytest.mark.parametrize("method", ["linear", "ties", "ram"])
+@pytest.mark.parametrize("jobs", [1, 2, 4, 16])
+def test_every_thread_has_room_for_a_slice(method, jobs, make_parent, planned):
+    small = make_parent("small", {"w": torch.ones(2, 2)})
+    base, *models = parents_of_size(4, 10**9, small)
+    plan = planned(method, models, base=None if method == "linear" else base)
+    for given in (512 << 20, 4 << 30):
+        assert plan.peak_bytes(jobs, given) <= given
 
 
 def test_peak_counts_every_slice_that_runs_at_once(make_parent, planned):
@@ -53,6 +64,7 @@ def test_peak_counts_every_slice_that_runs_at_once(make_parent, planned):
     assert plan.peak_bytes(4) == 4 * plan.peak_bytes(1)
     surveyed = planned("slerp", list(plan.models))
     assert surveyed.peak_bytes(4) == surveyed.peak_bytes(1) <= UNIT_BYTES
+    assert surveyed.peak_bytes(4, 1) == surveyed.peak_bytes(1, 1) < 32 << 20
     whole = planned("tsv_merge", list(plan.models), base=plan.models[0])
     assert whole.peak_bytes(4) == whole.peak_bytes(1) > 10**8 * 4 * 3
 
