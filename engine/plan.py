@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from engine.direct import buffer_bytes
 from engine.ops import BLOCK
 from engine.parent import Parent
 from engine.pinned import PinnedRecipe
@@ -25,7 +26,7 @@ MEMORY_BYTES = 512 << 20
 """Memory for tensors at any moment, by default."""
 
 _SHARE = 4
-UNIT_BYTES = MEMORY_BYTES // _SHARE
+UNIT_BYTES = (MEMORY_BYTES - buffer_bytes(MEMORY_BYTES)) // _SHARE
 """Memory that a slice of an element-wise step may need, bytes: with many parents slices are shorter than `CHUNK`.
 
 A slice of a method that ends in a sum takes a quarter of what its run has, less where there are more threads than four,
@@ -156,11 +157,15 @@ class Plan:
         What ends in a sum holds little beside it where there are kernels; temporaries of other methods grow with slices.
         """
         is_sum = self.recipe.method.ends_in_sum
-        share = memory_bytes // max(_SHARE, jobs) if is_sum else 0
+        share = self.unit_room(memory_bytes) // max(_SHARE, jobs) if is_sum else 0
         unit_bytes = min(UNIT_BYTES, max(LEAST_UNIT_BYTES, share))
         each, beside = self._sliced
         fitting = unit_bytes // (_FLOAT_BYTES * (each * len(self.parents) + beside))
         return min(CHUNK, max(1, fitting // _PAGE) * _PAGE)
+
+    def unit_room(self, memory_bytes: int) -> int:
+        """Memory that units of work may take together, of what a run has, bytes: what the writer's buffers leave."""
+        return memory_bytes - min(buffer_bytes(memory_bytes), self.write_bytes)
 
     @property
     def _sliced(self) -> tuple[int, int]:

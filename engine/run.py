@@ -22,6 +22,7 @@ from engine.arithmetic import applied, merged, rounded, seen_slice
 from engine.change import Change, closed, compared, ending
 from engine.compiler import keep_memory
 from engine.device import applied_on
+from engine.direct import buffer_bytes
 from engine.edits import EditError, edit_error
 from engine.journal import Journal
 from engine.kernels import Closing, finish
@@ -127,14 +128,16 @@ def run_plan(
     with (
         _one_thread_each(),
         Reader(pinned=device is not None and device.type == "cuda") as reader,
-        Writer(folder, shards, metadata, resumable=resumable) as writer,
+        Writer(
+            folder, shards, metadata, resumable=resumable, memory_bytes=buffer_bytes(memory_bytes)
+        ) as writer,
     ):
         tally = Tally(writer, journal, Change())
         n_resumed = tally.resume(jobs, progress)
         steps = [step for step in plan.steps if step.name not in tally.sums]
         progress.start("merge", sum(step.read_bytes + step.write_bytes for step in steps))
         whole = survey(plan, reader, jobs=jobs, memory_bytes=memory_bytes, chunk=chunk)
-        doing = _Work(plan, reader, chunk, whole, device, writer)
+        doing = _Work(plan, reader, chunk, whole, device, tally)
 
         def work(unit: _Unit) -> None:
             change = doing.do(unit)
@@ -143,7 +146,7 @@ def run_plan(
 
         units = in_order(
             work, (unit for step in steps for unit in _units(plan, step, chunk)), jobs=jobs,
-            needs=lambda unit: plan.unit_bytes(unit.step, chunk), memory_bytes=memory_bytes,
+            needs=lambda unit: plan.unit_bytes(unit.step, chunk), memory_bytes=plan.unit_room(memory_bytes),
         )  # fmt: skip
         with closing(units):
             for _ in units:
@@ -274,18 +277,18 @@ class _Making:
 class _Work(_Making):
     """The same, and where results go."""
 
-    writer: Writer
+    tally: Tally[Change]
 
     def do(self, unit: _Unit) -> Change:
         """Carry out one unit."""
         name = unit.step.name
         if _is_opaque(unit.step):
             data = self.reader.bytes(stored(unit.step.sources[0]), unit.start, unit.stop)
-            self.writer.write(name, unit.start, data.numpy().data)
+            self.tally.write(name, unit.start, data.numpy().data)
             return Change()
         total = Change()
         for start, out, change in self.made(unit):
-            self.writer.write(name, start * out.element_size(), out.view(torch.uint8).numpy().data)
+            self.tally.write(name, start * out.element_size(), out.view(torch.uint8).numpy().data)
             total += change
         return total
 

@@ -1,4 +1,4 @@
-"""Tallies: units of work added up to finished tensors, each digested and noted by the thread that finishes it."""
+"""Tallies: units of work added up to finished tensors, digested as they are written and noted when they are finished."""
 
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass, replace
@@ -7,7 +7,7 @@ from typing import Any, Generic, Protocol, Self, TypeVar
 
 from engine.journal import Journal
 from engine.writer import Writer
-from registry.fingerprint import digest_tensor, digest_tensors
+from registry.fingerprint import DigestAsItComes, digest_tensor, digest_tensors
 from registry.progress import Progress
 
 
@@ -20,6 +20,9 @@ class Sum(Protocol):
 
 
 C = TypeVar("C", bound=Sum)
+
+WAITING_BYTES = 32 << 20
+"""Of a tensor, what may have come before what must be digested first."""
 
 
 class Tally(Generic[C]):
@@ -36,13 +39,16 @@ class Tally(Generic[C]):
         """Begin to count.
 
         Args:
-            writer: open; its files are read back.
+            writer: open; what is written by `write` is not read back, but for what an earlier run wrote, and what came
+                in so wild an order that too much of it would have to wait.
             journal: of the writer's folder; None: nothing is noted.
             zero: the count of nothing.
         """
         self.sums: dict[str, C] = {}
         self.digests: dict[str, str] = {}
         self._refs = writer.refs
+        self._writer = writer
+        self._digesting: dict[str, DigestAsItComes] = {}
         self._journal = journal
         self._resumed = writer.resumed
         self._zero = zero
@@ -73,6 +79,24 @@ class Tally(Generic[C]):
         self._journal.keep(self.sums)
         return len(self.sums)
 
+    def write(self, name: str, start: int, data: memoryview) -> None:
+        """Write bytes of tensor ``name`` from its byte ``start`` on, and digest them; safe from any thread.
+
+        Args:
+            name: of the tensor.
+            start: first byte.
+            data: bytes, which nobody changes any more.
+
+        Raises:
+            NotEnoughDisk, RunFailed: as `Writer.write`.
+        """
+        self._writer.write(name, start, data)
+        with self._lock:
+            if name not in self._digesting:
+                self._digesting[name] = DigestAsItComes(self._refs[name], WAITING_BYTES)
+            digesting = self._digesting[name]
+        digesting.take(start, data)
+
     def add(self, name: str, span: tuple[int, int], size: int, count: C) -> None:
         """Count a unit that is written; safe from any thread.
 
@@ -93,10 +117,14 @@ class Tally(Generic[C]):
             if self._left[name]:
                 return
             del self._units[name], self._left[name]
+            digesting = self._digesting.pop(name, None)
         total = self._zero
         for start in sorted(units):
             total += units[start]
-        digest = digest_tensor(self._refs[name])
+        digest = digesting.digest if digesting else None
+        if digest is None:
+            self._writer.land()
+            digest = digest_tensor(self._refs[name])
         self.sums[name], self.digests[name] = total, digest
         if self._journal is not None:
             self._journal.note(name, digest, numbers_of(total))

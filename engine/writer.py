@@ -15,6 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from engine.direct import Direct, write_all
 from engine.flush import Flush
 from registry.dtypes import DTYPES
 from registry.errors import NotEnoughDisk, RunFailed
@@ -24,8 +25,13 @@ from registry.tensor_name import layer_of
 SHARD_BYTES = 5_000_000_000
 """Largest shard by default, bytes of tensors; the Hub's own habit."""
 
+PAGE = 4096
+"""Tensors of whole pages begin with one in large shards: who maps or reads them, or writes them, touches no other."""
+
 INDEX = "model.safetensors.index.json"
 """Name of the file that says which shard holds which tensor."""
+
+_LARGE_BYTES = 1 << 20
 
 _TOO_LARGE = {
     errno.ENOSPC: "no space is left",
@@ -64,7 +70,7 @@ class Shard:
         return sum(t.n_bytes for t in self.tensors)
 
     def header(self, metadata: Mapping[str, str]) -> bytes:
-        """Length and JSON, padded with spaces to a multiple of 8 bytes."""
+        """Length and JSON, padded with spaces to a multiple of 8 bytes; of a large shard both to whole pages."""
         entries: dict[str, object] = {"__metadata__": dict(sorted(metadata.items()))}
         offset = 0
         for t in self.tensors:
@@ -72,14 +78,14 @@ class Shard:
             entries[t.name] = {"dtype": t.dtype, "shape": t.shape, "data_offsets": [offset, end]}
             offset = end
         text = json.dumps(entries, separators=(",", ":"), ensure_ascii=False).encode()
-        text += b" " * (-len(text) % 8)
+        text += b" " * (-(8 + len(text)) % (PAGE if self.n_bytes >= _LARGE_BYTES else 8))
         return len(text).to_bytes(8, "little") + text
 
 
 def shards_of(tensors: Sequence[OutputTensor], shard_bytes: int = SHARD_BYTES) -> tuple[Shard, ...]:
     """Divide tensors into shards: in order of layers, each at most ``shard_bytes`` or a single tensor.
 
-    Inside a shard, wider dtypes come first, then names, so that every tensor is aligned.
+    Inside a shard, wider dtypes come first, then tensors of whole pages, then names, so that every tensor is aligned.
     """
     order = sorted(tensors, key=lambda t: (-1 if (n := layer_of(t.name)) is None else n, t.name))
     groups: list[list[OutputTensor]] = [[]]
@@ -94,10 +100,15 @@ def shards_of(tensors: Sequence[OutputTensor], shard_bytes: int = SHARD_BYTES) -
     return tuple(
         Shard(
             "model.safetensors" if n == 1 else f"model-{i:05d}-of-{n:05d}.safetensors",
-            tuple(sorted(group, key=lambda t: (-DTYPES[t.dtype].bits, t.name))),
+            tuple(sorted(group, key=_place_in_file)),
         )
         for i, group in enumerate(groups, 1)
     )
+
+
+def _place_in_file(tensor: OutputTensor) -> tuple[int, bool, str]:
+    """What decides where in its shard a tensor stands."""
+    return -DTYPES[tensor.dtype].bits, tensor.n_bytes % PAGE > 0, tensor.name
 
 
 class Writer:
@@ -114,6 +125,7 @@ class Writer:
         metadata: Mapping[str, str],
         *,
         resumable: bool = False,
+        memory_bytes: int = 0,
     ) -> None:
         """Prepare to write.
 
@@ -123,6 +135,7 @@ class Writer:
             metadata: of every shard.
             resumable: go on with shards that are there already, if they are the same ones; an error leaves them to
                 the owner of the folder.
+            memory_bytes: for buffers of what is written past the page cache; without, nothing is.
         """
         self.resumed = False
         self._resumable = resumable
@@ -132,6 +145,7 @@ class Writer:
         self._shards = tuple(shards)
         self._metadata = metadata
         self._flush = Flush()
+        self._direct = Direct(memory_bytes)
 
     def __enter__(self) -> Self:
         """Create every shard with its header and its full length, or open those of an earlier writer.
@@ -148,6 +162,8 @@ class Writer:
         except BaseException:
             self._give_up()
             raise
+        for path, handle in self._handles.items():
+            self._direct.open(path, os.fstat(handle).st_size)
         return self
 
     def __exit__(
@@ -157,6 +173,7 @@ class Writer:
         trace: TracebackType | None,
     ) -> None:
         self._flush.close()
+        self._direct.close()
         if kind is not None and not self._resumable:
             self._give_up()
         for handle in self._handles.values():
@@ -175,13 +192,28 @@ class Writer:
     def write(self, name: str, start: int, data: memoryview) -> None:
         """Write bytes of tensor ``name`` from its byte ``start`` on; safe from any thread.
 
+        What goes past the page cache is copied, and in its file some time before `land` or `finish` returns.
+
         Raises:
-            NotEnoughDisk: the disk is full.
+            NotEnoughDisk: the disk is full; so it was for what an earlier call took.
             RunFailed: the operating system refuses.
         """
         path, offset = self._places[name]
-        _write(self._handles[path], path, data, offset + start)
-        self._flush.wrote(self._handles[path], len(data))
+        handle = self._handles[path]
+        if self._direct.write(path, handle, data, offset + start):
+            self._refuse_failure()
+            return
+        _write(handle, path, data, offset + start)
+        self._flush.wrote(handle, len(data))
+
+    def land(self) -> None:
+        """Have all that was written so far in the files, where others can read it.
+
+        Raises:
+            NotEnoughDisk, RunFailed: as `write`.
+        """
+        self._direct.finish()
+        self._refuse_failure()
 
     def finish(self) -> None:
         """Put every byte on the disk and write the index, where there is more than one shard.
@@ -189,6 +221,7 @@ class Writer:
         Raises:
             NotEnoughDisk, RunFailed: as `write`.
         """
+        self.land()
         try:
             self._flush.finish()
         except OSError as error:
@@ -260,6 +293,14 @@ class Writer:
             self._places[tensor.name] = (path, offset)
             offset += tensor.n_bytes
 
+    def _refuse_failure(self) -> None:
+        """Raise what went wrong in the background."""
+        if self._direct.failed:
+            path, error = self._direct.failed
+            if isinstance(error, OSError):
+                raise _translated(error, path) from error
+            raise error
+
     def _give_up(self) -> None:
         """Close and remove the files that were created."""
         for path, handle in self._handles.items():
@@ -270,10 +311,8 @@ class Writer:
 
 def _write(handle: int, path: Path, data: memoryview, offset: int) -> None:
     """Write all of ``data`` at an offset of a file."""
-    done = 0
     try:
-        while done < len(data):
-            done += os.pwrite(handle, data[done:], offset + done)
+        write_all(handle, data, offset)
     except OSError as error:
         raise _translated(error, path) from error
 

@@ -141,6 +141,47 @@ def digest_stream(refs: Iterable[TensorRef], blocks: Iterable[bytes]) -> dict[st
     return found
 
 
+class DigestAsItComes:
+    """The digest of one tensor whose bytes come in pieces, from any thread and in any order.
+
+    Law: it is that of `digest_tensor`, wherever the bytes are cut. What comes too early waits for what is before it,
+    and the thread that brings that hashes both.
+    """
+
+    def __init__(self, ref: TensorRef, most_bytes: int) -> None:
+        """Begin with no byte of a tensor; at most ``most_bytes`` wait, or one piece."""
+        self._hasher = blake3(_before(ref))
+        self._n_bytes, self._most = ref.n_bytes, most_bytes
+        self._place = 0
+        self._early: dict[int, memoryview] = {}
+        self._lock = threading.Lock()
+        self._given_up = False
+
+    def take(self, start: int, data: memoryview) -> None:
+        """Take the bytes from ``start`` on, which nobody changes any more; every byte must come once."""
+        with self._lock:
+            if start != self._place:
+                self._early[start] = data
+                waiting = sum(map(len, self._early.values()))
+                if len(self._early) > 1 and waiting > self._most:
+                    self._given_up = True
+                    self._early.clear()
+                return
+        while not self._given_up:
+            self._hasher.update(data)
+            with self._lock:
+                self._place += len(data)
+                if self._place not in self._early:
+                    return
+                data = self._early.pop(self._place)
+
+    @property
+    def digest(self) -> str | None:
+        """The digest, once every `take` has returned; None: too much had to wait, or not all has come."""
+        whole = not self._given_up and self._place == self._n_bytes
+        return self._hasher.hexdigest() if whole else None
+
+
 def digest_model(digests: Mapping[str, str], *, tied: bool = True) -> str:
     """Digest (`MODEL_DIGEST`) of a model from the digests of its tensors by name: the model's identity.
 

@@ -97,6 +97,7 @@ def command(session: Session, asked: Asked, output: Path) -> None:
 def _document(plan: "Plan", options: "Options", output: Path) -> dict[str, Any]:
     """A plan as plain values."""
     jobs, given = options.jobs or os.cpu_count() or 1, options.memory_bytes
+    room = plan.unit_room(given)
     place = typed_path(output)
     while not is_there(place):
         place = place.parent
@@ -126,8 +127,8 @@ def _document(plan: "Plan", options: "Options", output: Path) -> dict[str, Any]:
         "chat_template": plan.chat_template,
         "read_bytes": plan.read_bytes,
         "write_bytes": plan.write_bytes,
-        # One unit of work may always run, however small the limit.
-        "peak_bytes": min(plan.peak_bytes(jobs, given), max(given, plan.peak_bytes(1, given))),
+        # The writer's buffers, and units of work, of which one may always run, however small the limit.
+        "peak_bytes": given - room + min(plan.peak_bytes(jobs, given), max(room, plan.peak_bytes(1, given))),
         "free_bytes": shutil.disk_usage(place).free,
         "device": options.device,
         "notes": [*plan.notes, *plan.remarks(given, options.device)],

@@ -25,6 +25,9 @@ WORDS = (
     "merge", "--method", "dare_ties", "--base", "base", "chat", "math", "--seed", "7",
     "--jobs", "1", "--memory", "32MB", "--shard-size", "10MB", "-o",
 )  # fmt: skip
+IN_BUFFERS = 8
+"""Tensors whose last bytes may be on their way past the page cache, or edges that wait, when a run is killed."""
+
 REG = (
     "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
     "from cli.main import main; main()"
@@ -32,11 +35,12 @@ REG = (
 
 MANY = """
 import json, os, signal, sys
-import cli.commands.merge, cli.human, engine.merge, pytz
+import cli.commands.merge, cli.human, engine.direct, engine.merge, pytz
 from cli.main import main
 from engine.methods import all_methods
 from huggingface_hub import ModelCard
 all_methods()
+engine.direct.LEAST_FILE_BYTES = 1
 for line in sys.stdin:
     process = os.fork()
     if not process:
@@ -46,7 +50,10 @@ for line in sys.stdin:
     print(process, flush=True)
     print(os.waitpid(process, 0)[1], flush=True)
 """
-"""`reg` in process after process, without the seconds that each would need to load torch and the methods."""
+"""`reg` in process after process, without the seconds that each would need to load torch and the methods.
+
+With memory for the buffers, also short files are written past the page cache.
+"""
 
 
 @pytest.fixture(scope="module")
@@ -149,24 +156,28 @@ def runs_into(shop, output):
     return [row["status"] for row in rows], rows[-1]
 
 
-def test_a_merge_that_is_killed_twenty_times_ends_with_the_same_bytes(shop):
-    moments, output = random.Random(20), shop / "killed" / "merged"
+@pytest.mark.parametrize(("memory", "n_kills"), [("32MB", 20), ("256MB", 10)])
+def test_a_merge_that_is_killed_twenty_times_ends_with_the_same_bytes(memory, n_kills, shop):
+    moments, output = random.Random(n_kills), shop / memory / "merged"
+    words = [memory if word == "32MB" else word for word in WORDS]
     many = Many(shop)
     with many.parent:
-        for i in range(20):
+        for i in range(n_kills):
             insist = ["--resume"] if i and moments.random() < 0.5 else []
-            many.begin(*WORDS, "killed/merged", *insist)
+            many.begin(*words, f"{memory}/merged", *insist)
             wait_for(many, output, moments.choice((0, 0, 1, 2, 4)))
             time.sleep(moments.uniform(0, 0.01))
             assert many.kill() == signal.SIGKILL
             (left,) = output.parent.iterdir()
             assert left.name.startswith(".merged.")
     n = sum('"tensor"' in line for line in journal_of(output))
-    with begun(shop, *WORDS, "killed/merged", "--resume", "--json") as process:
+    with begun(shop, *words, f"{memory}/merged", "--resume", "--json") as process:
         said, errors = process.communicate()
     assert process.returncode == 0, errors
-    note = f"{n} of {N_TENSORS} tensors were finished by a run that had been stopped"
-    assert note in json.loads(said)["notes"]
+    (note,) = (note for note in json.loads(said)["notes"] if "finished by a run" in note)
+    found = int(note.partition(" ")[0])
+    assert found == n if memory == "32MB" else n - IN_BUFFERS <= found <= n
+    assert note == f"{found} of {N_TENSORS} tensors were finished by a run that had been stopped"
     assert files(output) == files(shop / "whole" / "merged")
     assert [p.name for p in output.parent.iterdir()] == ["merged"]
     assert [p.name for p in (shop / ".reg").iterdir()] == ["catalog.duckdb"]

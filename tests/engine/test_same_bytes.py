@@ -1,8 +1,9 @@
-"""Every method, with every choice it has: the same bytes for any number of threads, any slices and any shards."""
+"""Every method, with every choice it has: the same bytes for any threads, slices, shards and ways to the disk."""
 
 import pytest
 import torch
 
+from engine import direct
 from engine.methods import all_methods
 from engine.ops import BLOCK
 from engine.run import run_plan
@@ -20,9 +21,18 @@ SHAPES = {
 }
 """The vector is longer than a block, so that tensors that are surveyed in blocks are cut too."""
 
-WAYS = [  # threads, entries of a slice, bytes of a shard
-    (1, None, 1 << 30), (2, BLOCK, 1 << 30), (1, BLOCK, 1), (2, 2000, 20_000),
+WAYS = [  # threads, entries of a slice, bytes of a shard, memory: with much of it past the page cache
+    (1, None, 1 << 30, 1 << 24), (2, BLOCK, 1 << 30, 1 << 28), (1, BLOCK, 1, 1 << 24), (2, 2000, 20_000, 1 << 28),
 ]  # fmt: skip
+
+
+@pytest.fixture(scope="module", autouse=True)
+def all_is_worth_it():
+    """Let the shortest files and pieces go past the page cache too."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(direct, "LEAST_FILE_BYTES", 1)
+        patch.setattr(direct, "LEAST_BYTES", direct.BLOCK)
+        yield
 
 
 def choices():
@@ -74,14 +84,15 @@ def test_bytes_do_not_depend_on_threads_slices_or_shards(
     base, *models = (make_parent(str(i), state) for i, state in enumerate(states))
     plan = planned(name, models[: METHODS[name].n_models[1]], base=base, seed=5, **parameters)
     files, found = set(), []
-    for i, (jobs, chunk, shard_bytes) in enumerate(WAYS):
+    for i, (jobs, chunk, shard_bytes, memory_bytes) in enumerate(WAYS):
         folder = tmp_path / str(i)
         folder.mkdir()
-        run_plan(
+        done = run_plan(
             plan, folder, metadata={}, jobs=jobs, chunk=chunk, shard_bytes=shard_bytes,
-            memory_bytes=1 << 24,
+            memory_bytes=memory_bytes,
         )  # fmt: skip
         found.append(outcome(folder))
+        assert done.digests == found[-1][0]
         shards = list(folder.glob("*.safetensors"))
         assert (len(shards) > 1) is (shard_bytes < 1 << 30)
         if len(shards) == 1:

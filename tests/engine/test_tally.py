@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engine import tally
 from engine.edits import EditError
 from engine.run import Change
 from engine.tally import Tally, numbers_of, record_of
@@ -50,22 +51,38 @@ def test_the_order_of_units_changes_nothing(seed, tmp_path):
     with Writer(tmp_path, shards_of(TENSORS), {}) as writer:
         for tensor in TENSORS:
             writer.write(tensor.name, 0, memoryview(bytes(range(tensor.n_bytes))))
-        tallies = [Tally(writer, None, Change()) for _ in range(2)]
+        both = [Tally(writer, None, Change()) for _ in range(2)]
         shuffled = random.Random(seed).sample(units, len(units))
-        for tally, order in zip(tallies, (units, shuffled), strict=True):
+        for each, order in zip(both, (units, shuffled), strict=True):
             for t, i in order:
-                assert t.name not in tally.sums
-                tally.add(t.name, (i, i + 1), t.n_bytes // 4, Change(n=1, sum_sq=0.1 * i))
+                assert t.name not in each.sums
+                each.add(t.name, (i, i + 1), t.n_bytes // 4, Change(n=1, sum_sq=0.1 * i))
         expected = digest_tensors(writer.refs.values())
-        assert tallies[0].sums == tallies[1].sums
-        assert tallies[0].sums.keys() == {"a", "b"}
-        assert tallies[0].total() == tallies[1].total()
-        assert tallies[0].total().n == 22
-        assert all(tally.all_digests(1) == expected for tally in tallies)
+        assert both[0].sums == both[1].sums
+        assert both[0].sums.keys() == {"a", "b"}
+        assert both[0].total() == both[1].total()
+        assert both[0].total().n == 22
+        assert all(each.all_digests(1) == expected for each in both)
+
+
+@pytest.mark.parametrize(("seed", "waiting"), [(0, 100), (1, 100), (0, 0), (1, 0)])
+def test_what_is_written_is_digested_in_whatever_order_it_comes(
+    seed, waiting, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(tally, "WAITING_BYTES", waiting)
+    units = [(t, i) for t in TENSORS for i in range(t.n_bytes // 4)]
+    random.Random(seed).shuffle(units)
+    with Writer(tmp_path, shards_of(TENSORS), {}) as writer:
+        one = Tally(writer, None, Change())
+        for t, i in units:
+            one.write(t.name, 4 * i, memoryview(bytes([i, 1, 2, 3])))
+            one.add(t.name, (i, i + 1), t.n_bytes // 4, Change(n=1))
+        assert one.all_digests(1) == digest_tensors(writer.refs.values())
+        assert not one._digesting
 
 
 def test_without_a_journal_nothing_is_resumed(tmp_path):
     with Writer(tmp_path, shards_of(TENSORS), {}) as writer:
-        tally = Tally(writer, None, Change())
-        assert tally.resume(1, SILENT) == 0
-        assert tally.total() == replace(Change())
+        one = Tally(writer, None, Change())
+        assert one.resume(1, SILENT) == 0
+        assert one.total() == replace(Change())

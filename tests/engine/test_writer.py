@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 from engine import flush
 from engine.reader import DTYPES
-from engine.writer import INDEX, OutputTensor, Writer, shards_of
+from engine.writer import INDEX, PAGE, OutputTensor, Writer, shards_of
 from registry.checkpoint import read_checkpoint
 from registry.dtypes import DTYPES as KNOWN
 from registry.errors import NotEnoughDisk, RunFailed
@@ -121,6 +121,16 @@ def test_layers_stay_together():
         [2, 3],
     ]
     assert sum(len(shard) for shard in layers) == 25
+
+
+def test_large_shards_have_their_tensors_on_pages_of_their_own():
+    whole = [OutputTensor(name, "BF16", (n, 1024), n * 2048) for name, n in (("a", 2), ("c", 512))]
+    tensors = [*whole, OutputTensor("b", "BF16", (3,), 6), OutputTensor("d", "F32", (1024,), 4096)]
+    (shard,) = shards_of(tensors)
+    header = shard.header({"format": "pt"})
+    assert [t.name for t in shard.tensors] == ["d", "a", "c", "b"]
+    assert len(header) % PAGE == 0
+    assert len(shards_of(tensors[:1])[0].header({})) < 200
 
 
 def test_nothing_is_overwritten(tmp_path):

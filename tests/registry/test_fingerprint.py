@@ -1,6 +1,9 @@
 """Digests: what changes an identity and what does not."""
 
 import json
+import random
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -14,8 +17,10 @@ from registry import fingerprint
 from registry.checkpoint import read_checkpoint
 from registry.errors import BadDocument, PathEscapes, TruncatedFile, Unreadable
 from registry.fingerprint import (
+    DigestAsItComes,
     architecture_fingerprint,
     digest_model,
+    digest_stream,
     digest_tensor,
     digest_tensors,
     digest_text,
@@ -345,3 +350,43 @@ def test_a_tokenizer_that_is_a_link_out_of_its_folder_is_refused(tmp_path):
 
 def test_a_bare_file_has_no_tokenizer(plain):
     assert tokenizer_fingerprint(plain) is None
+
+
+TENSOR = TensorRef("w", "BF16", (40, 25), Path("nowhere"), 0, 2000)
+
+
+@given(
+    cuts=st.lists(st.integers(0, 2000), max_size=9),
+    seed=st.integers(0, 99),
+    jobs=st.sampled_from([1, 4]),
+)
+def test_pieces_in_any_order_have_the_digest_of_the_whole(cuts, seed, jobs):
+    rng = random.Random(seed)
+    content = rng.randbytes(2000)
+    pieces = list(pairwise(sorted({0, 2000, *cuts})))
+    rng.shuffle(pieces)
+    one = DigestAsItComes(TENSOR, 2000)
+    with ThreadPoolExecutor(jobs) as pool:
+        list(pool.map(lambda ends: one.take(ends[0], memoryview(content)[slice(*ends)]), pieces))
+    assert one.digest == digest_stream([TENSOR], [content])["w"]
+
+
+def test_too_much_that_waits_is_given_up():
+    content = memoryview(bytes(2000))
+    one, other = (DigestAsItComes(TENSOR, 500) for _ in range(2))
+    for digest in (one, other):
+        digest.take(1400, content[1400:])  # one piece may always wait
+        assert digest.digest is None
+    one.take(0, content[:1400])
+    assert one.digest == digest_stream([TENSOR], [content])["w"]
+    other.take(1300, content[1300:1400])
+    other.take(0, content[:1300])
+    assert other.digest is None
+
+
+def test_a_digest_of_not_all_bytes_is_none():
+    one = DigestAsItComes(TENSOR, 500)
+    one.take(0, memoryview(bytes(1999)))
+    assert one.digest is None
+    one.take(1999, memoryview(bytes(1)))
+    assert one.digest == digest_stream([TENSOR], [bytes(2000)])["w"]
