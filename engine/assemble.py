@@ -22,7 +22,9 @@ from engine.plan import MEMORY_BYTES, Plan
 from engine.planner import make_plan
 from engine.reader import Reader
 from engine.recipe import AdapterSize, Alignment, Recipe
+from engine.spread import Spread, spread
 from engine.stage import result_of
+from engine.stats import VERSION
 from engine.vocabulary import chat_template_text, unify
 from engine.weight_matching import weight_matching
 from registry.catalog import Catalog
@@ -130,7 +132,7 @@ def decide(catalog: Catalog, asked: PinnedRecipe, *, memory_bytes: int = MEMORY_
     template = None
     if asked.chat_template is not None:
         template = chat_template_text(asked.chat_template, [base, *models] if base else models)
-    return make_plan(
+    plan = make_plan(
         asked,
         base,
         models,
@@ -139,6 +141,37 @@ def decide(catalog: Catalog, asked: PinnedRecipe, *, memory_bytes: int = MEMORY_
         chat_template=template,
         notes=notes,
     )
+    return replace(plan, spreads=_spreads(catalog, plan))
+
+
+def _spreads(catalog: Catalog, plan: Plan) -> tuple[Spread, ...]:
+    """How the task vectors that a survey of the whole model looks at are spread; () where one was not measured."""
+    steps = [step for step in plan.steps if step.action == "merge"]
+    is_model_wide = steps and plan.surveys(steps[0]) == "model"
+    if not is_model_wide or plan.base is None or plan.recipe.method.space != "delta":
+        return ()
+    if any(
+        s.base is None or {x.name for x in s.inputs} != {s.name} or not s.sliceable for s in steps
+    ):
+        return ()
+    names, n = [step.name for step in steps], sum(step.n_params for step in steps)
+    found = []
+    with catalog.read() as reader:
+        for model in plan.models:
+            pair = [model.id, plan.base.id, names]
+            known = reader.rows(
+                "select count(*) as n from store.delta d join store.pair p using (child, base) where child = ? "
+                "and base = ? and tensor in (select store.each(?)) and d.status = 'aligned' and p.version = ? "
+                "and p.scope = 'full'", [*pair, VERSION],
+            )  # fmt: skip
+            if known[0]["n"] < len(names):
+                return ()
+            bins = reader.rows(
+                "select bin, sum(n)::bigint as n from (select unnest(bins) as bin, unnest(counts) as n from "
+                "store.histogram where child = ? and base = ? and tensor in (select store.each(?))) group by bin", pair,
+            )  # fmt: skip
+            found.append(spread(n, {row["bin"]: row["n"] for row in bins}))
+    return tuple(found)
 
 
 def load_adapters(catalog: Catalog, asked: PinnedRecipe) -> tuple[Parent | None, list[Parent]]:

@@ -24,7 +24,7 @@ int32_t count_magnitudes(const void *data, int32_t dtype, const void *base, int3
    magnitude, at most 2^31 - 1 with `width`; others are not counted. */
 typedef struct {
     source from;
-    int32_t low, width, likely; /* likely: a key of which there may be many */
+    int32_t low, width, likely; /* likely: a key of which there may be many; the most frequent that was met takes its place */
     int32_t n_met;
     int64_t below;
     int64_t *counts; /* of each key, less low; 0 before */
@@ -40,7 +40,7 @@ static inline void meet(question *q, int32_t place, int64_t how_many)
 static int count_some(question *q, const void *data, int n, const float *base)
 {
     float x[SUB];
-    int32_t low = q->low, high = low + q->width, likely = q->likely, many = 0;
+    int32_t low = q->low, high = low + q->width, likely = q->likely, many = 0, last = -1;
     i8 below = {0}, same = {0};
     int bad = load(data, q->from.dtype, n, x);
     for (int i = n; i % 8; i++) x[i] = NAN; /* a key above all that are counted, infinity's too */
@@ -52,13 +52,15 @@ static int count_some(question *q, const void *data, int n, const float *base)
         same += alike;
         if (!any(near)) continue;
         for (int j = 0; j < 8; j++)
-            if (near[j]) meet(q, key[j] - low, 1);
+            if (near[j]) meet(q, last = key[j] - low, 1);
     }
     for (int j = 0; j < 8; j++) {
         q->below -= below[j];
         many -= same[j];
     }
-    if (many && likely >= low && likely < high) meet(q, likely - low, many);
+    int inside = likely >= low && likely < high;
+    if (many && inside) meet(q, likely - low, many);
+    if (last >= 0 && (!inside || q->counts[last] > q->counts[likely - low])) q->likely = low + last;
     return bad;
 }
 

@@ -40,6 +40,9 @@ _BORDERS = np.rint(_STEPS * (np.exp2(np.arange(PER_OCTAVE) / PER_OCTAVE) - 1)).a
 BIN_OF_STEP = np.searchsorted(_BORDERS, np.arange(_STEPS), side="right") - 1
 """The bin of each cell within its octave: (2048,)."""
 
+WIDEST = 712_704
+"""Most float32 numbers in one bin, but for the lowest."""
+
 _FOLD = 5
 
 Counts = npt.NDArray[np.int64]
@@ -179,6 +182,17 @@ def histogram(counts: Counts, moments: Sums) -> Histogram:
         sum_abs + middle * counts,
         sum_sq + (2 * middle) * sum_abs + (middle * middle) * counts,
     )
+
+
+def key_range(place: int) -> tuple[int, int]:
+    """The bits of the smallest magnitude of a bin, as a whole number, and those behind its largest.
+
+    Args:
+        place: of the bin, 0 for `LOWEST`.
+    """
+    with np.errstate(over="ignore"):  # behind the largest is infinity
+        first, behind = _EDGES[place : place + 2].astype(np.float32).view(np.int32).tolist()
+    return first or 1, behind
 
 
 def _edges() -> Sums:

@@ -16,6 +16,7 @@ from engine.parent import Parent
 from engine.pinned import PinnedRecipe
 from engine.products import slab_height
 from engine.source import Source, refs
+from engine.spread import Spread
 from engine.vocabulary import Unified
 from registry.header import TensorRef
 
@@ -118,6 +119,7 @@ class Plan:
         vocabulary: how the models' vocabularies were brought together; None: they were alike.
         chat_template: text of the output's chat template; None: the reference's.
         layers: for a model made of slices, the layer of the reference that each layer's config entries come from.
+        spreads: of each model's task vector over all that is merged, where they are known; they change no byte.
     """
 
     recipe: PinnedRecipe
@@ -130,6 +132,7 @@ class Plan:
     chat_template: str | None = None
     layers: tuple[int, ...] | None = None
     statistics: tuple[Parent, ...] = ()
+    spreads: tuple[Spread, ...] = ()
 
     @property
     def reference(self) -> Parent:

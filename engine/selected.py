@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 
 from engine import kernels
 from engine.count_kernels import Counts, Found, Near, count_magnitudes, count_near
+from engine.histogram import WIDEST
 from engine.method import Look, PerModel, Seen, per_model
 from engine.ops import blocks
 from engine.pick import Largest
 from engine.selection import summed
 from engine.slices import Slices, is_done, parts_of, shape_of
-
-Keys = NDArray[np.int32]
+from engine.spread import Informed, Keys, Sample, Spread
 
 ALL = Largest(0.0, 1 << 62)
 """Every entry."""
@@ -31,11 +31,8 @@ _HALF = 1 << 16
 _SAMPLE = 1 << 21  # entries of each model that an estimate looks at
 _LONGEST = 1 << 16  # of those, from one piece
 _MODELS = 3  # with more of them, fewer entries of each
-_WIDEST = 1 << 19  # keys that are counted one by one
-_CELLS = 1 << 21  # the same of all questions together
+_CELLS = 4 * WIDEST  # keys that are counted one by one, of all questions together
 _KEPT = 128  # keys of which each slice's counts are kept
-_LAST = (1 << 31) - 1  # key, of a NaN
-_MARGIN = 0.002  # of all entries, by which an estimate may be off
 
 
 @dataclass(frozen=True)
@@ -243,14 +240,26 @@ def _first(ties: dict[str, list[tuple[int, int]]], left: int) -> dict[str, int]:
 
 
 def _estimated(look: Look, asks: Callable[[int], list[Ask]]) -> tuple[list[Ask], list[_Near]]:
-    """The questions, and near which keys their answers must be, by a sample of the entries."""
+    """The questions, and near which keys their answers must be: by what is known, or by a sample of the entries."""
+    if isinstance(look, Informed):
+        asked = asks(len(look.spreads))
+        if len(asked) * WIDEST <= _CELLS:
+            return asked, _near(look.spreads, asked)
     made = [keys for _, keys in look(_sampled, sample=_SAMPLE)]
     if not made:
         return [], []
-    keys = [np.concatenate(each) for each in zip(*made, strict=True)]
-    asked = asks(len(keys))
-    widest = min(_WIDEST, _CELLS // max(1, len(asked)))
-    return asked, [_near(keys[ask.model], ask, widest) for ask in asked]
+    samples = [Sample(np.concatenate(each)) for each in zip(*made, strict=True)]
+    asked = asks(len(samples))
+    return asked, _near(samples, asked)
+
+
+def _near(spreads: Sequence[Spread | Sample], asked: list[Ask]) -> list[_Near]:
+    """Near which keys the answers must be."""
+    widest = min(WIDEST, _CELLS // max(1, len(asked)))
+    return [
+        _Near(*spreads[ask.model].near(ask.count, changed=ask.changed, widest=widest))
+        for ask in asked
+    ]
 
 
 def _sampled(seen: Seen) -> list[Keys]:
@@ -259,19 +268,6 @@ def _sampled(seen: Seen) -> list[Keys]:
     taken = max(1, min(_LONGEST, size * _MODELS // n))
     step = -(-size // taken) or 1
     return [seen.models[i].reshape(-1)[::step].abs().numpy().view(np.int32) for i in range(n)]
-
-
-def _near(keys: Keys, ask: Ask, widest: int) -> _Near:
-    """Among which keys, ``widest`` at most, the smallest of the largest entries must be, by a sample."""
-    size = len(keys)
-    n = ask.count(size - ask.changed * int(np.count_nonzero(keys == 0)))
-    margin = int(_MARGIN * size + 4 * math.sqrt(size))
-    places = [min(max(0, size - n + by), max(0, size - 1)) for by in (-margin, 0, margin)]
-    if not size:
-        return _ZERO
-    least, guess, most = np.partition(keys, places)[places].tolist()
-    low = max(least, guess - widest // 2)
-    return _Near(low, min(most - low + 1, widest, _LAST - low), guess)
 
 
 def _found_key(look: Look, model: int, place: int) -> _Near:

@@ -9,6 +9,7 @@ from engine.method import Look, Seen
 from engine.plan import Plan, TensorStep
 from engine.reader import Reader
 from engine.source import load
+from engine.spread import Informed
 from engine.threads import in_order
 
 T = TypeVar("T")
@@ -43,7 +44,7 @@ def survey(
             memory_bytes=memory_bytes, ahead=2 * jobs,  # results may be tables
         )  # fmt: skip
 
-    return _found(plan, steps[0], look)
+    return _found(plan, steps[0], Informed(look, plan.spreads) if plan.spreads else look)
 
 
 def survey_tensor(plan: Plan, step: TensorStep, reader: Reader, chunk: int | None) -> Any:
