@@ -64,9 +64,6 @@ class Direct:
         self.failed: tuple[Path, BaseException] | None = None
         self._n_buffers = memory_bytes // BUFFER_BYTES
         self._free: LifoQueue[Buffer] = LifoQueue()  # the last one is still in the cache
-        for _ in range(self._n_buffers):
-            flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
-            self._free.put(np.frombuffer(mmap.mmap(-1, BUFFER_BYTES, flags=flags), np.uint8))
         self._files: dict[Path, int] = {}
         self._pool = ThreadPoolExecutor(_THREADS)
         self._lander = ThreadPoolExecutor(1)
@@ -80,7 +77,7 @@ class Direct:
         if flag and self._n_buffers and n_bytes >= LEAST_FILE_BYTES:
             with suppress(OSError):
                 flags = os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC | flag
-                self._files[path] = os.open(path, flags)
+                self._take(path, os.open(path, flags))
 
     def write(self, path: Path, handle: int, data: memoryview, offset: int) -> bool:
         """Copy some bytes, which are written some time before `finish` returns; safe from any thread.
@@ -115,17 +112,25 @@ class Direct:
 
     def finish(self) -> None:
         """Write all that was taken so far; what others bring meanwhile waits."""
-        self._lander.submit(self._land, self._late()).result()
+        if self._files:
+            self._lander.submit(self._land, self._late()).result()
 
     def close(self) -> None:
         """The same, and close the files; nothing is written where a write has failed."""
-        if self._files and not self.failed:
+        if not self.failed:
             self.finish()
         self._lander.shutdown()
         self._pool.shutdown()
         for handle in self._files.values():
             os.close(handle)
         self._files.clear()
+
+    def _take(self, path: Path, handle: int) -> None:
+        """Take a file by its descriptor; there are buffers as soon as there is one."""
+        for _ in range(0 if self._files else self._n_buffers):
+            own = mmap.mmap(-1, BUFFER_BYTES, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+            self._free.put(np.frombuffer(own, np.uint8))
+        self._files[path] = handle
 
     def _keep(self, edges: list[_Late], n_bytes: int) -> None:
         """Let edges and small pieces wait for others; when they are many, or wait long, they are written."""

@@ -7,6 +7,7 @@ import subprocess
 from importlib.metadata import version
 from pathlib import Path
 
+import disk
 from cases import ROOT
 
 
@@ -18,6 +19,7 @@ def describe(folder: Path) -> dict[str, str]:
         "memory": f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GiB",
         "kernel": f"{platform.system()} {platform.release()}",
         "file system": _file_system(folder),
+        "the disk writes": disk.speeds(folder),
         "Python": platform.python_version(),
         "torch": version("torch"),
     }

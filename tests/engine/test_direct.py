@@ -148,7 +148,7 @@ def test_bytes_may_change_once_they_are_taken(file):
 def test_what_waits_is_written_when_it_is_much_or_old(file):
     path, handle = file
     one = Direct(2 * BUFFER_BYTES)
-    one._files[path] = handle
+    one._take(path, handle)
     one.write(path, handle, memoryview(b"a" * 100), 5)
     assert (one._n_later, one._n_since) == (100, 100)
     one.write(path, handle, memoryview(b"b" * 4 * BLOCK), 1000)  # three blocks, two edges
