@@ -37,7 +37,7 @@ EVERY_BYTES = 256 << 20
 """Taken since edges and small pieces were written before they are again: of a killed run, so much is torn at most."""
 
 _THREADS = 2
-_MOST_BUFFERS = 8
+_MOST_BUFFERS = 4
 _SHARE = 16
 
 Buffer = npt.NDArray[np.uint8]
@@ -45,7 +45,7 @@ _Late = tuple[int, int, bytes, Path]
 
 
 def buffer_bytes(memory_bytes: int) -> int:
-    """Memory that buffers may take of a run's, bytes: a sixteenth, at most 32 MiB; 0 where that is not enough."""
+    """Memory that buffers may take of a run's, bytes: a sixteenth, at most 16 MiB; 0 where that is not enough."""
     n = min(_MOST_BUFFERS, memory_bytes // _SHARE // BUFFER_BYTES)
     return n * BUFFER_BYTES if n > 1 else 0
 

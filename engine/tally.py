@@ -21,7 +21,7 @@ class Sum(Protocol):
 
 C = TypeVar("C", bound=Sum)
 
-WAITING_BYTES = 32 << 20
+WAITING_BYTES = 16 << 20
 """Of a tensor, what may have come before what must be digested first."""
 
 

@@ -21,17 +21,17 @@ has scanned the models before (`scan` begins without one), page cache warm. Seco
 rounds, with least and most. *Start-up* is the same command on a family of 0.15 M parameters, nearly all of it the
 import of torch, of mergekit a linear merge of it; *without it* is the difference. *Plain* reads the same inputs in
 chunks of 8 MiB and writes as many bytes as the merge does, with fsync as the merge does, in one thread, without
-arithmetic, and through the page cache, where the merge writes past it; each round measures it right before ours, and `x plain` is the median of the rounds' ratios. *Inside* is
-the command in a process that has run it once before, in turns with the plain copy, right before either as many bytes
-as it writes written and removed again: without start-up, and for neither the first touch of memory. Outputs are removed
-and synced between any two runs. *Peak* is the largest anonymous memory seen in samples every 10 ms, most of the
-rounds; read and written are what the processes asked the kernel for. mergekit runs the same recipe file with its own
-defaults for what the recipe leaves open, and does not wait until its output is on the disk. Its TIES trims each
-tensor by itself; ours the whole model, as the paper does, and reads the inputs more than once for it. Start-up is
-measured at the beginning: on a machine that others use at the same time, small differences to it mean little. A
-virtual machine that hands freed memory back to its host makes the first touch of every new page slow, for plain
-copies and mergekit, which write through the page cache: where a plain second is worth less than some 2 GB, that was
-so, and the ratios to it flatter the merge; those of *inside* do not.
+arithmetic, and through the page cache, where the merge writes past it; each round measures it right before ours, and
+`x plain` is the median of the rounds' ratios. *Inside* is the command in a process that has run it once before, in
+turns with the plain copy, right before either as many bytes as it writes written and removed again: without start-up,
+and for neither the first touch of memory. Outputs are removed and synced between any two runs. *Peak* is the largest
+anonymous memory seen in samples every 10 ms, most of the rounds; read and written are what the processes asked the
+kernel for. mergekit runs the same recipe file with its own defaults for what the recipe leaves open, and does not wait
+until its output is on the disk. Its TIES trims each tensor by itself; ours the whole model, as the paper does, and
+reads the inputs more than once for it. Start-up is measured at the beginning: on a machine that others use at the same
+time, small differences to it mean little. A virtual machine that hands freed memory back to its host makes the first
+touch of every new page slow, for plain copies and mergekit, which write through the page cache: where a plain second
+is worth less than some 2 GB, that was so, and the ratios to it flatter the merge; those of *inside* do not.
 """
 MANY_PARENTS = """\
 Eight children of one base, or as many models as the method takes; defaults of each method, one round. Methods that

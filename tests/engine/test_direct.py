@@ -227,6 +227,6 @@ def test_short_files_and_little_memory_go_through_the_page_cache(file, monkeypat
     assert path.read_bytes() == bytes(LONG)
 
 
-def test_buffers_take_a_sixteenth_of_the_memory_and_32_mebibytes_at_most():
-    given_to = {0: 0, 127: 0, 128: 8, 191: 8, 192: 12, 512: 32, 4096: 32}
+def test_buffers_take_a_sixteenth_of_the_memory_and_16_mebibytes_at_most():
+    given_to = {0: 0, 127: 0, 128: 8, 191: 8, 192: 12, 256: 16, 512: 16, 4096: 16}
     assert {m: buffer_bytes(m * MIB) // MIB for m in given_to} == given_to
