@@ -34,7 +34,7 @@ LATER_BYTES = 4 << 20
 """Edges and small pieces that may wait, bytes."""
 
 EVERY_BYTES = 256 << 20
-"""Taken since edges and small pieces were written before they are again: of a killed run, so much is torn at most."""
+"""Taken since edges and small pieces were written before they are again: only tensors of these are torn by a kill."""
 
 _THREADS = 2
 _MOST_BUFFERS = 4
@@ -127,8 +127,9 @@ class Direct:
 
     def _take(self, path: Path, handle: int) -> None:
         """Take a file by its descriptor; there are buffers as soon as there is one."""
-        for _ in range(0 if self._files else self._n_buffers):
-            own = mmap.mmap(-1, BUFFER_BYTES, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+        n = 0 if self._files else self._n_buffers
+        for own in [mmap.mmap(-1, BUFFER_BYTES, flags=flags) for _ in range(n)]:  # all or none
             self._free.put(np.frombuffer(own, np.uint8))
         self._files[path] = handle
 

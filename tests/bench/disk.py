@@ -28,7 +28,12 @@ def _written(file: Path, flag: int, n_bytes: int) -> float:
     piece.write(os.urandom(_PIECE))
     os.sync()
     started = time.perf_counter()
-    handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | flag, 0o600)
+    file.touch()  # where the flag is refused, some systems leave a file, others none
+    try:
+        handle = os.open(file, os.O_WRONLY | flag)
+    except OSError:
+        file.unlink()
+        raise
     try:
         for offset in range(0, n_bytes, _PIECE):
             os.pwrite(handle, memoryview(piece)[: n_bytes - offset], offset)

@@ -157,7 +157,7 @@ def runs_into(shop, output):
 
 
 @pytest.mark.parametrize(("memory", "n_kills"), [("32MB", 20), ("256MB", 10)])
-def test_a_merge_that_is_killed_twenty_times_ends_with_the_same_bytes(memory, n_kills, shop):
+def test_a_merge_that_is_killed_again_and_again_ends_with_the_same_bytes(memory, n_kills, shop):
     moments, output = random.Random(n_kills), shop / memory / "merged"
     words = [memory if word == "32MB" else word for word in WORDS]
     many = Many(shop)
