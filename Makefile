@@ -10,6 +10,7 @@ TORTURE ?=
 ZOO_LINEAGE ?= lineage-zoo
 ZOO_LINEAGE_REPORT ?=
 export HF_HUB_DISABLE_TELEMETRY = 1
+unexport PYTHONDONTWRITEBYTECODE  # or each of the hundreds of processes that tests start compiles all it imports
 
 .PHONY: demo test check fix torture bench zoo zoo-report zoo-lineage install install-dev lock dependencies clean
 

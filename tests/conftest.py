@@ -4,6 +4,7 @@ The family is made with the real `safetensors` library, once per session, and is
 change a checkpoint, or to write beside it, copies it into its own ``tmp_path`` first.
 """
 
+import gc
 import json
 import shutil
 import signal
@@ -38,6 +39,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the longest files before all others, in that order."""
     places = {name: place for place, name in enumerate(LONGEST)}
     items.sort(key=lambda item: places.get(item.path.name, len(places)))
+
+
+def pytest_collection_finish() -> None:
+    """Spare Python the search for garbage among all that was imported, again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 REALLY_FILL = catalog_file.fill
