@@ -172,10 +172,8 @@ def _carry_out(
     ):  # fmt: skip
         record_start(catalog, decided, run, target, journal.runs)
         outcome = _written(catalog, decided, journal, options, progress)
-        model = _describe(catalog, decided, license_, journal.folder, outcome, jobs=options.jobs)
+        model = _describe(catalog, decided, license_, journal.folder, outcome)
         journal.take_name(target)
-        with catalog.database.kept_open():
-            scan(catalog, [str(target)], jobs=options.jobs, digests=outcome.digests)
         merged = Merged(
             model=model, run=run, folder=target, seconds=time.monotonic() - started,
             read_bytes=decided.read_bytes,
@@ -184,7 +182,9 @@ def _carry_out(
             change=outcome.change, license=license_,
         )  # fmt: skip
         columns = edges_of(decided, merged, options.allow_license_conflict)
-        record_complete(catalog, decided, columns, merged, outcome.state)
+        with catalog.database.as_one():  # the digests are known: this takes moments
+            scan(catalog, [str(target)], jobs=options.jobs, digests=outcome.digests)
+            record_complete(catalog, decided, columns, merged, outcome.state)
     return merged
 
 
@@ -238,19 +238,20 @@ def _written(
     told = [note for note in notes if note not in decided.notes]
     error = next(note for note in told if note.startswith(RELATIVE_ERROR))
     what, _, value = error.partition(": ")
-    return Outcome(None, notes=tuple(told), measured=((what, value),), write_bytes=new.n_bytes)
+    digests = digest_tensors(read_checkpoint(folder).tensors, jobs=options.jobs)
+    return Outcome(
+        None, digests=digests, notes=tuple(told), measured=((what, value),), write_bytes=new.n_bytes
+    )
 
 
 def _describe(
-    catalog: Catalog, decided: Plan, license_: Effective, folder: Path, outcome: Outcome,
-    *, jobs: int | None,
-) -> str:  # fmt: skip
+    catalog: Catalog, decided: Plan, license_: Effective, folder: Path, outcome: Outcome
+) -> str:
     """Write sidecar and card into a folder that has its shards; return the model's digest."""
     checkpoint = read_checkpoint(folder)
-    digests = outcome.digests or digest_tensors(checkpoint.tensors, jobs=jobs)
-    model = digest_model(digests, tied=checkpoint.tied)
+    model = digest_model(outcome.digests, tied=checkpoint.tied)
     provenance.write_sidecar(
-        decided, folder, model=model, digests=digests, version=VERSION, state=outcome.state
+        decided, folder, model=model, digests=outcome.digests, version=VERSION, state=outcome.state
     )
     with catalog.read() as reader:
         facts = _known_facts(reader, decided)

@@ -16,14 +16,7 @@ import duckdb
 
 from registry.catalog_file import Config, has_bytes, make
 from registry.column import Array, Column, as_array, as_json, as_mask, unicode
-from registry.connection import (
-    Opened,
-    forget_instance,
-    open_apart,
-    open_to_read,
-    opening,
-    writing,
-)
+from registry.connection import Opened, forget_instance, open_apart, open_to_read, opening, writing
 from registry.errors import CatalogMissing
 from registry.migration import is_current, migrate
 from registry.numbering import settle
@@ -167,6 +160,7 @@ class _Kept(threading.local):
 
     wanted = False
     opened: Opened | None = None
+    transaction: Transaction | None = None
 
 
 class Database:
@@ -200,6 +194,19 @@ class Database:
             self._kept.wanted = False
             self.let_go()
 
+    @contextlib.contextmanager
+    def as_one(self) -> Iterator[None]:
+        """Let what this thread reads and writes in the block be one transaction, so that all of it is kept or nothing.
+
+        It keeps everybody else out: for moments, not for work. Errors as `write`.
+        """
+        with self.write() as transaction:
+            self._kept.transaction = transaction
+            try:
+                yield
+            finally:
+                self._kept.transaction = None
+
     @property
     def is_made(self) -> bool:
         """Whether there is more than an empty file; errors as `registry.catalog_file.has_bytes`."""
@@ -226,6 +233,9 @@ class Database:
             CatalogTooNew: the catalog was written by a newer Homolog.
             CatalogDamaged: the file cannot be opened or read.
         """
+        if self._kept.transaction is not None and not config:
+            yield self._kept.transaction
+            return
         if not has_bytes(self.path):
             message = f"there is no catalog at {self.path}"
             raise CatalogMissing(message, hint="reg scan PATH makes one")
@@ -281,6 +291,9 @@ class Database:
             CatalogDamaged: the file cannot be opened or made.
             NotEnoughDisk: the transaction does not fit on the disk; nothing of it was kept.
         """
+        if self._kept.transaction is not None:
+            yield self._kept.transaction
+            return
         if not writing.acquire(timeout=self.wait_seconds):
             raise held_here(self.path)
         try:

@@ -295,6 +295,7 @@ def _quiet_surroundings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[No
             patch.delenv(name, raising=False)
         patch.setenv("HF_HOME", str(home / "hf"))
         patch.setenv("XDG_DATA_HOME", str(home / "data"))
+        patch.setitem(catalog_file.CONFIG, "threads", 1)  # of DuckDB; the cores have tests to do
         yield
 
 

@@ -44,6 +44,36 @@ def test_reads_in_a_block_share_one_connection_until_somebody_writes(database, m
         transaction.execute("insert into store.setting values ('c', '3')")
 
 
+def test_what_a_block_reads_and_writes_as_one_is_kept_or_not_at_all(database, monkeypatch):
+    with database.write() as transaction:
+        transaction.execute("insert into store.setting values ('a', '1')")
+    opened, real = [], registry.connection.open_apart
+    monkeypatch.setattr(
+        registry.database, "open_apart", lambda *a, **o: opened.append(a) or real(*a, **o)
+    )
+    keys = "select key from store.setting where key < 'd' order by key"
+
+    def two():
+        with database.write() as transaction:
+            transaction.execute("insert into store.setting values ('b', '2')")
+        assert [row["key"] for row in database.rows(keys)] == ["a", "b"]
+        with database.write() as transaction:
+            transaction.execute("insert into store.setting values ('c', '3')")
+
+    def fail():
+        with database.as_one():
+            two()
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
+    assert [row["key"] for row in database.rows(keys)] == ["a"]
+    with database.as_one():
+        two()
+    assert [row["key"] for row in Database(database.path).rows(keys)] == ["a", "b", "c"]
+    assert len(opened) == 2
+
+
 def test_a_scan_that_reads_weights_lets_others_write_meanwhile(tmp_path, monkeypatch):
     catalog, others = Catalog(tmp_path / "catalog.duckdb"), []
     first, second = tiny(tmp_path / "first", 1), tiny(tmp_path / "second", 2)

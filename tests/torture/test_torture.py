@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from torture.run import SHARES, trials
 
-SECONDS = 180
+SECONDS = 120
 """Of all parts together."""
 
 
